@@ -1,0 +1,210 @@
+/**
+ * Where the hypervisor keeps what it remembers, and what each word means. Everything lies in simulated physical memory
+ * inside the machine's carve-out; nothing of it is in JavaScript objects. These tables are the only part of `hyp` that
+ * an oracle may read: facts about bytes, no behaviour.
+ */
+
+/** One field of a record: byte offset of the 32-bit word that holds it, lowest bit, width in bits, meaning. */
+export interface Field {
+  readonly name: string;
+  readonly offset: number;
+  readonly lsb: number;
+  readonly width: number;
+  readonly meaning: string;
+}
+
+export interface RecordTable {
+  readonly name: string;
+  /** Size of one record in bytes. */
+  readonly size: number;
+  readonly fields: readonly Field[];
+}
+
+const word = (name: string, offset: number, meaning: string): Field => ({ name, offset, lsb: 0, width: 32, meaning });
+const bits = (name: string, offset: number, lsb: number, width: number, meaning: string): Field => ({
+  name,
+  offset,
+  lsb,
+  width,
+  meaning,
+});
+
+/** Per-page record of the vmemmap (pKVM's struct hyp_page). All zero means: owned by the host, not DMA-mapped. */
+export const HypPage: RecordTable = {
+  name: 'hyp_page',
+  size: 4,
+  fields: [
+    bits('refcount', 0, 0, 16, 'times the page is mapped for DMA or pinned; for a pool page, 1 while allocated'),
+    bits('order', 0, 16, 4, 'pool pages: log2 of the free block this page heads, plus 1; 0 when it heads none'),
+    bits('pool', 0, 20, 1, 'pool of that free block: 0 heap, 1 IOMMU'),
+    bits('hostState', 0, 24, 4, 'what the host has: OWNED 0, SHARED_OWNED 1, SHARED_BORROWED 2, NOPAGE 3'),
+    bits('hypStateComplement', 0, 28, 4, 'what the hypervisor has, as 3 minus the state, so that zero is NOPAGE'),
+  ],
+};
+
+export const PageState = { owned: 0, sharedOwned: 1, sharedBorrowed: 2, noPage: 3 } as const;
+export type PageState = (typeof PageState)[keyof typeof PageState];
+
+/** Owner ids in annotations of the host's stage 2 (pKVM's component ids). */
+export const OwnerId = { host: 0, hyp: 1, guest: 3 } as const;
+export type OwnerId = (typeof OwnerId)[keyof typeof OwnerId];
+
+/** IOMMU domain record. */
+export const DomainRecord: RecordTable = {
+  name: 'domain',
+  size: 64,
+  fields: [
+    word('refs', 0, '0 free, 1 allocated and idle, plus 1 per attached stream and per call in flight'),
+    word('owner', 4, 'VM handle of the owner, 0 for the host'),
+    bits('stage', 8, 0, 8, 'translation stage: 1 or 2'),
+    bits('smmu', 8, 8, 8, 'index of the SMMU whose geometry the table has'),
+    word('lock', 12, 'page-table lock: 0 free, else CPU number plus 1'),
+    word('rootLo', 16, 'physical address of the top-level table, bits 31:0'),
+    word('rootHi', 20, 'same, bits 51:32'),
+  ],
+};
+
+/** One SMMU as the hypervisor's driver knows it. */
+export const SmmuRecord: RecordTable = {
+  name: 'smmu',
+  size: 64,
+  fields: [
+    word('mmioLo', 0, 'physical address of the register file, bits 31:0'),
+    word('mmioHi', 4, 'same, bits 51:32'),
+    word('strtabLo', 8, 'physical address of the stream table (level 1, or linear), bits 31:0'),
+    word('strtabHi', 12, 'same, bits 51:32'),
+    bits('strtabLog2', 16, 0, 8, 'log2 of the number of StreamIDs'),
+    bits('strtabSplit', 16, 8, 8, 'StreamID split of a two-level table, 0 for a linear one'),
+    bits('cmdqLog2', 16, 16, 8, 'log2 of the command queue entries'),
+    word('cmdqLo', 20, 'physical address of the command queue, bits 31:0'),
+    word('cmdqHi', 24, 'same, bits 51:32'),
+    word('cmdqProd', 28, 'next PROD index with its wrap bit'),
+    word('lock', 32, 'lock over stream table, context descriptors and command queue'),
+    bits('features', 36, 0, 8, 'bit 0 stage 1, bit 1 stage 2, bit 2 range invalidation, bit 3 two-level stream table'),
+    bits('oas', 36, 8, 8, 'output address size in bits'),
+  ],
+};
+
+/** Virtual machine record. */
+export const VmRecord: RecordTable = {
+  name: 'vm',
+  size: 64,
+  fields: [
+    word('state', 0, '0 free, 1 reserved, 2 live, 3 dying'),
+    word('pages', 4, 'guest pages mapped, owned and shared'),
+    word('rootLo', 8, 'physical address of the guest stage-2 top-level table, bits 31:0'),
+    word('rootHi', 12, 'same, bits 51:32'),
+    word('lock', 16, 'lock over the guest stage 2'),
+    word('tableLo', 20, 'head of the list of donated table pages not yet used, bits 31:0'),
+    word('tableHi', 24, 'same, bits 51:32'),
+    word('tablePages', 28, 'pages on that list'),
+  ],
+};
+
+/** A free-list pool: heads of the free blocks by order. Block links stand in the free pages themselves. */
+export const PoolRecord: RecordTable = {
+  name: 'pool',
+  size: 128,
+  fields: [
+    word('lock', 0, 'lock over the pool'),
+    word('freePages', 4, 'pages on the free lists'),
+    word('totalPages', 8, 'pages ever donated and not given back'),
+    word('heads', 16, 'first of the list heads: one 64-bit physical address per order, 0 when empty'),
+  ],
+};
+
+/** Per-CPU memory request, read into x2 and x3 when a call returns. */
+export const RequestRecord: RecordTable = {
+  name: 'request',
+  size: 16,
+  fields: [
+    word('type', 0, 'request type, 0 when there is none'),
+    word('pool', 4, 'pool the pages are missing in'),
+    word('order', 8, 'log2 of the pages of one chunk'),
+  ],
+};
+
+/** Highest block order of a pool: 2^6 pages. */
+export const POOL_ORDER_MAX = 6;
+/** Domain ids reach from 0 to 65,535; the host may use ids below 32,768. Id 0 is the identity domain. */
+export const DOMAIN_COUNT = 65536;
+export const HOST_DOMAIN_COUNT = 32768;
+export const VM_COUNT = 32;
+/** First VM handle: handle h stands in slot h - VM_HANDLE_BASE. */
+export const VM_HANDLE_BASE = 0x1000;
+/** Entries of the per-CPU list of pages that an unmap will release once its invalidation completed. */
+export const UNMAP_CACHE_ENTRIES = 512;
+
+const PAGE = 4096;
+
+/** Physical addresses of everything above, for one machine. */
+export interface HypLayout {
+  readonly base: number;
+  readonly size: number;
+  /** Lock of the host's page states and stage 2. */
+  readonly hostLock: number;
+  /** Lock of the hypervisor's own page states. */
+  readonly hypLock: number;
+  /** Lock of the domain table: alloc, free, attach, detach. */
+  readonly domainLock: number;
+  readonly hostStage2Root: number;
+  readonly heapPool: number;
+  readonly iommuPool: number;
+  readonly smmus: number;
+  readonly vms: number;
+  readonly requests: number;
+  readonly unmapCaches: number;
+  readonly domainRoot: number;
+  readonly vmemmap: number;
+  readonly heap: { readonly base: number; readonly size: number };
+}
+
+/** The parts of a machine description that place the hypervisor. */
+export interface PlacedMachine {
+  readonly ram: readonly { readonly base: number; readonly size: number }[];
+  readonly carveOut: { readonly base: number; readonly size: number };
+  readonly cpus: number;
+}
+
+/**
+ * Place every structure in the carve-out of `machine`.
+ * @throws RangeError when the carve-out is too small to leave at least 32 pages of heap
+ */
+export function hypLayout(machine: PlacedMachine): HypLayout {
+  const { base, size } = machine.carveOut;
+  let at = base;
+  const take = (bytes: number): number => {
+    const start = at;
+    at += Math.ceil(bytes / PAGE) * PAGE;
+    return start;
+  };
+  const globals = take(PAGE);
+  const smmus = take(PAGE);
+  const vms = take(VM_COUNT * VmRecord.size);
+  const requests = take(machine.cpus * RequestRecord.size);
+  const unmapCaches = take(machine.cpus * UNMAP_CACHE_ENTRIES * 16);
+  const domainRoot = take((DOMAIN_COUNT / (PAGE / DomainRecord.size)) * 8);
+  const pages = machine.ram.reduce((sum, range) => sum + range.size / PAGE, 0);
+  const vmemmap = take(pages * HypPage.size);
+  if (base + size - at < 32 * PAGE) {
+    const need = at + 32 * PAGE - base;
+    throw new RangeError(`carveOut: expected at least ${need} bytes for this machine, got ${size}`);
+  }
+  return {
+    base,
+    size,
+    hostLock: globals,
+    hypLock: globals + 4,
+    domainLock: globals + 8,
+    hostStage2Root: globals + 16,
+    heapPool: globals + 128,
+    iommuPool: globals + 256,
+    smmus,
+    vms,
+    requests,
+    unmapCaches,
+    domainRoot,
+    vmemmap,
+    heap: { base: at, size: base + size - at },
+  };
+}

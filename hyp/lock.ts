@@ -1,0 +1,23 @@
+/**
+ * Spinlocks: a word in memory that holds 0 or the owner's CPU number plus 1. A CPU that waits is not scheduled, so
+ * taking a held lock here means that a CPU waits for itself.
+ */
+
+import type { Steps } from '#machine';
+import type { Hyp } from './context.ts';
+
+/** Take the lock at `at`. @throws Error on self-deadlock */
+export function* lock(h: Hyp, at: number): Steps<void> {
+  yield { kind: 'lock', at };
+  const holder = h.memory.read32(at);
+  if (holder !== 0) throw new Error(`CPU ${h.cpu} waits for lock 0x${at.toString(16)} held by CPU ${holder - 1}`);
+  h.memory.write32(at, h.cpu + 1);
+}
+
+/** Release the lock at `at`. @throws Error when this CPU does not hold it */
+export function* unlock(h: Hyp, at: number): Steps<void> {
+  const holder = h.memory.read32(at);
+  if (holder !== h.cpu + 1) throw new Error(`CPU ${h.cpu} releases lock 0x${at.toString(16)}, which it does not hold`);
+  yield { kind: 'unlock', at };
+  h.memory.write32(at, 0);
+}

@@ -1,0 +1,90 @@
+/**
+ * The vmemmap: one 32-bit record for every page of RAM (pKVM's struct hyp_page; fields in layout.ts). It says what the
+ * host and the hypervisor have of the page, and how often the page is mapped for DMA. Callers hold the lock that guards
+ * the part they touch: the host lock for the host's state and the refcount, the hyp lock for the hypervisor's state.
+ */
+
+import type { Steps } from '#machine';
+import type { Hyp } from './context.ts';
+import { HypPage, type PageState } from './layout.ts';
+
+const PAGE_SIZE = 4096;
+const REFCOUNT_MASK = 0xffff;
+export const REFCOUNT_MAX = 0xffff;
+const ORDER_SHIFT = 16;
+const HOST_SHIFT = 24;
+const HYP_SHIFT = 28;
+const STATE_MASK = 0xf;
+
+/** Address of the record of the page at `pa`; -1 when `pa` is not RAM. */
+export function hypPage(h: Hyp, pa: number): number {
+  const ram = h.machine.ram;
+  let firstPage = 0;
+  for (let i = 0; i < ram.length; i++) {
+    const range = ram[i]!;
+    const offset = pa - range.base;
+    if (offset >= 0 && offset < range.size) {
+      return h.layout.vmemmap + (firstPage + Math.floor(offset / PAGE_SIZE)) * HypPage.size;
+    }
+    firstPage += range.size / PAGE_SIZE;
+  }
+  return -1;
+}
+
+/** Read a page record. `at` comes from {@link hypPage}. */
+export function* readHypPage(h: Hyp, at: number): Steps<number> {
+  yield { kind: 'read', at };
+  return h.memory.read32(at);
+}
+
+/** Write a page record. */
+export function* writeHypPage(h: Hyp, at: number, record: number): Steps<void> {
+  yield { kind: 'write', at };
+  h.memory.write32(at, record);
+}
+
+export function refcountOf(record: number): number {
+  return record & REFCOUNT_MASK;
+}
+
+export function hostStateOf(record: number): PageState {
+  return ((record >>> HOST_SHIFT) & STATE_MASK) as PageState;
+}
+
+export function hypStateOf(record: number): PageState {
+  return (3 - ((record >>> HYP_SHIFT) & STATE_MASK)) as PageState;
+}
+
+/** Whether the page heads a free block of that pool and order. */
+export function isFreeBlock(record: number, poolTag: number, order: number): boolean {
+  return ((record >>> ORDER_SHIFT) & 0xff) === ((poolTag << 4) | (order + 1));
+}
+
+export function withHostState(record: number, state: PageState): number {
+  return (record & ~(STATE_MASK << HOST_SHIFT)) | (state << HOST_SHIFT);
+}
+
+export function withHypState(record: number, state: PageState): number {
+  return (record & ~(STATE_MASK << HYP_SHIFT)) | ((3 - state) << HYP_SHIFT);
+}
+
+export function withFreeBlock(record: number, poolTag: number, order: number): number {
+  return (record & ~(0xff << ORDER_SHIFT)) | (((poolTag << 4) | (order + 1)) << ORDER_SHIFT);
+}
+
+export function withoutFreeBlock(record: number): number {
+  return record & ~(0xff << ORDER_SHIFT);
+}
+
+/** Count one more user of the page at record `at`. The caller made sure that the count is below its maximum. */
+export function* getHypPage(h: Hyp, at: number): Steps<void> {
+  const record = yield* readHypPage(h, at);
+  yield* writeHypPage(h, at, record + 1);
+}
+
+/** Count one user less. @throws Error when the count is zero already */
+export function* putHypPage(h: Hyp, at: number): Steps<void> {
+  const record = yield* readHypPage(h, at);
+  if (refcountOf(record) === 0) throw new Error(`refcount of page record 0x${at.toString(16)} drops below zero`);
+  yield* writeHypPage(h, at, record - 1);
+}

@@ -1,0 +1,45 @@
+/**
+ * What any hypervisor that stands behind the boundary implements, ours or a replacement. It is handed a machine by its
+ * maker; the host never sees this interface, only the boundary in front of it.
+ */
+
+/** What the host set up while it was still trusted, for one SMMU. Addresses are physical, sizes log2 of entries. */
+export interface SmmuSetup {
+  /** Base of the SMMU's register file. */
+  readonly mmio: number;
+  readonly strtabBase: number;
+  readonly strtabLog2: number;
+  /** StreamID split of a two-level stream table; 0 for a linear one. */
+  readonly strtabSplit: number;
+  readonly cmdqBase: number;
+  readonly cmdqLog2: number;
+  readonly evtqBase: number;
+  readonly evtqLog2: number;
+}
+
+/** Everything the host hands over when it gives up its privilege. */
+export interface BootParameters {
+  readonly smmus: readonly SmmuSetup[];
+}
+
+/** What the hypervisor decided about a stage-2 abort of the host. */
+export type AbortOutcome = 'retry' | 'inject';
+
+export interface Hypervisor {
+  /** Name and version of the implementation and, for a defective one, of the defect: printed in every report. */
+  readonly identity: string;
+  /** Take over: validate what the host set up, own it, block all DMA, put the host under stage 2. 0 or -errno. */
+  boot(parameters: BootParameters): number;
+  /** Serve the hypercall whose registers are in `x` (x0 = function id) on `cpu`; results are left in `x`. */
+  hvc(cpu: number, x: Int32Array): void;
+  /** Serve a stage-2 abort of the host on `cpu` at intermediate physical address `ipa`. */
+  abort(cpu: number, ipa: number, write: boolean): AbortOutcome;
+}
+
+/** The same hypervisor, stepped: each call is a generator that stops wherever another CPU or a device could step in. */
+export interface SteppedHypervisor<Step> {
+  readonly identity: string;
+  boot(parameters: BootParameters): Generator<Step, number, void>;
+  hvc(cpu: number, x: Int32Array): Generator<Step, void, void>;
+  abort(cpu: number, ipa: number, write: boolean): Generator<Step, AbortOutcome, void>;
+}

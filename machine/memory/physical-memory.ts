@@ -1,0 +1,535 @@
+/**
+ * The one journaled memory. Physical RAM is sparse over a 52-bit space and page-granular; beside it live "files":
+ * runs of words for what is not RAM (registers, caches, ghost state) but must be undone and hashed the same way.
+ *
+ * Everything sits in one Int32Array, cut into slots of one 4 KiB page. Slot 0 is the zero page that stands for every
+ * RAM page nobody has written yet: reading costs nothing, the first write gives the page a slot of its own.
+ *
+ * Two write primitives, both of which restore byte for byte: a word (logged as old value and index) and a run of
+ * 64-bit descriptors (old content logged once). Undo pops the log. 64-bit values travel as two int32 words (hi, lo).
+ */
+
+export const PAGE_SHIFT = 12;
+export const PAGE_SIZE = 4096;
+export const WORDS_PER_PAGE = 1024;
+
+/** What the content of a page means for comparison: state counts, dead and derived content does not. */
+export const StateClass = { state: 0, dead: 1, derived: 2 } as const;
+export type StateClass = (typeof StateClass)[keyof typeof StateClass];
+
+/** A run of RAM: base and size in bytes, both page aligned. */
+export interface RamRange {
+  readonly base: number;
+  readonly size: number;
+}
+
+/** Sees every 64-bit write to the pages it watches, after the write. It may write files, never RAM. */
+export interface WriteObserver {
+  /** @param pa physical address of the 64-bit word */
+  wrote(pa: number, slot: number, oldHi: number, oldLo: number, newHi: number, newLo: number): void;
+}
+
+/** One word that differs from what it was at a mark. `pa` is -1 for a word of a file. */
+export interface WordChange {
+  readonly pa: number;
+  readonly index: number;
+  readonly old: number;
+  readonly now: number;
+}
+
+/** An access to an address where the machine has no RAM. */
+export class BusError extends Error {
+  readonly pa: number;
+  constructor(pa: number) {
+    super(`no RAM at physical address 0x${pa.toString(16)}`);
+    this.name = 'BusError';
+    this.pa = pa;
+  }
+}
+
+interface Region {
+  readonly base: number;
+  readonly size: number;
+  /** Chunks of 4,096 page slots, made on first write. */
+  readonly chunks: (Int32Array | undefined)[];
+}
+
+const CHUNK_SHIFT = 12;
+const CHUNK_MASK = 4095;
+const TWO32 = 4294967296;
+const SLOT_WORD_SHIFT = 10;
+const MAX_PA = 2 ** 52;
+
+export class PhysicalMemory {
+  /** The backing store. Its identity changes when it grows: read it again after any write. */
+  words: Int32Array = new Int32Array(64 * WORDS_PER_PAGE);
+  private slots = 1;
+  private readonly regions: Region[] = [];
+  /** Physical address of each slot's page; -1 for file slots. */
+  private slotPa: Float64Array = new Float64Array(64).fill(-1);
+  private dirty: Uint8Array = new Uint8Array(64).fill(1);
+  private hashes: Int32Array = new Int32Array(128);
+  private watchers: Uint8Array = new Uint8Array(64);
+  private readonly observers: WriteObserver[] = [];
+  private log: Int32Array = new Int32Array(4096);
+  private logLength = 0;
+  private logging = false;
+  private readonly runOld = new Int32Array(WORDS_PER_PAGE);
+  private readonly classes: SlotFile;
+
+  /**
+   * @param ram the RAM ranges; page aligned, not overlapping, below 2^52
+   * @throws RangeError when a range is misaligned, empty, overlapping or out of the 52-bit space
+   */
+  constructor(ram: readonly RamRange[]) {
+    for (const range of ram) {
+      const name = `RAM range 0x${range.base.toString(16)}+0x${range.size.toString(16)}`;
+      if (range.base % PAGE_SIZE !== 0 || range.size % PAGE_SIZE !== 0 || range.size <= 0 || range.base < 0) {
+        throw new RangeError(`${name}: expected a page-aligned base and a positive page-aligned size`);
+      }
+      if (range.base + range.size > MAX_PA) throw new RangeError(`${name}: reaches beyond the 52-bit physical space`);
+      for (const other of this.regions) {
+        if (range.base < other.base + other.size && other.base < range.base + range.size) {
+          throw new RangeError(`${name}: overlaps another RAM range`);
+        }
+      }
+      this.regions.push({ base: range.base, size: range.size, chunks: [] });
+    }
+    this.classes = new SlotFile(this);
+  }
+
+  // ---- where things are
+
+  /** Whether `pa` is RAM. */
+  isRam(pa: number): boolean {
+    for (const region of this.regions) {
+      const offset = pa - region.base;
+      if (offset >= 0 && offset < region.size) return true;
+    }
+    return false;
+  }
+
+  /** Whether the whole of [pa, pa + size) lies in one RAM range. */
+  isRamRange(pa: number, size: number): boolean {
+    for (const region of this.regions) {
+      const offset = pa - region.base;
+      if (offset >= 0 && offset < region.size) return offset + size <= region.size;
+    }
+    return false;
+  }
+
+  /** The RAM ranges, as given. */
+  ram(): readonly RamRange[] {
+    return this.regions;
+  }
+
+  /** The slot of the page at `pa` for reading; 0 (the zero page) when it was never written. @throws BusError */
+  slotOf(pa: number): number {
+    const regions = this.regions;
+    for (let i = 0; i < regions.length; i++) {
+      const region = regions[i]!;
+      const offset = pa - region.base;
+      if (offset >= 0 && offset < region.size) {
+        const page = (offset / PAGE_SIZE) | 0;
+        const chunk = region.chunks[page >>> CHUNK_SHIFT];
+        return chunk === undefined ? 0 : chunk[page & CHUNK_MASK]!;
+      }
+    }
+    throw new BusError(pa);
+  }
+
+  /** The slot of the page at `pa`, given to it now if it has none. @throws BusError */
+  slotForWrite(pa: number): number {
+    const slot = this.slotOf(pa);
+    return slot !== 0 ? slot : this.giveSlot(pa);
+  }
+
+  /** Physical address of the page in `slot`; -1 when the slot belongs to a file. */
+  paOfSlot(slot: number): number {
+    return this.slotPa[slot]!;
+  }
+
+  private giveSlot(pa: number): number {
+    for (const region of this.regions) {
+      const offset = pa - region.base;
+      if (offset >= 0 && offset < region.size) {
+        const page = (offset / PAGE_SIZE) | 0;
+        let chunk = region.chunks[page >>> CHUNK_SHIFT];
+        if (chunk === undefined) {
+          chunk = new Int32Array(CHUNK_MASK + 1);
+          region.chunks[page >>> CHUNK_SHIFT] = chunk;
+        }
+        const slot = this.takeSlots(1);
+        chunk[page & CHUNK_MASK] = slot;
+        this.slotPa[slot] = region.base + page * PAGE_SIZE;
+        return slot;
+      }
+    }
+    throw new BusError(pa);
+  }
+
+  private takeSlots(count: number): number {
+    const first = this.slots;
+    this.slots += count;
+    let capacity = this.watchers.length;
+    if (this.slots > capacity) {
+      while (capacity < this.slots) capacity *= 2;
+      this.words = grown(this.words, new Int32Array(capacity * WORDS_PER_PAGE));
+      this.slotPa = grown(this.slotPa, new Float64Array(capacity).fill(-1));
+      this.dirty = grown(this.dirty, new Uint8Array(capacity).fill(1));
+      this.hashes = grown(this.hashes, new Int32Array(capacity * 2));
+      this.watchers = grown(this.watchers, new Uint8Array(capacity));
+    }
+    return first;
+  }
+
+  // ---- reading
+
+  /** The 32-bit word at `pa` (4-byte aligned), as int32. @throws BusError */
+  read32(pa: number): number {
+    return this.words[(this.slotOf(pa) << SLOT_WORD_SHIFT) + wordInPage(pa)]!;
+  }
+
+  /** Index into {@link words} of the word at `pa`, for reading only: two neighbouring words are (lo, hi). */
+  indexOf(pa: number): number {
+    return (this.slotOf(pa) << SLOT_WORD_SHIFT) + wordInPage(pa);
+  }
+
+  /** A copy of `size` bytes from `pa` (4-byte aligned, any size). @throws BusError */
+  readBytes(pa: number, size: number): Uint8Array {
+    const out = new Uint8Array(size);
+    for (let i = 0; i < size; i += 4) {
+      const word = this.read32(pa + i);
+      for (let k = 0; k < 4 && i + k < size; k++) out[i + k] = (word >>> (8 * k)) & 0xff;
+    }
+    return out;
+  }
+
+  // ---- writing RAM
+
+  /** Write one 32-bit word (4-byte aligned). @throws BusError */
+  write32(pa: number, value: number): void {
+    const slot = this.slotForWrite(pa);
+    const index = (slot << SLOT_WORD_SHIFT) + wordInPage(pa);
+    const words = this.words;
+    const old = words[index]!;
+    if (this.logging) this.logWord(index, old);
+    words[index] = value;
+    this.dirty[slot] = 1;
+    if (this.watchers[slot] !== 0) {
+      const even = index & ~1;
+      const lo = words[even]!;
+      const hi = words[even + 1]!;
+      if (index === even) this.notify(slot, even, hi, old, hi, lo);
+      else this.notify(slot, even, old, lo, hi, lo);
+    }
+  }
+
+  /** Write one 64-bit word (8-byte aligned) as two int32 halves. @throws BusError */
+  write64(pa: number, hi: number, lo: number): void {
+    const slot = this.slotForWrite(pa);
+    const index = (slot << SLOT_WORD_SHIFT) + wordInPage(pa);
+    const words = this.words;
+    const oldLo = words[index]!;
+    const oldHi = words[index + 1]!;
+    if (this.logging) {
+      this.logWord(index, oldLo);
+      this.logWord(index + 1, oldHi);
+    }
+    words[index] = lo;
+    words[index + 1] = hi;
+    this.dirty[slot] = 1;
+    if (this.watchers[slot] !== 0) this.notify(slot, index, oldHi, oldLo, hi, lo);
+  }
+
+  /**
+   * Write a run of `count` 64-bit words within one page: word k gets (hi, lo) + k * step. The old content is logged
+   * once for the run. `step` is a byte count below 2^32 (0 fills with one value).
+   * @throws RangeError when the run leaves its page
+   */
+  writeRun(pa: number, count: number, hi: number, lo: number, step: number): void {
+    const slot = this.slotForWrite(pa);
+    const first = wordInPage(pa);
+    if (first + 2 * count > WORDS_PER_PAGE) throw new RangeError(`a run of ${count} words leaves its page`);
+    const start = (slot << SLOT_WORD_SHIFT) + first;
+    const words = this.words;
+    const end = start + 2 * count;
+    if (this.logging) this.logRun(start, 2 * count);
+    const watched = this.watchers[slot] !== 0;
+    if (watched) for (let i = start, k = 0; i < end; i++, k++) this.runOld[k] = words[i]!;
+    if (step === 0) {
+      for (let i = start; i < end; i += 2) {
+        words[i] = lo;
+        words[i + 1] = hi;
+      }
+    } else {
+      let low = lo >>> 0;
+      let high = hi;
+      for (let i = start; i < end; i += 2) {
+        words[i] = low;
+        words[i + 1] = high;
+        low += step;
+        if (low >= TWO32) {
+          low -= TWO32;
+          high = (high + 1) | 0;
+        }
+      }
+    }
+    this.dirty[slot] = 1;
+    if (watched) {
+      const old = this.runOld;
+      for (let k = 0; k < 2 * count; k += 2) {
+        const i = start + k;
+        this.notify(slot, i, old[k + 1]!, old[k]!, words[i + 1]!, words[i]!);
+      }
+    }
+  }
+
+  /** Zero a whole page. */
+  zeroPage(pa: number): void {
+    if (this.slotOf(pa) !== 0) this.writeRun(pa - (pa % PAGE_SIZE), WORDS_PER_PAGE / 2, 0, 0, 0);
+  }
+
+  /** Write bytes at `pa` (4-byte aligned; a size that is not a multiple of 4 keeps the rest of the last word). */
+  writeBytes(pa: number, bytes: Uint8Array): void {
+    for (let i = 0; i < bytes.length; i += 4) {
+      let word = i + 4 <= bytes.length ? 0 : this.read32(pa + i);
+      for (let k = 0; k < 4 && i + k < bytes.length; k++) {
+        word = (word & ~(0xff << (8 * k))) | (bytes[i + k]! << (8 * k));
+      }
+      this.write32(pa + i, word);
+    }
+  }
+
+  // ---- files: journaled words that are not RAM
+
+  /** Reserve a zeroed file of at least `wordCount` words; returns the index of its first word in {@link words}. */
+  allocFile(wordCount: number, stateClass: StateClass = StateClass.state): number {
+    const count = Math.max(1, Math.ceil(wordCount / WORDS_PER_PAGE));
+    const slot = this.takeSlots(count);
+    if (stateClass !== StateClass.state) for (let i = 0; i < count; i++) this.classes.put(slot + i, stateClass);
+    return slot << SLOT_WORD_SHIFT;
+  }
+
+  /** Journaled write of the word at `index` of a file. */
+  put(index: number, value: number): void {
+    const words = this.words;
+    if (this.logging) this.logWord(index, words[index]!);
+    words[index] = value;
+    this.dirty[index >>> SLOT_WORD_SHIFT] = 1;
+  }
+
+  // ---- observing
+
+  /** Register an observer; returns the bit to pass to {@link watch}. At most eight. */
+  observe(observer: WriteObserver): number {
+    if (this.observers.length === 8) throw new RangeError('at most eight write observers');
+    this.observers.push(observer);
+    return 1 << (this.observers.length - 1);
+  }
+
+  /**
+   * From now on `observer` sees writes to the page at `pa`. Watching is never taken back (so that undo cannot lose a
+   * watch): an observer ignores pages that no longer concern it.
+   */
+  watch(pa: number, observer: number): number {
+    const slot = this.slotForWrite(pa);
+    this.watchers[slot]! |= observer;
+    return slot;
+  }
+
+  private notify(slot: number, index: number, oldHi: number, oldLo: number, hi: number, lo: number): void {
+    if (oldLo === lo && oldHi === hi) return;
+    const pa = this.slotPa[slot]! + ((index & (WORDS_PER_PAGE - 1)) << 2);
+    const bits = this.watchers[slot]!;
+    for (let i = 0; i < this.observers.length; i++) {
+      if ((bits & (1 << i)) !== 0) this.observers[i]!.wrote(pa, slot, oldHi, oldLo, hi, lo);
+    }
+  }
+
+  // ---- journal
+
+  /** Start (or continue) logging; returns a mark to undo to. */
+  mark(): number {
+    this.logging = true;
+    return this.logLength;
+  }
+
+  /** Take back every write since `mark`. Logging stays on. */
+  undo(mark: number): void {
+    const { log, words, dirty } = this;
+    let length = this.logLength;
+    while (length > mark) {
+      const tag = log[--length]!;
+      if (tag >= 0) {
+        words[tag] = log[--length]!;
+        dirty[tag >>> SLOT_WORD_SHIFT] = 1;
+      } else {
+        const first = log[--length]!;
+        const count = ~tag;
+        length -= count;
+        for (let i = 0; i < count; i++) words[first + i] = log[length + i]!;
+        dirty[first >>> SLOT_WORD_SHIFT] = 1;
+      }
+    }
+    this.logLength = length;
+  }
+
+  /** Forget everything logged: marks taken before are void. Logging stops until the next {@link mark}. */
+  forget(): void {
+    this.logLength = 0;
+    this.logging = false;
+  }
+
+  /** Words whose content now differs from what it was at `mark`, in the order of their first write. */
+  changesSince(mark: number): WordChange[] {
+    const first = new Map<number, number>();
+    const order: number[] = [];
+    // The log reads backwards (tags stand last), so the oldest value of a word is the last one met.
+    let at = this.logLength;
+    while (at > mark) {
+      const tag = this.log[--at]!;
+      if (tag >= 0) {
+        if (!first.has(tag)) order.push(tag);
+        first.set(tag, this.log[--at]!);
+      } else {
+        const start = this.log[--at]!;
+        const count = ~tag;
+        at -= count;
+        for (let i = 0; i < count; i++) {
+          if (!first.has(start + i)) order.push(start + i);
+          first.set(start + i, this.log[at + i]!);
+        }
+      }
+    }
+    const changes: WordChange[] = [];
+    for (const index of order.reverse()) {
+      const old = first.get(index)!;
+      const now = this.words[index]!;
+      if (old === now) continue;
+      const page = this.slotPa[index >>> SLOT_WORD_SHIFT]!;
+      changes.push({ pa: page < 0 ? -1 : page + ((index & (WORDS_PER_PAGE - 1)) << 2), index, old, now });
+    }
+    return changes;
+  }
+
+  private logWord(index: number, old: number): void {
+    if (this.logLength + 2 > this.log.length) this.growLog(2);
+    this.log[this.logLength++] = old;
+    this.log[this.logLength++] = index;
+  }
+
+  private logRun(start: number, count: number): void {
+    if (this.logLength + count + 2 > this.log.length) this.growLog(count + 2);
+    const { log, words } = this;
+    let at = this.logLength;
+    for (let i = 0; i < count; i++) log[at++] = words[start + i]!;
+    log[at++] = start;
+    log[at++] = ~count;
+    this.logLength = at;
+  }
+
+  private growLog(extra: number): void {
+    let capacity = this.log.length * 2;
+    while (capacity < this.logLength + extra) capacity *= 2;
+    this.log = grown(this.log, new Int32Array(capacity));
+  }
+
+  // ---- meaning and hashes
+
+  /** Say what the content of the page at `pa` means from now on. Journaled like any write. */
+  setClass(pa: number, stateClass: StateClass): void {
+    this.classes.put(this.slotForWrite(pa), stateClass);
+  }
+
+  /** The class of the page or file word at `index` of {@link words}. */
+  classOf(index: number): StateClass {
+    return this.classes.get(index >>> SLOT_WORD_SHIFT) as StateClass;
+  }
+
+  /**
+   * Hash of one page's bytes as two int32 lanes, computed only when the page was written since it was last asked for.
+   * An all-zero page hashes to (0, 0), so a page never written and one written back to zero are the same.
+   */
+  pageHash(slot: number): readonly [number, number] {
+    if (this.dirty[slot] !== 0) {
+      let a = 0;
+      let b = 0;
+      const start = slot << SLOT_WORD_SHIFT;
+      for (let i = 0; i < WORDS_PER_PAGE; i++) {
+        const word = this.words[start + i]!;
+        if (word === 0) continue;
+        // Position and value are mixed together and summed, so that zero words cost and contribute nothing.
+        const h = Math.imul(word ^ Math.imul(i + 1, 0x9e3779b1), 0x85ebca6b);
+        const m = Math.imul(h ^ (h >>> 15), 0xc2b2ae35);
+        a = (a + (m ^ (m >>> 13))) | 0;
+        b = (b ^ Math.imul(m ^ (m >>> 16), 0x27d4eb2f)) + Math.imul(i + 1, word | 1);
+        b |= 0;
+      }
+      this.hashes[2 * slot] = a;
+      this.hashes[2 * slot + 1] = b;
+      this.dirty[slot] = 0;
+    }
+    return [this.hashes[2 * slot]!, this.hashes[2 * slot + 1]!];
+  }
+
+  /** Hash of all pages and files of class `state` (or of everything, with `all`), as 16 hex digits. */
+  stateHash(all = false): string {
+    let a = 0;
+    let b = 0;
+    for (let slot = 1; slot < this.slots; slot++) {
+      if (!all && this.classes.get(slot) !== StateClass.state) continue;
+      const [x, y] = this.pageHash(slot);
+      if (x === 0 && y === 0) continue;
+      // A RAM page counts by its address, a file by its slot: slots are given in order of first write.
+      const pa = this.slotPa[slot]!;
+      const where = pa < 0 ? slot | 0x40000000 : (pa / PAGE_SIZE) | 0;
+      const m = Math.imul(x ^ Math.imul(where, 0x9e3779b1), 0x85ebca6b);
+      a = (a + (m ^ (m >>> 15))) | 0;
+      b = (b + Math.imul(y ^ Math.imul(where + 1, 0xc2b2ae35), 0x27d4eb2f)) | 0;
+    }
+    return (a >>> 0).toString(16).padStart(8, '0') + (b >>> 0).toString(16).padStart(8, '0');
+  }
+
+  /** Bytes of backing store in use (pages that were written, and files). */
+  bytesInUse(): number {
+    return this.slots * PAGE_SIZE;
+  }
+}
+
+/**
+ * One journaled word for every slot, zero until written. It stands on chunks that are made on demand and never moved,
+ * so undo may cross their creation.
+ */
+export class SlotFile {
+  private readonly memory: PhysicalMemory;
+  private readonly chunks: number[] = [];
+
+  constructor(memory: PhysicalMemory) {
+    this.memory = memory;
+  }
+
+  get(slot: number): number {
+    const base = this.chunks[slot >>> SLOT_WORD_SHIFT];
+    return base === undefined ? 0 : this.memory.words[base + (slot & (WORDS_PER_PAGE - 1))]!;
+  }
+
+  put(slot: number, value: number): void {
+    let base = this.chunks[slot >>> SLOT_WORD_SHIFT];
+    if (base === undefined) {
+      if (value === 0) return;
+      base = this.memory.allocFile(WORDS_PER_PAGE, StateClass.state);
+      this.chunks[slot >>> SLOT_WORD_SHIFT] = base;
+    }
+    this.memory.put(base + (slot & (WORDS_PER_PAGE - 1)), value);
+  }
+}
+
+function wordInPage(pa: number): number {
+  return (pa & (PAGE_SIZE - 1)) >>> 2;
+}
+
+function grown<T extends Int32Array | Float64Array | Uint8Array>(from: T, into: T): T {
+  into.set(from);
+  return into;
+}

@@ -1,0 +1,40 @@
+import { existsSync } from 'node:fs';
+import { defineConfig } from 'tsup';
+
+/** What a user imports: the whole, and each room. */
+const modules = {
+  index: 'index.ts',
+  'hypercall-abi': 'hypercall-abi/index.ts',
+  machine: 'machine/index.ts',
+  'io-pgtable': 'io-pgtable/index.ts',
+  hyp: 'hyp/index.ts',
+  host: 'host/index.ts',
+  lab: 'lab/index.ts',
+};
+
+/** What a user runs. */
+const programs = {
+  cli: 'lab/cli/main.ts',
+  bench: 'lab/bench/main.ts',
+};
+
+/** `tsup` bundles the code; `tsup --env.TYPES only`, much slower, the declarations beside it. */
+export default defineConfig(({ env }) => {
+  const typesOnly = env?.TYPES === 'only';
+  const entries = typesOnly ? modules : { ...modules, ...programs };
+  return {
+    entry: Object.fromEntries(Object.entries(entries).filter(([, path]) => existsSync(path))),
+    format: 'esm',
+    target: 'node20',
+    platform: 'node',
+    removeNodeProtocol: false,
+    splitting: true,
+    // Only the benchmarks use it, and those are not published.
+    external: ['mitata'],
+    sourcemap: true,
+    // Each pass clears its own files: npm builds the code once more after the declarations when it packs.
+    clean: typesOnly || ['!**/*.d.ts'],
+    // TypeScript 6 deprecates the `baseUrl` that tsup sets.
+    dts: typesOnly && { only: true, compilerOptions: { ignoreDeprecations: '6.0' } },
+  };
+});
