@@ -3,17 +3,10 @@
  * that lives no longer than one hypercall. Nothing here is state: all of that is in simulated memory (see layout.ts).
  */
 
-import type { PageTableOps } from '#io-pgtable';
-import type { Cpu, MachineDescription, SmmuDescription } from '#machine';
+import type { PageTableLayout, PageTableOps } from '#io-pgtable';
+import type { Bus, Cpu, MachineDescription, SmmuDescription } from '#machine';
 import type { PhysicalMemory } from '#machine/memory';
 import type { HypLayout } from './layout.ts';
-
-/** The physical address space as EL2 sees it: RAM and device registers. */
-export interface HypBus {
-  read32(pa: number): number;
-  write32(pa: number, value: number): void;
-  write64(pa: number, hi: number, lo: number): void;
-}
 
 /** Invalidations gathered during one unmap: the range [start, end) of IOVAs, in leaves of `granule` bytes. */
 export interface Gather {
@@ -24,7 +17,7 @@ export interface Gather {
 
 export interface Hyp {
   readonly memory: PhysicalMemory;
-  readonly bus: HypBus;
+  readonly bus: Bus;
   /** The CPU this context runs on. */
   readonly cpu: number;
   readonly cpus: readonly Cpu[];
@@ -39,5 +32,9 @@ export interface Hyp {
   readonly gather: Gather;
   /** Entries in this CPU's unmap cache. */
   unmapCacheCount: number;
+  /** Errno of the map being served, beside the bytes it mapped. */
+  mapResult: number;
   readonly pageTableOps: PageTableOps;
+  /** Shapes of the page tables there can be: for SMMU i, stage 1 at 2i and stage 2 at 2i + 1; null without the stage. */
+  readonly tableLayouts: readonly (PageTableLayout | null)[];
 }

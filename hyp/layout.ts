@@ -4,6 +4,8 @@
  * an oracle may read: facts about bytes, no behaviour.
  */
 
+import { DOMAIN_COUNT, VM_COUNT } from '#hypercall-abi';
+
 /** One field of a record: byte offset of the 32-bit word that holds it, lowest bit, width in bits, meaning. */
 export interface Field {
   readonly name: string;
@@ -32,16 +34,18 @@ const bits = (name: string, offset: number, lsb: number, width: number, meaning:
 /** Per-page record of the vmemmap (pKVM's struct hyp_page). All zero means: owned by the host, not DMA-mapped. */
 export const HypPage: RecordTable = {
   name: 'hyp_page',
-  size: 4,
+  size: 8,
   fields: [
     bits('refcount', 0, 0, 16, 'times the page is mapped for DMA or pinned; for a pool page, 1 while allocated'),
     bits('order', 0, 16, 4, 'pool pages: log2 of the free block this page heads, plus 1; 0 when it heads none'),
     bits('pool', 0, 20, 1, 'pool of that free block: 0 heap, 1 IOMMU'),
     bits('hostState', 0, 24, 4, 'what the host has: OWNED 0, SHARED_OWNED 1, SHARED_BORROWED 2, NOPAGE 3'),
     bits('hypStateComplement', 0, 28, 4, 'what the hypervisor has, as 3 minus the state, so that zero is NOPAGE'),
+    word('shareCount', 4, 'times the page is shared with non-protected guests'),
   ],
 };
 
+/** Page states, as android17 numbers them. */
 export const PageState = { owned: 0, sharedOwned: 1, sharedBorrowed: 2, noPage: 3 } as const;
 export type PageState = (typeof PageState)[keyof typeof PageState];
 
@@ -90,14 +94,14 @@ export const VmRecord: RecordTable = {
   name: 'vm',
   size: 64,
   fields: [
-    word('state', 0, '0 free, 1 reserved, 2 live, 3 dying'),
-    word('pages', 4, 'guest pages mapped, owned and shared'),
+    bits('state', 0, 0, 8, '0 free, 1 reserved, 2 live, 3 dying'),
+    bits('protected', 0, 8, 1, '1 for a protected VM'),
+    word('vcpus', 4, 'number of vCPUs'),
     word('rootLo', 8, 'physical address of the guest stage-2 top-level table, bits 31:0'),
     word('rootHi', 12, 'same, bits 51:32'),
     word('lock', 16, 'lock over the guest stage 2'),
-    word('tableLo', 20, 'head of the list of donated table pages not yet used, bits 31:0'),
-    word('tableHi', 24, 'same, bits 51:32'),
-    word('tablePages', 28, 'pages on that list'),
+    word('loads', 20, 'CPUs on which one of its vCPUs is loaded'),
+    word('guestPages', 24, 'pages in its stage 2, owned and shared'),
   ],
 };
 
@@ -113,27 +117,21 @@ export const PoolRecord: RecordTable = {
   ],
 };
 
-/** Per-CPU memory request, read into x2 and x3 when a call returns. */
-export const RequestRecord: RecordTable = {
-  name: 'request',
+/** What the hypervisor keeps per CPU. */
+export const CpuRecord: RecordTable = {
+  name: 'cpu',
   size: 16,
   fields: [
-    word('type', 0, 'request type, 0 when there is none'),
-    word('pool', 4, 'pool the pages are missing in'),
-    word('order', 8, 'log2 of the pages of one chunk'),
+    word('requestType', 0, 'memory request left for the host, 0 when there is none; moved to x2 when a call returns'),
+    word('requestPages', 4, 'pages that request asks for'),
+    word('loadedVm', 8, 'handle of the VM whose vCPU is loaded, 0 for none'),
   ],
 };
 
 /** Highest block order of a pool: 2^6 pages. */
 export const POOL_ORDER_MAX = 6;
-/** Domain ids reach from 0 to 65,535; the host may use ids below 32,768. Id 0 is the identity domain. */
-export const DOMAIN_COUNT = 65536;
-export const HOST_DOMAIN_COUNT = 32768;
-export const VM_COUNT = 32;
-/** First VM handle: handle h stands in slot h - VM_HANDLE_BASE. */
-export const VM_HANDLE_BASE = 0x1000;
 /** Entries of the per-CPU list of pages that an unmap will release once its invalidation completed. */
-export const UNMAP_CACHE_ENTRIES = 512;
+export const UNMAP_CACHE_ENTRIES = 1024;
 
 const PAGE = 4096;
 
@@ -147,14 +145,16 @@ export interface HypLayout {
   readonly hypLock: number;
   /** Lock of the domain table: alloc, free, attach, detach. */
   readonly domainLock: number;
+  /** Lock of the VM table. */
+  readonly vmLock: number;
   readonly hostStage2Root: number;
   readonly heapPool: number;
   readonly iommuPool: number;
   readonly smmus: number;
   readonly vms: number;
-  readonly requests: number;
+  readonly cpuRecords: number;
   readonly unmapCaches: number;
-  readonly domainRoot: number;
+  readonly domains: number;
   readonly vmemmap: number;
   readonly heap: { readonly base: number; readonly size: number };
 }
@@ -181,9 +181,9 @@ export function hypLayout(machine: PlacedMachine): HypLayout {
   const globals = take(PAGE);
   const smmus = take(PAGE);
   const vms = take(VM_COUNT * VmRecord.size);
-  const requests = take(machine.cpus * RequestRecord.size);
+  const cpuRecords = take(machine.cpus * CpuRecord.size);
   const unmapCaches = take(machine.cpus * UNMAP_CACHE_ENTRIES * 16);
-  const domainRoot = take((DOMAIN_COUNT / (PAGE / DomainRecord.size)) * 8);
+  const domains = take(DOMAIN_COUNT * DomainRecord.size);
   const pages = machine.ram.reduce((sum, range) => sum + range.size / PAGE, 0);
   const vmemmap = take(pages * HypPage.size);
   if (base + size - at < 32 * PAGE) {
@@ -196,14 +196,15 @@ export function hypLayout(machine: PlacedMachine): HypLayout {
     hostLock: globals,
     hypLock: globals + 4,
     domainLock: globals + 8,
+    vmLock: globals + 12,
     hostStage2Root: globals + 16,
     heapPool: globals + 128,
     iommuPool: globals + 256,
     smmus,
     vms,
-    requests,
+    cpuRecords,
     unmapCaches,
-    domainRoot,
+    domains,
     vmemmap,
     heap: { base: at, size: base + size - at },
   };

@@ -3,23 +3,10 @@
  * maker; the host never sees this interface, only the boundary in front of it.
  */
 
-/** What the host set up while it was still trusted, for one SMMU. Addresses are physical, sizes log2 of entries. */
-export interface SmmuSetup {
-  /** Base of the SMMU's register file. */
-  readonly mmio: number;
-  readonly strtabBase: number;
-  readonly strtabLog2: number;
-  /** StreamID split of a two-level stream table; 0 for a linear one. */
-  readonly strtabSplit: number;
-  readonly cmdqBase: number;
-  readonly cmdqLog2: number;
-  readonly evtqBase: number;
-  readonly evtqLog2: number;
-}
-
-/** Everything the host hands over when it gives up its privilege. */
+/** What the host hands over when it gives up its privilege; everything else stands in the SMMUs' registers. */
 export interface BootParameters {
-  readonly smmus: readonly SmmuSetup[];
+  /** Base of the register file of each SMMU, in the order of the machine description. */
+  readonly smmus: readonly number[];
 }
 
 /** What the hypervisor decided about a stage-2 abort of the host. */

@@ -1,6 +1,6 @@
 /**
  * What a generator of the hypervisor yields: that it is about to touch something that another CPU, or a device,
- * could touch too. The race finder switches CPUs there; the plain build (see `lab/build/erase.ts`) has no such points.
+ * could touch too. The race finder switches CPUs there; the plain build (see `lab/transform/erase.ts`) has no such points.
  */
 export interface Touch {
   readonly kind: TouchKind;

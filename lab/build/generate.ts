@@ -1,7 +1,7 @@
 /**
  * Writes what the other rooms import but nobody edits, below `.plain`:
  *
- * - `hyp/` and `io-pgtable/`: the plain twins of these rooms, with their pauses erased (see `erase.ts`);
+ * - `hyp/` and `io-pgtable/`: the plain twins of these rooms, with their pauses erased (see `lab/transform/erase.ts`);
  * - `sources.ts`: their sources as text, from which the defect zoo builds edited hypervisors at run time.
  */
 import {
@@ -16,7 +16,7 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { erase } from './erase.ts';
+import { erase } from '../transform/erase.ts';
 
 /** The rooms that are written as generators. */
 const rooms = ['hyp', 'io-pgtable'];

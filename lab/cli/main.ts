@@ -1,17 +1,45 @@
 #!/usr/bin/env node
-import { cac } from 'cac';
+/** The `postern` program: its process. Everything else is in `run.ts` and `commands/`. */
 import project from '../../package.json' with { type: 'json' };
+import type { CliIo } from './command.ts';
+import { commands } from './commands/index.ts';
+import { runCommandLine } from './run.ts';
 
-const cli = cac(project.name);
-cli.usage('[command]');
-cli.version(project.version);
-cli.help();
-cli.parse();
+const INTERRUPTED = 130;
 
-if (cli.args.length > 0) {
-  console.error(`${project.name}: there is no command named ${cli.args[0]}; see ${project.name} --help`);
-  process.exitCode = 2;
-} else if (!cli.options.help && !cli.options.version) {
-  cli.outputHelp();
-  process.exitCode = 2;
+let interrupted = false;
+const stops = new Set<() => void>();
+
+/**
+ * Only while a command asks for it: without a listener Ctrl-C ends the process at once, even in the middle of a
+ * computation, and the shell reports 130.
+ */
+function onSignal(): void {
+  if (interrupted) process.exit(INTERRUPTED);
+  interrupted = true;
+  for (const stop of stops) stop();
 }
+
+const io: CliIo = {
+  out: (text) => void process.stdout.write(text),
+  err: (text) => void process.stderr.write(text),
+  isTty: process.stdout.isTTY === true,
+  columns: process.stdout.columns ?? 100,
+  onInterrupt(stop) {
+    if (stops.size === 0) process.on('SIGINT', onSignal);
+    stops.add(stop);
+    return () => {
+      stops.delete(stop);
+      if (stops.size === 0) process.off('SIGINT', onSignal);
+    };
+  },
+};
+
+// A reader that has seen enough (`postern … | head`) is no error.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit();
+  throw error;
+});
+
+const code = await runCommandLine(project, commands, process.argv.slice(2), io);
+process.exitCode = interrupted ? INTERRUPTED : code;

@@ -1,12 +1,12 @@
+export { PhysicalMemory } from './physical-memory.ts';
+export { SlotFile } from './slot-file.ts';
 export {
   BusError,
   PAGE_SHIFT,
   PAGE_SIZE,
-  PhysicalMemory,
   type RamRange,
-  SlotFile,
   StateClass,
   WORDS_PER_PAGE,
   type WordChange,
   type WriteObserver,
-} from './physical-memory.ts';
+} from './types.ts';

@@ -9,54 +9,31 @@
  * 64-bit descriptors (old content logged once). Undo pops the log. 64-bit values travel as two int32 words (hi, lo).
  */
 
-export const PAGE_SHIFT = 12;
-export const PAGE_SIZE = 4096;
-export const WORDS_PER_PAGE = 1024;
-
-/** What the content of a page means for comparison: state counts, dead and derived content does not. */
-export const StateClass = { state: 0, dead: 1, derived: 2 } as const;
-export type StateClass = (typeof StateClass)[keyof typeof StateClass];
-
-/** A run of RAM: base and size in bytes, both page aligned. */
-export interface RamRange {
-  readonly base: number;
-  readonly size: number;
-}
-
-/** Sees every 64-bit write to the pages it watches, after the write. It may write files, never RAM. */
-export interface WriteObserver {
-  /** @param pa physical address of the 64-bit word */
-  wrote(pa: number, slot: number, oldHi: number, oldLo: number, newHi: number, newLo: number): void;
-}
-
-/** One word that differs from what it was at a mark. `pa` is -1 for a word of a file. */
-export interface WordChange {
-  readonly pa: number;
-  readonly index: number;
-  readonly old: number;
-  readonly now: number;
-}
-
-/** An access to an address where the machine has no RAM. */
-export class BusError extends Error {
-  readonly pa: number;
-  constructor(pa: number) {
-    super(`no RAM at physical address 0x${pa.toString(16)}`);
-    this.name = 'BusError';
-    this.pa = pa;
-  }
-}
+import { hashPage, storeRun } from './runs.ts';
+import { SlotFile } from './slot-file.ts';
+import {
+  BusError,
+  PAGE_SHIFT,
+  PAGE_SIZE,
+  type RamRange,
+  StateClass,
+  WORDS_PER_PAGE,
+  type WordChange,
+  type WriteObserver,
+} from './types.ts';
 
 interface Region {
   readonly base: number;
   readonly size: number;
-  /** Chunks of 4,096 page slots, made on first write. */
+  /** The slots of the pages of each 16 MiB, made on first write. */
   readonly chunks: (Int32Array | undefined)[];
 }
 
-const CHUNK_SHIFT = 12;
-const CHUNK_MASK = 4095;
-const TWO32 = 4294967296;
+/** What one chunk of page slots covers. */
+const CHUNK_BYTES = 2 ** 24;
+const NO_CHUNK = new Int32Array(0);
+/** From this many words on, copying through a view beats a loop. */
+const LONG_RUN = 64;
 const SLOT_WORD_SHIFT = 10;
 const MAX_PA = 2 ** 52;
 
@@ -65,6 +42,9 @@ export class PhysicalMemory {
   words: Int32Array = new Int32Array(64 * WORDS_PER_PAGE);
   private slots = 1;
   private readonly regions: Region[] = [];
+  /** The chunk of page slots that was looked at last, and where its pages start: most accesses stay near the last one. */
+  private nearBase = -1;
+  private near: Int32Array = NO_CHUNK;
   /** Physical address of each slot's page; -1 for file slots. */
   private slotPa: Float64Array = new Float64Array(64).fill(-1);
   private dirty: Uint8Array = new Uint8Array(64).fill(1);
@@ -102,11 +82,7 @@ export class PhysicalMemory {
 
   /** Whether `pa` is RAM. */
   isRam(pa: number): boolean {
-    for (const region of this.regions) {
-      const offset = pa - region.base;
-      if (offset >= 0 && offset < region.size) return true;
-    }
-    return false;
+    return this.isRamRange(pa, 1);
   }
 
   /** Whether the whole of [pa, pa + size) lies in one RAM range. */
@@ -125,15 +101,28 @@ export class PhysicalMemory {
 
   /** The slot of the page at `pa` for reading; 0 (the zero page) when it was never written. @throws BusError */
   slotOf(pa: number): number {
-    const regions = this.regions;
-    for (let i = 0; i < regions.length; i++) {
-      const region = regions[i]!;
+    const offset = pa - this.nearBase;
+    if (offset >= 0 && offset < CHUNK_BYTES) {
+      const page = offset >>> PAGE_SHIFT;
+      if (page < this.near.length) return this.near[page]!;
+    }
+    return this.slotOfFar(pa);
+  }
+
+  private slotOfFar(pa: number): number {
+    const region = this.regionOf(pa);
+    const number = Math.floor((pa - region.base) / CHUNK_BYTES);
+    const chunk = region.chunks[number];
+    if (chunk === undefined) return 0;
+    this.near = chunk;
+    this.nearBase = region.base + number * CHUNK_BYTES;
+    return chunk[(pa - this.nearBase) >>> PAGE_SHIFT]!;
+  }
+
+  private regionOf(pa: number): Region {
+    for (const region of this.regions) {
       const offset = pa - region.base;
-      if (offset >= 0 && offset < region.size) {
-        const page = (offset / PAGE_SIZE) | 0;
-        const chunk = region.chunks[page >>> CHUNK_SHIFT];
-        return chunk === undefined ? 0 : chunk[page & CHUNK_MASK]!;
-      }
+      if (offset >= 0 && offset < region.size) return region;
     }
     throw new BusError(pa);
   }
@@ -150,22 +139,20 @@ export class PhysicalMemory {
   }
 
   private giveSlot(pa: number): number {
-    for (const region of this.regions) {
-      const offset = pa - region.base;
-      if (offset >= 0 && offset < region.size) {
-        const page = (offset / PAGE_SIZE) | 0;
-        let chunk = region.chunks[page >>> CHUNK_SHIFT];
-        if (chunk === undefined) {
-          chunk = new Int32Array(CHUNK_MASK + 1);
-          region.chunks[page >>> CHUNK_SHIFT] = chunk;
-        }
-        const slot = this.takeSlots(1);
-        chunk[page & CHUNK_MASK] = slot;
-        this.slotPa[slot] = region.base + page * PAGE_SIZE;
-        return slot;
-      }
+    const region = this.regionOf(pa);
+    const number = Math.floor((pa - region.base) / CHUNK_BYTES);
+    const base = region.base + number * CHUNK_BYTES;
+    let chunk = region.chunks[number];
+    if (chunk === undefined) {
+      // The last chunk ends with its region, so that a lookup in it finds no RAM beyond.
+      chunk = new Int32Array(Math.min(CHUNK_BYTES, region.base + region.size - base) / PAGE_SIZE);
+      region.chunks[number] = chunk;
     }
-    throw new BusError(pa);
+    const page = (pa - base) >>> PAGE_SHIFT;
+    const slot = this.takeSlots(1);
+    chunk[page] = slot;
+    this.slotPa[slot] = base + page * PAGE_SIZE;
+    return slot;
   }
 
   private takeSlots(count: number): number {
@@ -193,6 +180,11 @@ export class PhysicalMemory {
   /** Index into {@link words} of the word at `pa`, for reading only: two neighbouring words are (lo, hi). */
   indexOf(pa: number): number {
     return (this.slotOf(pa) << SLOT_WORD_SHIFT) + wordInPage(pa);
+  }
+
+  /** Index into {@link words} of the word at `pa`, to be written with {@link put64}. @throws BusError */
+  indexForWrite(pa: number): number {
+    return (this.slotForWrite(pa) << SLOT_WORD_SHIFT) + wordInPage(pa);
   }
 
   /** A copy of `size` bytes from `pa` (4-byte aligned, any size). @throws BusError */
@@ -227,17 +219,27 @@ export class PhysicalMemory {
 
   /** Write one 64-bit word (8-byte aligned) as two int32 halves. @throws BusError */
   write64(pa: number, hi: number, lo: number): void {
-    const slot = this.slotForWrite(pa);
-    const index = (slot << SLOT_WORD_SHIFT) + wordInPage(pa);
-    const words = this.words;
+    this.put64(this.indexForWrite(pa), hi, lo);
+  }
+
+  /** {@link write64} by an index that {@link indexForWrite} gave; it stays good for ever. */
+  put64(index: number, hi: number, lo: number): void {
+    const { words } = this;
     const oldLo = words[index]!;
     const oldHi = words[index + 1]!;
     if (this.logging) {
-      this.logWord(index, oldLo);
-      this.logWord(index + 1, oldHi);
+      let at = this.logLength;
+      if (at + 4 > this.log.length) this.growLog(4);
+      const { log } = this;
+      log[at++] = oldLo;
+      log[at++] = index;
+      log[at++] = oldHi;
+      log[at++] = index + 1;
+      this.logLength = at;
     }
     words[index] = lo;
     words[index + 1] = hi;
+    const slot = index >>> SLOT_WORD_SHIFT;
     this.dirty[slot] = 1;
     if (this.watchers[slot] !== 0) this.notify(slot, index, oldHi, oldLo, hi, lo);
   }
@@ -256,25 +258,8 @@ export class PhysicalMemory {
     const end = start + 2 * count;
     if (this.logging) this.logRun(start, 2 * count);
     const watched = this.watchers[slot] !== 0;
-    if (watched) for (let i = start, k = 0; i < end; i++, k++) this.runOld[k] = words[i]!;
-    if (step === 0) {
-      for (let i = start; i < end; i += 2) {
-        words[i] = lo;
-        words[i + 1] = hi;
-      }
-    } else {
-      let low = lo >>> 0;
-      let high = hi;
-      for (let i = start; i < end; i += 2) {
-        words[i] = low;
-        words[i + 1] = high;
-        low += step;
-        if (low >= TWO32) {
-          low -= TWO32;
-          high = (high + 1) | 0;
-        }
-      }
-    }
+    if (watched) this.runOld.set(words.subarray(start, end));
+    storeRun(words, start, end, hi, lo, step);
     this.dirty[slot] = 1;
     if (watched) {
       const old = this.runOld;
@@ -368,7 +353,8 @@ export class PhysicalMemory {
         const first = log[--length]!;
         const count = ~tag;
         length -= count;
-        for (let i = 0; i < count; i++) words[first + i] = log[length + i]!;
+        if (count < LONG_RUN) for (let i = 0; i < count; i++) words[first + i] = log[length + i]!;
+        else words.set(log.subarray(length, length + count), first);
         dirty[first >>> SLOT_WORD_SHIFT] = 1;
       }
     }
@@ -383,28 +369,27 @@ export class PhysicalMemory {
 
   /** Words whose content now differs from what it was at `mark`, in the order of their first write. */
   changesSince(mark: number): WordChange[] {
-    const first = new Map<number, number>();
-    const order: number[] = [];
-    // The log reads backwards (tags stand last), so the oldest value of a word is the last one met.
+    // The log reads backwards (tags stand last). A word met again is older: it takes the place of what was met before,
+    // so that in the end each has its oldest value and the last one in is the one written first.
+    const oldest = new Map<number, number>();
+    const meet = (index: number, old: number): void => {
+      oldest.delete(index);
+      oldest.set(index, old);
+    };
     let at = this.logLength;
     while (at > mark) {
       const tag = this.log[--at]!;
       if (tag >= 0) {
-        if (!first.has(tag)) order.push(tag);
-        first.set(tag, this.log[--at]!);
+        meet(tag, this.log[--at]!);
       } else {
         const start = this.log[--at]!;
         const count = ~tag;
         at -= count;
-        for (let i = 0; i < count; i++) {
-          if (!first.has(start + i)) order.push(start + i);
-          first.set(start + i, this.log[at + i]!);
-        }
+        for (let i = count - 1; i >= 0; i--) meet(start + i, this.log[at + i]!);
       }
     }
     const changes: WordChange[] = [];
-    for (const index of order.reverse()) {
-      const old = first.get(index)!;
+    for (const [index, old] of [...oldest].reverse()) {
       const now = this.words[index]!;
       if (old === now) continue;
       const page = this.slotPa[index >>> SLOT_WORD_SHIFT]!;
@@ -423,7 +408,9 @@ export class PhysicalMemory {
     if (this.logLength + count + 2 > this.log.length) this.growLog(count + 2);
     const { log, words } = this;
     let at = this.logLength;
-    for (let i = 0; i < count; i++) log[at++] = words[start + i]!;
+    if (count < LONG_RUN) for (let i = 0; i < count; i++) log[at + i] = words[start + i]!;
+    else log.set(words.subarray(start, start + count), at);
+    at += count;
     log[at++] = start;
     log[at++] = ~count;
     this.logLength = at;
@@ -453,21 +440,7 @@ export class PhysicalMemory {
    */
   pageHash(slot: number): readonly [number, number] {
     if (this.dirty[slot] !== 0) {
-      let a = 0;
-      let b = 0;
-      const start = slot << SLOT_WORD_SHIFT;
-      for (let i = 0; i < WORDS_PER_PAGE; i++) {
-        const word = this.words[start + i]!;
-        if (word === 0) continue;
-        // Position and value are mixed together and summed, so that zero words cost and contribute nothing.
-        const h = Math.imul(word ^ Math.imul(i + 1, 0x9e3779b1), 0x85ebca6b);
-        const m = Math.imul(h ^ (h >>> 15), 0xc2b2ae35);
-        a = (a + (m ^ (m >>> 13))) | 0;
-        b = (b ^ Math.imul(m ^ (m >>> 16), 0x27d4eb2f)) + Math.imul(i + 1, word | 1);
-        b |= 0;
-      }
-      this.hashes[2 * slot] = a;
-      this.hashes[2 * slot + 1] = b;
+      hashPage(this.words, slot << SLOT_WORD_SHIFT, this.hashes, 2 * slot);
       this.dirty[slot] = 0;
     }
     return [this.hashes[2 * slot]!, this.hashes[2 * slot + 1]!];
@@ -494,34 +467,6 @@ export class PhysicalMemory {
   /** Bytes of backing store in use (pages that were written, and files). */
   bytesInUse(): number {
     return this.slots * PAGE_SIZE;
-  }
-}
-
-/**
- * One journaled word for every slot, zero until written. It stands on chunks that are made on demand and never moved,
- * so undo may cross their creation.
- */
-export class SlotFile {
-  private readonly memory: PhysicalMemory;
-  private readonly chunks: number[] = [];
-
-  constructor(memory: PhysicalMemory) {
-    this.memory = memory;
-  }
-
-  get(slot: number): number {
-    const base = this.chunks[slot >>> SLOT_WORD_SHIFT];
-    return base === undefined ? 0 : this.memory.words[base + (slot & (WORDS_PER_PAGE - 1))]!;
-  }
-
-  put(slot: number, value: number): void {
-    let base = this.chunks[slot >>> SLOT_WORD_SHIFT];
-    if (base === undefined) {
-      if (value === 0) return;
-      base = this.memory.allocFile(WORDS_PER_PAGE, StateClass.state);
-      this.chunks[slot >>> SLOT_WORD_SHIFT] = base;
-    }
-    this.memory.put(base + (slot & (WORDS_PER_PAGE - 1)), value);
   }
 }
 

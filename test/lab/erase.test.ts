@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { erase } from '#lab/build/erase';
+import { erase } from '#lab/transform/erase';
 
 test.each([
   ['a declared generator', 'function* f() {}', 'function f() {}'],

@@ -1,0 +1,7 @@
+/** The host at EL1: untrusted once the hypervisor has taken over. It holds the boundary and nothing else. */
+
+export { type DriverStatistics, IommuDriver } from './driver.ts';
+export { type IommuDomain, iommuMap, iommuUnmap, PAGE_SIZES_4K } from './iommu.ts';
+export { HostMemory, type HostRam } from './memory.ts';
+export { choosePageSize, type PageSizeChoice } from './page-size.ts';
+export { setUpSmmu, type SmmuMemory } from './smmu-setup.ts';

@@ -1,0 +1,103 @@
+/** Fields of a domain's record (layout.ts), its reference count, and the page table that they describe. */
+
+import { DOMAIN_COUNT } from '#hypercall-abi';
+import { openPageTable, type PageTable, type PageTableConfig } from '#io-pgtable';
+import type { SmmuDescription, Steps } from '#machine';
+import type { Hyp } from './context.ts';
+import { DomainRecord } from './layout.ts';
+import { readPointer, writePointer } from './pool.ts';
+
+const REFS = 0;
+const OWNER = 4;
+const KIND = 8;
+export const DOMAIN_LOCK = 12;
+const ROOT = 16;
+
+/** Owner of a domain that the host made. */
+export const HOST_OWNER = 0;
+
+/** Record of the domain with that id; -1 when there can be none. */
+export function domainRecord(h: Hyp, id: number): number {
+  return id < DOMAIN_COUNT ? h.layout.domains + id * DomainRecord.size : -1;
+}
+
+/** References: 0 free, 1 idle, more while streams are attached or calls in flight. */
+export function* domainRefs(h: Hyp, domain: number): Steps<number> {
+  yield { kind: 'read', at: domain + REFS };
+  return h.memory.read32(domain + REFS);
+}
+
+export function* setDomainRefs(h: Hyp, domain: number, refs: number): Steps<void> {
+  yield { kind: 'write', at: domain + REFS };
+  h.memory.write32(domain + REFS, refs);
+}
+
+/** Take a reference if the domain is allocated and the caller's. @returns whether it was taken */
+export function* getDomain(h: Hyp, domain: number, owner: number): Steps<boolean> {
+  // The owner is tested before the count moves: a foreign caller must not be able to disturb a free in flight.
+  if (domain < 0 || h.memory.read32(domain + OWNER) !== owner) return false;
+  const refs = yield* domainRefs(h, domain);
+  if (refs === 0) return false;
+  yield* setDomainRefs(h, domain, refs + 1);
+  return true;
+}
+
+/** Drop a reference. */
+export function* putDomain(h: Hyp, domain: number): Steps<void> {
+  yield* setDomainRefs(h, domain, (yield* domainRefs(h, domain)) - 1);
+}
+
+export function domainOwner(h: Hyp, domain: number): number {
+  return h.memory.read32(domain + OWNER);
+}
+
+/** Translation stage, 1 or 2. */
+export function domainStage(h: Hyp, domain: number): number {
+  return h.memory.read32(domain + KIND) & 0xff;
+}
+
+/** Index of the SMMU that the domain is bound to. */
+export function domainSmmu(h: Hyp, domain: number): number {
+  return (h.memory.read32(domain + KIND) >>> 8) & 0xff;
+}
+
+/** Fill the record of a new domain; the reference count comes last, when everything else stands. */
+export function* initDomain(h: Hyp, domain: number, smmu: number, stage: number, root: number): Steps<void> {
+  h.memory.write32(domain + OWNER, HOST_OWNER);
+  h.memory.write32(domain + KIND, stage | (smmu << 8));
+  writePointer(h, domain + ROOT, root);
+  yield { kind: 'barrier', at: domain };
+  yield* setDomainRefs(h, domain, 1);
+}
+
+/** Clear the record: the id is free. */
+export function* clearDomain(h: Hyp, domain: number): Steps<void> {
+  h.memory.write32(domain + OWNER, HOST_OWNER);
+  h.memory.write32(domain + KIND, 0);
+  writePointer(h, domain + ROOT, 0);
+  yield { kind: 'barrier', at: domain };
+  yield* setDomainRefs(h, domain, 0);
+}
+
+/**
+ * Configuration of a domain's page table on that SMMU: 4 KiB granule with 2 MiB and 1 GiB blocks; 48-bit IOVAs at
+ * stage 1, the SMMU's output size on both sides at stage 2.
+ */
+export function pageTableConfig(smmu: SmmuDescription, stage: number): PageTableConfig {
+  return {
+    fmt: stage === 1 ? 'ARM_64_LPAE_S1' : 'ARM_64_LPAE_S2',
+    pgsizeBitmap: 2 ** 30 + 2 ** 21 + 2 ** 12,
+    ias: stage === 1 ? 48 : smmu.oas,
+    oas: smmu.oas,
+    coherentWalk: smmu.coherent,
+    quirks: 0,
+  };
+}
+
+/** Open the domain's page table, and make the domain the one that page-table callbacks work for. */
+export function domainPageTable(h: Hyp, domain: number, id: number): PageTable {
+  h.domain = domain;
+  h.domainId = id;
+  const layout = h.tableLayouts[2 * domainSmmu(h, domain) + domainStage(h, domain) - 1]!;
+  return openPageTable(h.pageTableOps, layout, readPointer(h, domain + ROOT));
+}

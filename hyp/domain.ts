@@ -1,0 +1,77 @@
+/**
+ * alloc_domain and free_domain. A domain is a record and a page table; its id is also the tag of its translations, so a
+ * full invalidation stands between the end of one domain and the next use of its id.
+ */
+
+import { DOMAIN_TYPE_LIMIT, DomainType, err, HOST_DOMAIN_COUNT, IDENTITY_DOMAIN } from '#hypercall-abi';
+import { freePageTable, pgdBytes } from '#io-pgtable';
+import type { Steps } from '#machine';
+import type { Hyp } from './context.ts';
+import {
+  clearDomain,
+  domainOwner,
+  domainPageTable,
+  domainRecord,
+  domainRefs,
+  HOST_OWNER,
+  initDomain,
+  setDomainRefs,
+} from './domain-record.ts';
+import { lock, unlock } from './lock.ts';
+import { completeUnmap } from './page-table-ops.ts';
+
+/** The one IOMMU driver there is. */
+const DRIVER_ID = 0;
+
+/**
+ * alloc_domain. @returns 0; -ENODEV unknown driver or IOMMU; -EINVAL id not the host's, in use, or type; -EPERM the
+ * identity domain; -ENOMEM with an IOMMU request when the top-level table cannot be made
+ */
+export function* allocDomain(h: Hyp, driver: number, iommu: number, id: number, type: number): Steps<number> {
+  if (driver !== DRIVER_ID) return err('ENODEV');
+  if (id >= HOST_DOMAIN_COUNT) return err('EINVAL');
+  yield* lock(h, h.layout.domainLock);
+  const domain = domainRecord(h, id);
+  const result =
+    (yield* domainRefs(h, domain)) !== 0 ? err('EINVAL') : yield* makeDomain(h, domain, iommu, id, type);
+  yield* unlock(h, h.layout.domainLock);
+  return result;
+}
+
+function* makeDomain(h: Hyp, domain: number, iommu: number, id: number, type: number): Steps<number> {
+  if (id === IDENTITY_DOMAIN) return err('EPERM');
+  if (iommu >= h.smmus.length) return err('ENODEV');
+  if (type < 0 || type >= DOMAIN_TYPE_LIMIT) return err('EINVAL');
+  const stage = type === DomainType.s1 ? 1 : 2;
+  const layout = h.tableLayouts[2 * iommu + stage - 1];
+  // Upstream finds out while it makes the table; the hardware's stages are known before.
+  if (layout === null || layout === undefined) return err('EINVAL');
+  const root = yield* h.pageTableOps.allocTable(pgdBytes(layout));
+  if (root === 0) return err('ENOMEM');
+  yield* initDomain(h, domain, iommu, stage, root);
+  return 0;
+}
+
+/**
+ * free_domain: an idle domain goes, with its tables and the DMA references of what is still mapped in it.
+ * @returns 0; -EINVAL no such id, not the host's, or not idle (a stream is attached); -ENODEV never allocated
+ */
+export function* freeDomain(h: Hyp, id: number): Steps<number> {
+  const domain = domainRecord(h, id);
+  if (domain < 0) return err('EINVAL');
+  yield* lock(h, h.layout.domainLock);
+  let result = 0;
+  const refs = yield* domainRefs(h, domain);
+  if (refs === 0) result = err('ENODEV');
+  // Whose it is comes before the count moves: a foreign caller's failed free must change nothing.
+  else if (domainOwner(h, domain) !== HOST_OWNER) result = err('EINVAL');
+  else if (refs !== 1) result = err('EINVAL');
+  if (result === 0) {
+    yield* setDomainRefs(h, domain, 0);
+    yield* freePageTable(domainPageTable(h, domain, id));
+    yield* completeUnmap(h);
+    yield* clearDomain(h, domain);
+  }
+  yield* unlock(h, h.layout.domainLock);
+  return result;
+}

@@ -1,0 +1,87 @@
+/**
+ * The hypervisor: EL2 of a protected machine. All it remembers is in simulated memory (layout.ts); this module puts its
+ * parts behind one object. Written once as generators; the plain twin (`#hyp/plain`) is the same source without the
+ * points where another CPU could step in.
+ */
+
+import type { AbortOutcome, BootParameters } from '#hypercall-abi';
+import { configurePageTable, type PageTableLayout } from '#io-pgtable';
+import type { Machine, Steps } from '#machine';
+import { boot } from './boot.ts';
+import type { Hyp } from './context.ts';
+import { pageTableConfig } from './domain-record.ts';
+import { mapHostOnDemand } from './host-stage2.ts';
+import { handleHypercall } from './hypercalls.ts';
+import { hypLayout } from './layout.ts';
+import { lock, unlock } from './lock.ts';
+import { pageTableOps } from './page-table-ops.ts';
+
+/** Name of this implementation, as reports and scenarios name it. */
+export const identity = 'postern';
+
+/** The hypervisor on one machine. */
+export interface HypervisorInstance {
+  readonly identity: string;
+  readonly boot: (parameters: BootParameters) => Steps<number>;
+  readonly hvc: (cpu: number, x: Int32Array) => Steps<void>;
+  readonly abort: (cpu: number, ipa: number, write: boolean) => Steps<AbortOutcome>;
+}
+
+function tableLayouts(machine: Machine): (PageTableLayout | null)[] {
+  return machine.description.smmus.flatMap((smmu) =>
+    [1, 2].map((stage) => {
+      if (!(stage === 1 ? smmu.stage1 : smmu.stage2)) return null;
+      const layout = configurePageTable(pageTableConfig(smmu, stage));
+      if (typeof layout === 'number') throw new RangeError(`smmu ${smmu.name}: no page table fits its stage ${stage}`);
+      return layout;
+    }),
+  );
+}
+
+/**
+ * Put a hypervisor on `machine`. Nothing happens to the machine before {@link HypervisorInstance.boot}.
+ * @throws RangeError when the carve-out is too small, or an SMMU's geometry allows no page table
+ */
+export function createHypervisor(machine: Machine): HypervisorInstance {
+  const layout = hypLayout(machine.description);
+  const layouts = tableLayouts(machine);
+  const contexts = machine.cpus.map((_, cpu): Hyp => {
+    const h = {
+      memory: machine.memory,
+      bus: machine.bus,
+      cpu,
+      cpus: machine.cpus,
+      machine: machine.description,
+      smmus: machine.description.smmus,
+      layout,
+      x: new Int32Array(16),
+      domain: 0,
+      domainId: 0,
+      gather: { start: 0, end: 0, granule: 0 },
+      unmapCacheCount: 0,
+      mapResult: 0,
+      pageTableOps: {} as Hyp['pageTableOps'],
+      tableLayouts: layouts,
+    };
+    h.pageTableOps = pageTableOps(h);
+    return h;
+  });
+  return {
+    identity,
+    boot: function* (parameters: BootParameters): Steps<number> {
+      return yield* boot(contexts[0]!, parameters);
+    },
+    hvc: function* (cpu: number, x: Int32Array): Steps<void> {
+      const h = contexts[cpu]!;
+      h.x = x;
+      yield* handleHypercall(h);
+    },
+    abort: function* (cpu: number, ipa: number, _write: boolean): Steps<AbortOutcome> {
+      const h = contexts[cpu]!;
+      yield* lock(h, layout.hostLock);
+      const result = yield* mapHostOnDemand(h, ipa);
+      yield* unlock(h, layout.hostLock);
+      return result === 0 ? 'retry' : 'inject';
+    },
+  };
+}

@@ -1,0 +1,107 @@
+/**
+ * What the page-table code gets from the hypervisor: tables from the IOMMU pool, invalidation by the domain's tag, and
+ * the list of pages whose DMA reference is to be dropped once their invalidation has completed.
+ *
+ * The list lives in memory, per CPU. One step of an unmap adds at most as many runs of pages as a table has entries:
+ * {@link makeRoom} invalidates early when that many may not fit.
+ */
+
+import type { PageTableOps } from '#io-pgtable';
+import type { Steps } from '#machine';
+import type { Hyp } from './context.ts';
+import { UNMAP_CACHE_ENTRIES } from './layout.ts';
+import { unuseDma } from './ownership.ts';
+import { allocPages, freePages, readPointer, writePointer } from './pool.ts';
+import { requestIommu } from './request.ts';
+import { invalidateDomain, invalidateRange } from './tlb.ts';
+
+const PAGE_SIZE = 4096;
+const ENTRY_SIZE = 16;
+const TABLE_ENTRIES = 512;
+
+function orderOf(sizeBytes: number): number {
+  return Math.max(0, Math.ceil(Math.log2(sizeBytes / PAGE_SIZE)));
+}
+
+/** The operations for page tables that are worked on through `h`. */
+export function pageTableOps(h: Hyp): PageTableOps {
+  return {
+    memory: h.memory,
+    allocTable: function* (sizeBytes: number): Steps<number> {
+      const order = orderOf(sizeBytes);
+      const pa = yield* allocPages(h, h.layout.iommuPool, order);
+      if (pa === 0) yield* requestIommu(h, 1 << order);
+      return pa;
+    },
+    freeTable: function* (pa: number, sizeBytes: number): Steps<void> {
+      yield* freePages(h, h.layout.iommuPool, pa, orderOf(sizeBytes));
+    },
+    flushAll: function* (): Steps<void> {
+      yield* invalidateDomain(h);
+    },
+    flushWalk: function* (iova: number, size: number, granule: number): Steps<void> {
+      yield* invalidateRange(h, iova, size, granule, false);
+    },
+    addPages: function* (iova: number, granule: number, count: number): Steps<void> {
+      const { gather } = h;
+      const end = iova + granule * count;
+      const joins = gather.granule === granule && iova <= gather.end && end >= gather.start;
+      if (gather.granule !== 0 && !joins) yield* flushGather(h);
+      if (gather.granule === 0) {
+        gather.start = iova;
+        gather.end = end;
+        gather.granule = granule;
+      } else {
+        gather.start = Math.min(gather.start, iova);
+        gather.end = Math.max(gather.end, end);
+      }
+    },
+    leafRemoved: function* (pa: number, size: number, count: number): Steps<void> {
+      const base = h.layout.unmapCaches + h.cpu * UNMAP_CACHE_ENTRIES * ENTRY_SIZE;
+      const last = base + (h.unmapCacheCount - 1) * ENTRY_SIZE;
+      if (h.unmapCacheCount > 0 && readPointer(h, last) + readPointer(h, last + 8) === pa) {
+        writePointer(h, last + 8, readPointer(h, last + 8) + size * count);
+        return;
+      }
+      writePointer(h, last + ENTRY_SIZE, pa);
+      writePointer(h, last + ENTRY_SIZE + 8, size * count);
+      h.unmapCacheCount++;
+    },
+    leafFreed: function* (pa: number, size: number, count: number): Steps<void> {
+      yield* unuseDma(h, pa, size * count);
+    },
+    warn: () => {},
+  };
+}
+
+/** Invalidate what was gathered, and wait. @returns 0 or -ETIMEDOUT */
+function* flushGather(h: Hyp): Steps<number> {
+  const { gather } = h;
+  if (gather.granule === 0) return 0;
+  const result = yield* invalidateRange(h, gather.start, gather.end - gather.start, gather.granule, true);
+  gather.granule = 0;
+  return result;
+}
+
+/**
+ * Finish an unmap: invalidate what was gathered, wait for it, and only then drop the references of the pages. When the
+ * hardware does not answer, the references stay: a page that may still be reached must not change hands.
+ */
+export function* completeUnmap(h: Hyp): Steps<void> {
+  const result = yield* flushGather(h);
+  if (result === 0) yield* releasePages(h);
+  h.unmapCacheCount = 0;
+}
+
+/** Finish what was unmapped so far when the next step's pages might not fit the list. */
+export function* makeRoom(h: Hyp): Steps<void> {
+  if (h.unmapCacheCount + TABLE_ENTRIES > UNMAP_CACHE_ENTRIES) yield* completeUnmap(h);
+}
+
+/** Drop the DMA reference of every page on this CPU's list. */
+function* releasePages(h: Hyp): Steps<void> {
+  const base = h.layout.unmapCaches + h.cpu * UNMAP_CACHE_ENTRIES * ENTRY_SIZE;
+  for (let i = 0; i < h.unmapCacheCount; i++) {
+    yield* unuseDma(h, readPointer(h, base + i * ENTRY_SIZE), readPointer(h, base + i * ENTRY_SIZE + 8));
+  }
+}

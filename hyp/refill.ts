@@ -1,0 +1,84 @@
+/**
+ * The memory management calls: the host donates chunks of pages to a pool, asks how much could come back, and takes free
+ * pages back. The list runs through the pages themselves: the head is a chunk's address with its order in the low 12
+ * bits, and the first word of a chunk holds the next head. A link is read only after its chunk is the hypervisor's.
+ */
+
+import { err, getNumber, PoolId, setNumber } from '#hypercall-abi';
+import type { Steps } from '#machine';
+import type { Hyp } from './context.ts';
+import { POOL_ORDER_MAX } from './layout.ts';
+import { donateToHost, donateToHyp } from './ownership.ts';
+import { addPages, freePageCount, readPointer, withdrawPage, writePointer } from './pool.ts';
+
+const PAGE_SIZE = 4096;
+/** Chunks one call takes at most; what is left goes back in x3. */
+const CHUNKS_MAX = 4095;
+/** Pages one reclaim gives at most. */
+const RECLAIM_MAX = 4095;
+
+function poolOf(h: Hyp, id: number): number {
+  return id === PoolId.heap ? h.layout.heapPool : id === PoolId.iommu ? h.layout.iommuPool : -1;
+}
+
+/**
+ * alloc_mgt_refill: x1 pool, x2 head, x3 count of chunks. What is left of the list goes to x3 (head, with the count in
+ * the low 12 bits). Chunks taken before a failure stay donated.
+ * @returns 0; -EINVAL unknown pool, order too large (heap: not 0), or misaligned chunk; what the donation says
+ */
+export function* refill(h: Hyp): Steps<number> {
+  const { x } = h;
+  const pool = poolOf(h, x[2]! >>> 0);
+  let head = getNumber(x, 2);
+  let count = getNumber(x, 3);
+  if (pool < 0 || count > CHUNKS_MAX) {
+    setNumber(x, 3, 0);
+    return err('EINVAL');
+  }
+  const orderMax = pool === h.layout.heapPool ? 0 : POOL_ORDER_MAX;
+  let result = 0;
+  while (count > 0 && result === 0) {
+    const order = head % PAGE_SIZE;
+    const pa = head - order;
+    if (order > orderMax || pa % (PAGE_SIZE * 2 ** order) !== 0) {
+      result = err('EINVAL');
+      break;
+    }
+    result = yield* donateToHyp(h, pa, 1 << order);
+    if (result !== 0) break;
+    head = readPointer(h, pa);
+    count--;
+    for (let i = 0; i < 1 << order; i++) h.memory.zeroPage(pa + i * PAGE_SIZE);
+    yield* addPages(h, pool, pa, 1 << order);
+  }
+  setNumber(x, 3, count === 0 ? 0 : head - (head % PAGE_SIZE) + count);
+  return result;
+}
+
+/** alloc_mgt_reclaimable: the pages that {@link reclaim} could give back; 0 for an unknown pool. */
+export function reclaimable(h: Hyp): number {
+  const pool = poolOf(h, h.x[2]! >>> 0);
+  return pool < 0 ? 0 : freePageCount(h, pool);
+}
+
+/** alloc_mgt_reclaim: x1 pool, x2 target. Leaves the head of a list of zeroed pages in x1 and their number in x2. */
+export function* reclaim(h: Hyp): Steps<void> {
+  const { x } = h;
+  const pool = poolOf(h, x[2]! >>> 0);
+  const target = Math.min(x[4]!, RECLAIM_MAX);
+  let head = 0;
+  let count = 0;
+  while (pool >= 0 && count < target) {
+    const pa = yield* withdrawPage(h, pool);
+    if (pa === 0) break;
+    writePointer(h, pa, head);
+    if ((yield* donateToHost(h, pa, 1)) !== 0) {
+      yield* addPages(h, pool, pa, 1);
+      break;
+    }
+    head = pa;
+    count++;
+  }
+  setNumber(x, 1, head);
+  setNumber(x, 2, count);
+}

@@ -1,0 +1,43 @@
+/** The per-CPU memory request slot: left by code that ran out of pages, moved to x2 when the call returns. */
+
+import { encodeRequest, RequestType } from '#hypercall-abi';
+import type { Steps } from '#machine';
+import type { Hyp } from './context.ts';
+import { CpuRecord } from './layout.ts';
+
+const TYPE = 0;
+const PAGES = 4;
+
+/** Address of this CPU's record. */
+export function cpuRecord(h: Hyp): number {
+  return h.layout.cpuRecords + h.cpu * CpuRecord.size;
+}
+
+/** Leave a request for `pages` pages of the hypervisor heap. */
+export function* requestHeap(h: Hyp, pages: number): Steps<void> {
+  yield* leave(h, RequestType.heap, pages);
+}
+
+/** Leave a request for one chunk of `pages` pages in the IOMMU pool. */
+export function* requestIommu(h: Hyp, pages: number): Steps<void> {
+  yield* leave(h, RequestType.iommu, pages);
+}
+
+function* leave(h: Hyp, type: number, pages: number): Steps<void> {
+  const at = cpuRecord(h);
+  yield { kind: 'write', at };
+  h.memory.write32(at + TYPE, type);
+  h.memory.write32(at + PAGES, pages);
+}
+
+/** Empty the slot into x2. */
+export function* returnRequest(h: Hyp): Steps<void> {
+  const at = cpuRecord(h);
+  yield { kind: 'read', at };
+  const type = h.memory.read32(at + TYPE);
+  encodeRequest(h.x, type, h.memory.read32(at + PAGES));
+  if (type === RequestType.none) return;
+  yield { kind: 'write', at };
+  h.memory.write32(at + TYPE, RequestType.none);
+  h.memory.write32(at + PAGES, 0);
+}

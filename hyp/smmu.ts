@@ -1,0 +1,125 @@
+/**
+ * The driver's record of an SMMU, its registers, and its command queue. Commands are 16 bytes; the queue is the
+ * hypervisor's alone. A command has taken effect only when a later CMD_SYNC has completed (SMMUv3 4.7).
+ *
+ * Callers of the queue functions hold the SMMU's lock.
+ */
+
+import { err } from '#hypercall-abi';
+import type { Steps } from '#machine';
+import type { Hyp } from './context.ts';
+import { SmmuRecord } from './layout.ts';
+import { readPointer } from './pool.ts';
+
+/** Register offsets that the driver uses, from the base of the register file. */
+export const Register = {
+  CR0: 0x20,
+  CR0ACK: 0x24,
+  CR1: 0x28,
+  CR2: 0x2c,
+  GBPA: 0x44,
+  GERROR: 0x60,
+  GERRORN: 0x64,
+  STRTAB_BASE: 0x80,
+  STRTAB_BASE_CFG: 0x88,
+  CMDQ_BASE: 0x90,
+  CMDQ_PROD: 0x98,
+  CMDQ_CONS: 0x9c,
+  EVENTQ_BASE: 0xa0,
+} as const;
+
+const MMIO = 0;
+export const STRTAB = 8;
+export const GEOMETRY = 16;
+const CMDQ = 20;
+const CMDQ_PROD = 28;
+export const SMMU_LOCK = 32;
+const COMMAND_SIZE = 16;
+/** Polls of CONS before a SYNC is given up. */
+const SYNC_POLLS_MAX = 1000;
+
+/** Record of the SMMU with that index; -1 when there is none. */
+export function smmuRecord(h: Hyp, index: number): number {
+  return index < h.smmus.length ? h.layout.smmus + index * SmmuRecord.size : -1;
+}
+
+/** Base of the register file. */
+export function mmioBase(h: Hyp, smmu: number): number {
+  return readPointer(h, smmu + MMIO);
+}
+
+export function* readRegister(h: Hyp, smmu: number, offset: number): Steps<number> {
+  const at = mmioBase(h, smmu) + offset;
+  yield { kind: 'mmio', at };
+  return h.bus.read32(at);
+}
+
+export function* writeRegister(h: Hyp, smmu: number, offset: number, value: number): Steps<void> {
+  const at = mmioBase(h, smmu) + offset;
+  yield { kind: 'mmio', at };
+  h.bus.write32(at, value);
+}
+
+/** Whether the queue has no free entry: same index, different wrap bit. */
+function isFull(producer: number, consumer: number, log2: number): boolean {
+  return ((producer ^ consumer) & ((2 << log2) - 1)) === 1 << log2;
+}
+
+/**
+ * Append one command and tell the hardware. @returns 0, or -ETIMEDOUT when the queue stays full
+ */
+export function* issueCommand(h: Hyp, smmu: number, hi0: number, lo0: number, hi1: number, lo1: number): Steps<number> {
+  const log2 = (h.memory.read32(smmu + GEOMETRY) >>> 16) & 0xff;
+  const producer = h.memory.read32(smmu + CMDQ_PROD);
+  let polls = 0;
+  while (isFull(producer, yield* readRegister(h, smmu, Register.CMDQ_CONS), log2)) {
+    if (++polls > SYNC_POLLS_MAX) return err('ETIMEDOUT');
+  }
+  const at = readPointer(h, smmu + CMDQ) + (producer & ((1 << log2) - 1)) * COMMAND_SIZE;
+  yield { kind: 'queue', at };
+  h.memory.write64(at, hi0, lo0);
+  h.memory.write64(at + 8, hi1, lo1);
+  const next = (producer + 1) & ((2 << log2) - 1);
+  h.memory.write32(smmu + CMDQ_PROD, next);
+  // The entry must be observable before the index that makes the hardware read it.
+  yield { kind: 'barrier', at };
+  yield* writeRegister(h, smmu, Register.CMDQ_PROD, next);
+  return 0;
+}
+
+const CMD_SYNC = 0x46;
+const SYNC_SIGNAL_SEV = 2 << 12;
+
+/** Issue CMD_SYNC and wait until the queue is empty. @returns 0 or -ETIMEDOUT */
+export function* syncCommands(h: Hyp, smmu: number): Steps<number> {
+  const issued = yield* issueCommand(h, smmu, 0, CMD_SYNC | SYNC_SIGNAL_SEV, 0, 0);
+  if (issued !== 0) return issued;
+  const log2 = (h.memory.read32(smmu + GEOMETRY) >>> 16) & 0xff;
+  const mask = (2 << log2) - 1;
+  for (let polls = 0; polls < SYNC_POLLS_MAX; polls++) {
+    const consumer = yield* readRegister(h, smmu, Register.CMDQ_CONS);
+    if (((consumer ^ h.memory.read32(smmu + CMDQ_PROD)) & mask) === 0) return 0;
+  }
+  return err('ETIMEDOUT');
+}
+
+const CMD_CFGI_STE = 0x03;
+const CMD_CFGI_ALL = 0x04;
+const CFGI_ALL_RANGE = 31;
+const LEAF = 1;
+
+/** CFGI_STE for one stream, then SYNC. `leaf` false also drops level-1 stream table descriptors. */
+export function* syncSte(h: Hyp, smmu: number, sid: number, leaf: boolean): Steps<number> {
+  const issued = yield* issueCommand(h, smmu, sid, CMD_CFGI_STE, 0, leaf ? LEAF : 0);
+  return issued !== 0 ? issued : yield* syncCommands(h, smmu);
+}
+
+/** Drop every cached configuration. No SYNC. */
+export function* invalidateAllConfiguration(h: Hyp, smmu: number): Steps<number> {
+  return yield* issueCommand(h, smmu, 0, CMD_CFGI_ALL, 0, CFGI_ALL_RANGE);
+}
+
+/** Whether the SMMU understands ranges in TLB invalidations. */
+export function hasRangeInvalidation(h: Hyp, index: number): boolean {
+  return h.smmus[index]!.rangeInvalidation;
+}

@@ -1,0 +1,134 @@
+/**
+ * The stream table: for each StreamID a 64-byte entry (STE) that says how the stream's accesses are treated. Linear, or
+ * two levels with 2^SPLIT entries per level-2 table, made from the IOMMU pool when a stream is first attached.
+ *
+ * An entry is never made valid in the same epoch as its other words are written: hardware may read words in any order,
+ * so body, CFGI_STE + SYNC, first word, CFGI_STE + SYNC; removal is the mirror image (SMMUv3 3.21.3.1).
+ * Callers hold the SMMU's lock.
+ */
+
+import type { PageTableLayout } from '#io-pgtable';
+import type { Steps } from '#machine';
+import type { Hyp } from './context.ts';
+import { allocPages, readPointer } from './pool.ts';
+import { requestIommu } from './request.ts';
+import { GEOMETRY, STRTAB, syncSte } from './smmu.ts';
+
+const STE_SIZE = 64;
+const WORDS = 8;
+const TWO32 = 4294967296;
+const V = 1;
+const CONFIG_S1 = 5 << 1;
+const CONFIG_S2 = 6 << 1;
+/** S1DSS = SSID 0, S1CIR and S1COR write-back read-allocate, S1CSH inner shareable. */
+const S1_ATTRIBUTES = 0xd6;
+/** SHCFG = use incoming. */
+const SHCFG_INCOMING_HI = 1 << 12;
+const S2AA64_HI = 1 << 19;
+const S2R_HI = 1 << 26;
+
+/** Config field of an STE's first word, 0 when it is not valid. */
+export function steConfig(lo: number): number {
+  return (lo & V) === 0 ? 0 : (lo >>> 1) & 7;
+}
+
+export const STE_CONFIG_S1 = 5;
+export const STE_CONFIG_S2 = 6;
+
+/**
+ * Address of the STE of `sid`. With `make`, a missing level-2 table is allocated.
+ * @returns 0 when the StreamID is out of range or there is no level-2 table (with `make`: no memory for it, and a
+ *   request is left)
+ */
+export function* findSte(h: Hyp, smmu: number, sid: number, make: boolean): Steps<number> {
+  const geometry = h.memory.read32(smmu + GEOMETRY);
+  const log2 = geometry & 0xff;
+  const split = (geometry >>> 8) & 0xff;
+  if (sid >= 2 ** log2) return 0;
+  const table = readPointer(h, smmu + STRTAB);
+  if (split === 0) return table + sid * STE_SIZE;
+  const l1std = table + Math.floor(sid / 2 ** split) * 8;
+  yield { kind: 'read', at: l1std };
+  let l2 = readPointer(h, l1std);
+  if (l2 === 0) {
+    if (!make) return 0;
+    l2 = yield* makeLevel2(h, smmu, l1std, sid, split);
+    if (l2 === 0) return 0;
+  }
+  return l2 - (l2 % STE_SIZE) + (sid % 2 ** split) * STE_SIZE;
+}
+
+/** Allocate and publish a level-2 table of 2^split zeroed (aborting) entries. */
+function* makeLevel2(h: Hyp, smmu: number, l1std: number, sid: number, split: number): Steps<number> {
+  const order = Math.max(0, split + 6 - 12);
+  const l2 = yield* allocPages(h, h.layout.iommuPool, order);
+  if (l2 === 0) {
+    yield* requestIommu(h, 1 << order);
+    return 0;
+  }
+  yield { kind: 'write', at: l1std };
+  h.memory.write64(l1std, Math.floor(l2 / TWO32), l2 | (split + 1));
+  // Hardware may hold the invalid descriptor: only the non-leaf form drops it.
+  yield* syncSte(h, smmu, sid, false);
+  return l2;
+}
+
+/** Word n of the entry, lower half. */
+export function steLo(h: Hyp, ste: number, n: number): number {
+  return h.memory.read32(ste + 8 * n);
+}
+
+export function steHi(h: Hyp, ste: number, n: number): number {
+  return h.memory.read32(ste + 8 * n + 4);
+}
+
+function* writeSteWord(h: Hyp, ste: number, n: number, hi: number, lo: number): Steps<void> {
+  yield { kind: 'write', at: ste + 8 * n };
+  h.memory.write64(ste + 8 * n, hi, lo);
+}
+
+/** Let a stream translate at stage 1 through the context descriptor at `cd`. The entry is all zero before. */
+export function* writeS1Ste(h: Hyp, smmu: number, sid: number, ste: number, cd: number): Steps<number> {
+  yield* writeSteWord(h, ste, 1, 0, S1_ATTRIBUTES);
+  const synced = yield* syncSte(h, smmu, sid, true);
+  if (synced !== 0) return synced;
+  yield* writeSteWord(h, ste, 0, Math.floor(cd / TWO32), cd | CONFIG_S1 | V);
+  return yield* syncSte(h, smmu, sid, true);
+}
+
+/** Let a stream translate at stage 2 through the table at `root`, tagged with `vmid`. */
+export function* writeS2Ste(
+  h: Hyp,
+  smmu: number,
+  sid: number,
+  ste: number,
+  layout: PageTableLayout,
+  root: number,
+  vmid: number,
+): Steps<number> {
+  yield* writeSteWord(h, ste, 1, SHCFG_INCOMING_HI, 0);
+  yield* writeSteWord(h, ste, 2, vtcrField(layout) | S2AA64_HI | S2R_HI, vmid);
+  yield* writeSteWord(h, ste, 3, Math.floor(root / TWO32), root);
+  const synced = yield* syncSte(h, smmu, sid, true);
+  if (synced !== 0) return synced;
+  yield* writeSteWord(h, ste, 0, 0, CONFIG_S2 | V);
+  return yield* syncSte(h, smmu, sid, true);
+}
+
+/** STE word 2 bits 50:32 (VTCR) in the upper half: T0SZ 5:0, SL0 7:6, IR0 9:8, OR0 11:10, SH0 13:12, TG 15:14, PS 18:16. */
+function vtcrField(layout: PageTableLayout): number {
+  const r = layout.registers;
+  if (r.stage !== 2) throw new Error(`stage-2 STE for a ${layout.fmt} table`);
+  return r.tsz | (r.sl << 6) | (r.irgn << 8) | (r.orgn << 10) | (r.sh << 12) | (r.tg << 14) | (r.ps << 16);
+}
+
+/** Make a stream abort again: first word, SYNC, the rest, SYNC. */
+export function* clearSte(h: Hyp, smmu: number, sid: number, ste: number): Steps<number> {
+  yield* writeSteWord(h, ste, 0, 0, 0);
+  const synced = yield* syncSte(h, smmu, sid, true);
+  if (synced !== 0) return synced;
+  for (let n = 1; n < WORDS; n++) {
+    if (steLo(h, ste, n) !== 0 || steHi(h, ste, n) !== 0) yield* writeSteWord(h, ste, n, 0, 0);
+  }
+  return yield* syncSte(h, smmu, sid, true);
+}

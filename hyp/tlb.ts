@@ -1,0 +1,119 @@
+/**
+ * TLB invalidation for one domain. The tag of a domain's translations is its id: ASID at stage 1 (with VMID 0), VMID at
+ * stage 2. Ranges are cut as upstream cuts them: the count of pages is taken apart from its lowest set bit upwards.
+ */
+
+import type { Steps } from '#machine';
+import type { Hyp } from './context.ts';
+import { domainSmmu, domainStage } from './domain-record.ts';
+import { lock, unlock } from './lock.ts';
+import { hasRangeInvalidation, issueCommand, SMMU_LOCK, smmuRecord, syncCommands } from './smmu.ts';
+
+const CMD_TLBI_NH_ASID = 0x11;
+const CMD_TLBI_NH_VA = 0x12;
+const CMD_TLBI_S12_VMALL = 0x28;
+const CMD_TLBI_S2_IPA = 0x2a;
+export const CMD_TLBI_NSNH_ALL = 0x30;
+const TWO32 = 4294967296;
+/** Without range commands, from this many leaves on one command for the whole tag is cheaper. */
+const WHOLE_TAG_LEAVES = 512;
+
+/** Tag of the domain in the upper half of a command's first word: VMID 15:0, ASID 31:16. */
+function tag(stage: number, domainId: number): number {
+  return stage === 1 ? domainId << 16 : domainId;
+}
+
+/** Drop every translation of the domain being worked on, and wait. @returns 0 or -ETIMEDOUT */
+export function* invalidateDomain(h: Hyp): Steps<number> {
+  const smmu = smmuRecord(h, domainSmmu(h, h.domain));
+  yield* lock(h, smmu + SMMU_LOCK);
+  let result = yield* issueWholeTag(h, smmu);
+  if (result === 0) result = yield* syncCommands(h, smmu);
+  yield* unlock(h, smmu + SMMU_LOCK);
+  return result;
+}
+
+function* issueWholeTag(h: Hyp, smmu: number): Steps<number> {
+  const stage = domainStage(h, h.domain);
+  return yield* issueCommand(h, smmu, tag(stage, h.domainId), stage === 1 ? CMD_TLBI_NH_ASID : CMD_TLBI_S12_VMALL, 0, 0);
+}
+
+/**
+ * Drop the translations of [start, start + size), given in leaves of `granule` bytes, and wait. With `leafOnly` false
+ * also what walks may hold of the tables above.
+ * @returns 0 or -ETIMEDOUT
+ */
+export function* invalidateRange(h: Hyp, start: number, size: number, granule: number, leafOnly: boolean): Steps<number> {
+  const index = domainSmmu(h, h.domain);
+  const smmu = smmuRecord(h, index);
+  yield* lock(h, smmu + SMMU_LOCK);
+  let result = hasRangeInvalidation(h, index)
+    ? yield* issueRanges(h, smmu, start, size, granule, leafOnly)
+    : yield* issueSingles(h, smmu, start, size, granule, leafOnly);
+  if (result === 0) result = yield* syncCommands(h, smmu);
+  yield* unlock(h, smmu + SMMU_LOCK);
+  return result;
+}
+
+function* issueSingles(
+  h: Hyp,
+  smmu: number,
+  start: number,
+  size: number,
+  granule: number,
+  leafOnly: boolean,
+): Steps<number> {
+  if (size / granule >= WHOLE_TAG_LEAVES) return yield* issueWholeTag(h, smmu);
+  const stage = domainStage(h, h.domain);
+  const opcode = stage === 1 ? CMD_TLBI_NH_VA : CMD_TLBI_S2_IPA;
+  for (let at = start; at < start + size; at += granule) {
+    const hi = Math.floor(at / TWO32);
+    const result = yield* issueCommand(h, smmu, tag(stage, h.domainId), opcode, hi, at | (leafOnly ? 1 : 0));
+    if (result !== 0) return result;
+  }
+  return 0;
+}
+
+/** Levels 1, 2, 3 hold leaves of 1 GiB, 2 MiB, 4 KiB. */
+function levelHint(granule: number): number {
+  return granule === 4096 ? 3 : granule === 2 ** 21 ? 2 : 1;
+}
+
+function* issueRanges(
+  h: Hyp,
+  smmu: number,
+  start: number,
+  size: number,
+  granule: number,
+  leafOnly: boolean,
+): Steps<number> {
+  const stage = domainStage(h, h.domain);
+  const opcode = stage === 1 ? CMD_TLBI_NH_VA : CMD_TLBI_S2_IPA;
+  const ttl = leafOnly ? levelHint(granule) : 0;
+  // NUM = SCALE = TTL = 0 would be illegal: a single page without a level hint takes its neighbour along.
+  let pages = size / 4096;
+  if (ttl === 0 && pages === 1) pages = 2;
+  let at = start;
+  while (pages > 0) {
+    const scale = trailingZeros(pages);
+    const count = Math.floor(pages / 2 ** scale) % 32;
+    const lo0 = opcode | ((count - 1) << 12) | (scale << 20);
+    const lo1 = (at & -4096) | (1 << 10) | (ttl << 8) | (leafOnly ? 1 : 0);
+    const result = yield* issueCommand(h, smmu, tag(stage, h.domainId), lo0, Math.floor(at / TWO32), lo1);
+    if (result !== 0) return result;
+    at += count * 2 ** scale * 4096;
+    pages -= count * 2 ** scale;
+  }
+  return 0;
+}
+
+/** Number of zero bits below the lowest set bit. SCALE has five bits: 31 at most. */
+function trailingZeros(pages: number): number {
+  let zeros = 0;
+  let rest = pages;
+  while (rest % 2 === 0 && zeros < 31) {
+    rest /= 2;
+    zeros++;
+  }
+  return zeros;
+}

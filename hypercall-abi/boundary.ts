@@ -1,0 +1,126 @@
+/**
+ * The boundary: the one object that the host holds. Through it the host crosses into the hypervisor with eight
+ * registers, and reaches memory and devices as far as its stage 2 lets it. What stands behind (the hypervisor, the
+ * machine) is in private fields: neither a type nor a run-time path leads from the boundary to it.
+ *
+ * Every crossing is checked against the life cycles: an outcome that they forbid becomes a violation that names the
+ * state, the event and the rule.
+ */
+
+import { type ArgumentValue, type CallResult, decodeFunction, decodeResult, encodeCall } from './codec.ts';
+import { type CallName, callNamed } from './calls.ts';
+import type { Hypervisor } from './hypervisor.ts';
+import type { LifeCycleTracker, LifeCycleViolation } from './life-cycles/index.ts';
+
+/** An EL1 access that stage 2 did not let through. */
+export interface Stage2Abort {
+  readonly ipa: number;
+  readonly write: boolean;
+}
+
+/** What the boundary needs of a CPU: accesses through stage 2 (see machine's HostPort, which fits). */
+export interface CpuPort {
+  readonly cpu: number;
+  readonly x: Int32Array;
+  el1Read32(ipa: number): number | Stage2Abort;
+  el1Write32(ipa: number, value: number): Stage2Abort | null;
+  el1Write64(ipa: number, hi: number, lo: number): Stage2Abort | null;
+}
+
+/** How often an access is tried again after the hypervisor said that it may: mapping on demand needs one. */
+const ACCESS_TRIES = 2;
+
+export class Boundary {
+  readonly #hypervisor: Hypervisor;
+  readonly #ports: readonly CpuPort[];
+  readonly #tracker: LifeCycleTracker | null;
+  readonly #before = new Int32Array(16);
+  /** Name of what stands behind. */
+  readonly identity: string;
+  /** Told the name of every {@link call} before it crosses: for counting. */
+  onCall: ((name: CallName) => void) | null = null;
+
+  /**
+   * @param hypervisor what serves the crossings
+   * @param ports one per CPU, in order
+   * @param tracker the life-cycle check, or null to go without
+   */
+  constructor(hypervisor: Hypervisor, ports: readonly CpuPort[], tracker: LifeCycleTracker | null) {
+    this.#hypervisor = hypervisor;
+    this.#ports = ports;
+    this.#tracker = tracker;
+    this.identity = hypervisor.identity;
+  }
+
+  get cpus(): number {
+    return this.#ports.length;
+  }
+
+  /** Life-cycle violations so far; empty without a tracker. */
+  get violations(): readonly LifeCycleViolation[] {
+    return this.#tracker?.violations ?? [];
+  }
+
+  /** Registers x0..x7 of a CPU, as (lo, hi) word pairs. They are the host's own. */
+  registers(cpu: number): Int32Array {
+    return this.#port(cpu).x;
+  }
+
+  /** Cross with whatever the registers of that CPU hold. */
+  hvc(cpu: number): void {
+    const { x } = this.#port(cpu);
+    const tracker = this.#tracker;
+    if (tracker === null) {
+      this.#hypervisor.hvc(cpu, x);
+      return;
+    }
+    this.#before.set(x);
+    this.#hypervisor.hvc(cpu, x);
+    const spec = decodeFunction(this.#before);
+    if (spec !== undefined) tracker.crossed(spec, cpu, this.#before, x);
+  }
+
+  /** Make the named call. @throws RangeError for a wrong number of arguments */
+  call(cpu: number, name: CallName, ...args: readonly ArgumentValue[]): CallResult {
+    const spec = callNamed(name);
+    const { x } = this.#port(cpu);
+    this.onCall?.(name);
+    encodeCall(x, spec, args);
+    this.hvc(cpu);
+    return decodeResult(x, spec);
+  }
+
+  /** Read 32 bits at an IPA. @returns the word as int32, or null when the hypervisor injects an abort */
+  read32(cpu: number, ipa: number): number | null {
+    for (let i = 0; i < ACCESS_TRIES; i++) {
+      const word = this.#port(cpu).el1Read32(ipa);
+      if (typeof word === 'number') return word;
+      if (this.#hypervisor.abort(cpu, ipa, false) === 'inject') return null;
+    }
+    return null;
+  }
+
+  /** Write 32 bits at an IPA. @returns whether it went through; else the hypervisor injected an abort */
+  write32(cpu: number, ipa: number, value: number): boolean {
+    for (let i = 0; i < ACCESS_TRIES; i++) {
+      if (this.#port(cpu).el1Write32(ipa, value) === null) return true;
+      if (this.#hypervisor.abort(cpu, ipa, true) === 'inject') return false;
+    }
+    return false;
+  }
+
+  /** Write 64 bits at an IPA as two words. @returns whether it went through */
+  write64(cpu: number, ipa: number, hi: number, lo: number): boolean {
+    for (let i = 0; i < ACCESS_TRIES; i++) {
+      if (this.#port(cpu).el1Write64(ipa, hi, lo) === null) return true;
+      if (this.#hypervisor.abort(cpu, ipa, true) === 'inject') return false;
+    }
+    return false;
+  }
+
+  #port(cpu: number): CpuPort {
+    const port = this.#ports[cpu];
+    if (port === undefined) throw new RangeError(`no CPU ${cpu}: there are ${this.#ports.length}`);
+    return port;
+  }
+}

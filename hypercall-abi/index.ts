@@ -1,0 +1,10 @@
+/** The contract between host and hypervisor: calls, registers, errors, memory requests, life cycles, the boundary. */
+
+export * from './boundary.ts';
+export * from './calls.ts';
+export * from './codec.ts';
+export * from './errors.ts';
+export * from './hypervisor.ts';
+export * from './life-cycles/index.ts';
+export * from './memory-request.ts';
+export * from './registers.ts';

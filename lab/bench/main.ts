@@ -1,0 +1,59 @@
+/**
+ * `npm run bench`: what the core costs, each figure beside a floor measured in the same run. Nothing here is a test: the
+ * numbers are for people, and only the ratios carry over to another machine.
+ */
+import { readFileSync } from 'node:fs';
+import { cpus } from 'node:os';
+import { performance } from 'node:perf_hooks';
+import { gunzipSync } from 'node:zlib';
+import { qemuVirt } from '#machine';
+import { replay } from '../replay/replay.ts';
+import { operationsOf } from '../trace/operations.ts';
+import { parseTrace } from '../trace/parse.ts';
+import { hypercallRate, type Rate } from './hypercalls.ts';
+import { ioPgtable } from './io-pgtable.ts';
+
+const LARGE_TRACE = 'test/fixtures/rig/lazy-large-smp2.trace.txt.gz';
+const ROUNDS = 400;
+const CHECKED_ROUNDS = 60;
+
+function line(label: string, value: string): void {
+  process.stdout.write(`  ${label.padEnd(44)}${value}\n`);
+}
+
+function rateLine({ name, best, median }: Rate): void {
+  const millions = (rate: number): string => `${(rate / 1e6).toFixed(2)} M/s`;
+  line(name, `${millions(best).padStart(11)} best, ${millions(median)} median`);
+}
+
+async function replayLine(unchecked: boolean): Promise<number> {
+  const log = operationsOf(parseTrace(gunzipSync(readFileSync(LARGE_TRACE)).toString(), LARGE_TRACE).events);
+  const { report } = await replay(log, {
+    machine: qemuVirt,
+    stage: 1,
+    now: () => performance.now(),
+    ...(unchecked ? { unchecked: true } : {}),
+  });
+  const label = `replay ${report.operations.toLocaleString('en-US')} operations, ${unchecked ? 'no' : 'all'} oracles`;
+  line(label, `${(report.milliseconds / 1000).toFixed(2).padStart(9)} s, ${report.hypercalls} hypercalls`);
+  return report.milliseconds;
+}
+
+const processor = cpus()[0]?.model ?? 'unknown processor';
+process.stdout.write(`Node ${process.version}, ${processor}, one thread\n\nPage tables (ns a call, undo on)\n`);
+const timings = ioPgtable();
+const floor = timings[0]!;
+for (const { name, best, median } of timings) {
+  const ratio = /512 pages/.test(name) ? `, ${(median / floor.median).toFixed(2)}x the floor` : '';
+  line(name, `${best.toFixed(1).padStart(9)} best, ${median.toFixed(1)} median${ratio}`);
+}
+process.stdout.write('\nHypercalls (single-page map and unmap through the boundary)\n');
+const bare = hypercallRate('without oracles', true, ROUNDS);
+const checked = hypercallRate('with all oracles and life cycles', false, CHECKED_ROUNDS);
+rateLine(bare);
+rateLine(checked);
+line('cost of checking', `${(bare.median / checked.median).toFixed(1).padStart(9)}x`);
+process.stdout.write('\nReplay of a real kernel (stage 1, qemu-virt)\n');
+const bareReplay = await replayLine(true);
+const checkedReplay = await replayLine(false);
+line('cost of checking', `${(checkedReplay / bareReplay).toFixed(1).padStart(9)}x`);

@@ -1,0 +1,77 @@
+/**
+ * A machine with a hypervisor on it, a host in front, and the oracles watching: what every engine of the lab works on.
+ * After construction the host has been de-privileged and all DMA is blocked.
+ */
+import { Boundary, type Hypervisor, LifeCycleTracker, type LifeCycleViolation } from '#hypercall-abi';
+import { HostMemory, IommuDriver, setUpSmmu, type SmmuMemory } from '#host';
+import { createHypervisor } from '#hyp/plain';
+import { createMachine, hostPort, type Machine, type MachineDescription } from '#machine';
+import { CheckedHypervisor, type Finding } from '../oracle/index.ts';
+
+/** Makes a hypervisor for a machine: ours, an edited one, or somebody else's. */
+export type HypervisorFactory = (machine: Machine) => Hypervisor;
+
+export interface SessionOptions {
+  readonly machine: MachineDescription;
+  /** The hypervisor under test; ours when left out. */
+  readonly hypervisor?: HypervisorFactory;
+  /** Run without oracles and life cycles: for measuring, and for comparing with a run that has them. */
+  readonly unchecked?: boolean;
+  /** How often the oracle decodes everything anew: never, at every call, or every so many calls. */
+  readonly full?: 'never' | 'every' | number;
+}
+
+/** Everything that was found wrong, in the order in which it was found. */
+export interface Violation {
+  /** Property of an oracle, or `life-cycle`. */
+  readonly property: string;
+  readonly rule: string;
+  readonly text: string;
+}
+
+export class Session {
+  readonly machine: Machine;
+  readonly boundary: Boundary;
+  /** Null when unchecked. */
+  readonly oracle: CheckedHypervisor | null;
+  readonly hostMemory: HostMemory;
+  /** The host's driver on CPU 0. */
+  readonly driver: IommuDriver;
+  /** What the host gave to each SMMU before it was de-privileged. */
+  readonly smmuMemory: readonly SmmuMemory[];
+
+  /** @throws Error when the hypervisor refuses to boot */
+  constructor(options: SessionOptions) {
+    const machine = createMachine(options.machine);
+    const inner = (options.hypervisor ?? createHypervisor)(machine);
+    this.machine = machine;
+    this.oracle = options.unchecked
+      ? null
+      : new CheckedHypervisor(inner, { memory: machine.memory, description: options.machine }, { full: options.full ?? 'never' });
+    const ports = machine.cpus.map(hostPort);
+    this.boundary = new Boundary(this.oracle ?? inner, ports, options.unchecked ? null : new LifeCycleTracker());
+    this.hostMemory = new HostMemory(options.machine);
+    this.smmuMemory = options.machine.smmus.map((smmu) => setUpSmmu(ports[0]!, this.hostMemory, smmu));
+    const booted = (this.oracle ?? inner).boot({ smmus: options.machine.smmus.map(({ base }) => base) });
+    if (booted !== 0) throw new Error(`the hypervisor ${inner.identity} refuses to boot: ${booted}`);
+    this.driver = new IommuDriver(this.boundary, this.hostMemory);
+  }
+
+  /** All findings of the oracles and life cycles so far. */
+  violations(): Violation[] {
+    return [
+      ...(this.oracle?.findings ?? []).map(({ property, rule, text }: Finding) => ({ property, rule, text })),
+      ...this.boundary.violations.map(fromLifeCycle),
+    ];
+  }
+
+  /** How many there are, without making the list. */
+  violationCount(): number {
+    return (this.oracle?.findings.length ?? 0) + this.boundary.violations.length;
+  }
+}
+
+function fromLifeCycle({ machine, subject, state, event, rule, call }: LifeCycleViolation): Violation {
+  const text = `${machine} ${subject} is ${state}, where ${event} must not happen: ${rule} (${call})`;
+  return { property: 'life-cycle', rule, text };
+}

@@ -1,0 +1,121 @@
+/** A walk as text for a terminal, and as the JSON document of `walk --json`. */
+import { type DecodedField, hex64 } from '../oracle/decode/fields.ts';
+import type { Outcome, Walk, WalkStep } from './result.ts';
+import { sizeName } from './tables.ts';
+
+/** The walk in lines of at most `columns` characters where that is possible; ends with a line break. */
+export function renderWalk(walk: Walk, columns = 100): string {
+  const lines = [`stream ${hex(walk.sid)}, ${walk.write ? 'write' : 'read'} at IOVA ${hex(walk.iova)}`, ''];
+  for (const step of walk.steps) lines.push(...renderStep(step, columns));
+  lines.push(...renderOutcome(walk.outcome));
+  return `${lines.join('\n')}\n`;
+}
+
+function renderStep(step: WalkStep, columns: number): string[] {
+  const only = step.words.length === 1 ? ` = ${hex64(step.words[0]!.hi, step.words[0]!.lo)}` : '';
+  const lines = [`${step.title.padEnd(15)} ${hex(step.address)}${only}  ${step.note}`];
+  if (step.words.length > 1) {
+    const words = step.words.map(({ hi, lo }, i) => ({
+      name: `q${i}`,
+      text: hex64(hi, lo),
+      zero: hi === 0 && lo === 0,
+    }));
+    lines.push(
+      ...wrapped(
+        words.filter(({ zero }) => !zero).map(({ name, text }) => `${name} ${text}`),
+        columns,
+      ),
+    );
+  }
+  const said = step.fields.filter(({ value }) => value !== 0);
+  lines.push(
+    ...wrapped(
+      said.map(({ name, text }) => `${name} ${text}`),
+      columns,
+    ),
+  );
+  lines.push('');
+  return lines;
+}
+
+function wrapped(items: readonly string[], columns: number): string[] {
+  const indent = ' '.repeat(16);
+  const lines: string[] = [];
+  for (const item of items) {
+    const last = lines.at(-1);
+    if (last !== undefined && last.length + item.length + 3 <= columns) lines[lines.length - 1] = `${last} · ${item}`;
+    else lines.push(`${indent}${item}`);
+  }
+  return lines;
+}
+
+function renderOutcome(outcome: Outcome): string[] {
+  switch (outcome.kind) {
+    case 'translated': {
+      const { read, write, execute } = outcome.permissions;
+      const access = `${read ? 'r' : '-'}${write ? 'w' : '-'}${execute ? 'x' : '-'}`;
+      const { address, value } = outcome.leaf;
+      return [
+        `=> PA ${hex(outcome.pa)}  ${access}  ${outcome.memoryType}`,
+        `   from a mapping of ${sizeName(outcome.size)}; leaf descriptor ${hex64(value.hi, value.lo)} at ${hex(address)}`,
+      ];
+    }
+    case 'bypassed':
+      return [`=> PA ${hex(outcome.pa)}, untranslated: ${outcome.reason}`];
+    case 'aborted':
+      return [`=> aborted without an event: ${outcome.reason}`];
+    case 'fault': {
+      const stage = outcome.stage === null ? '' : ` stage ${outcome.stage}`;
+      const level = outcome.level === null ? '' : ` level ${outcome.level}`;
+      const kind = outcome.class === null ? '' : `, class ${outcome.class}`;
+      const ipa = outcome.ipa === null ? '' : `, IPA ${hex(outcome.ipa)}`;
+      return [
+        `=> ${outcome.event} (0x${outcome.code.toString(16).padStart(2, '0')})${stage}${level}${kind}${ipa}`,
+        `   decided by: ${outcome.check}`,
+        `   ${outcome.recorded ? 'an event is recorded' : 'no event is recorded'}`,
+      ];
+    }
+  }
+}
+
+/** The document of `walk --json`: addresses and words in hexadecimal, every field of every structure. */
+export function walkDocument(walk: Walk): Record<string, unknown> {
+  return {
+    sid: walk.sid,
+    iova: hex(walk.iova),
+    access: walk.write ? 'write' : 'read',
+    steps: walk.steps.map((step) => ({
+      kind: step.kind,
+      title: step.title,
+      ...(step.stage === null ? {} : { stage: step.stage, level: step.level }),
+      address: hex(step.address),
+      words: step.words.map(({ hi, lo }) => hex64(hi, lo)),
+      fields: Object.fromEntries(step.fields.map((field) => [field.name, fieldDocument(field)])),
+      note: step.note,
+    })),
+    outcome: outcomeDocument(walk.outcome),
+  };
+}
+
+function fieldDocument({ value, text }: DecodedField): number | string {
+  return text.startsWith('0x') ? text : value;
+}
+
+function outcomeDocument(outcome: Outcome): Record<string, unknown> {
+  switch (outcome.kind) {
+    case 'translated': {
+      const { address, value } = outcome.leaf;
+      return { ...outcome, pa: hex(outcome.pa), leaf: { address: hex(address), value: hex64(value.hi, value.lo) } };
+    }
+    case 'bypassed':
+      return { ...outcome, pa: hex(outcome.pa) };
+    case 'aborted':
+      return { ...outcome };
+    case 'fault':
+      return { ...outcome, ipa: outcome.ipa === null ? null : hex(outcome.ipa) };
+  }
+}
+
+function hex(value: number): string {
+  return `0x${value.toString(16)}`;
+}

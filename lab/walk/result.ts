@@ -1,0 +1,78 @@
+/** What one walk found: every word that was fetched, in order, and how it ended. */
+import type { EventName } from '../oracle/decode/event.ts';
+import type { DecodedField, Word64 } from '../oracle/decode/fields.ts';
+
+/** One structure that was fetched. */
+export interface WalkStep {
+  readonly kind: 'l1std' | 'ste' | 'l1cd' | 'cd' | 'descriptor';
+  /** `STE`, `stage 1 level 3`, … */
+  readonly title: string;
+  /** Stage and level of a table descriptor; null otherwise. */
+  readonly stage: 1 | 2 | null;
+  readonly level: number | null;
+  readonly address: number;
+  /** Its 64-bit words; empty when the fetch aborted. */
+  readonly words: readonly Word64[];
+  readonly fields: readonly DecodedField[];
+  /** What it means for this walk. */
+  readonly note: string;
+}
+
+/** What a translation permits to a device's data access, and to instruction fetches. */
+export interface Permissions {
+  readonly read: boolean;
+  readonly write: boolean;
+  readonly execute: boolean;
+}
+
+/** The access goes through. */
+export interface Translated {
+  readonly kind: 'translated';
+  readonly pa: number;
+  /** Bytes of the mapping that holds the address; of the smaller one when two stages translate. */
+  readonly size: number;
+  readonly permissions: Permissions;
+  readonly memoryType: string;
+  /** The leaf descriptor: of stage 1 where it translates, else of stage 2. */
+  readonly leaf: { readonly address: number; readonly value: Word64 };
+}
+
+/** The access goes through untranslated. */
+export interface Bypassed {
+  readonly kind: 'bypassed';
+  readonly pa: number;
+  readonly reason: string;
+}
+
+/** The access is aborted, and no event says so. */
+export interface Aborted {
+  readonly kind: 'aborted';
+  readonly reason: string;
+}
+
+/** The access is terminated with an event. */
+export interface Faulted {
+  readonly kind: 'fault';
+  readonly event: EventName;
+  readonly code: number;
+  /** Of a translation fault. */
+  readonly stage: 1 | 2 | null;
+  readonly class: 'CD' | 'TTD' | 'IN' | null;
+  readonly level: number | null;
+  /** The check that decided. */
+  readonly check: string;
+  /** Intermediate physical address of a stage-2 fault. */
+  readonly ipa: number | null;
+  /** Is an event recorded? Some are only on request (C_BAD_STREAMID, and faults with R = 0). */
+  readonly recorded: boolean;
+}
+
+export type Outcome = Translated | Bypassed | Aborted | Faulted;
+
+export interface Walk {
+  readonly sid: number;
+  readonly iova: number;
+  readonly write: boolean;
+  readonly steps: readonly WalkStep[];
+  readonly outcome: Outcome;
+}

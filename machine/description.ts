@@ -1,0 +1,278 @@
+/**
+ * What a machine is made of, as data: RAM, MMIO, CPUs, SMMUs with the features their ID registers report, and the
+ * devices behind them. The same shape is what `--machine FILE` reads, so {@link validateDescription} takes nothing on
+ * trust and names the field that is wrong. Addresses and sizes are bytes.
+ */
+
+import type { RamRange } from './memory/index.ts';
+
+/** A range of MMIO that is not an SMMU's: reads zero, remembers writes, unless a model is attached to it. */
+export interface MmioRange {
+  readonly name: string;
+  readonly base: number;
+  readonly size: number;
+}
+
+/** Physical address widths that an SMMU can report, in bits. */
+export type AddressWidth = 32 | 36 | 40 | 42 | 44 | 48;
+
+/** One SMMUv3, by the features that its ID registers report. */
+export interface SmmuDescription {
+  readonly name: string;
+  /** Base of its two 64 KiB register pages. */
+  readonly base: number;
+  /** Width of a StreamID in bits (IDR1.SIDSIZE). */
+  readonly sidBits: number;
+  /** Output address size in bits (IDR5.OAS). */
+  readonly oas: AddressWidth;
+  readonly stage1: boolean;
+  readonly stage2: boolean;
+  /** Granules as log2 of bytes: 12, 14, 16. */
+  readonly granules: readonly number[];
+  readonly asid16: boolean;
+  readonly vmid16: boolean;
+  /** Table walks and queue accesses are coherent with the CPUs (IDR0.COHACC). */
+  readonly coherent: boolean;
+  /** Range and level hints in TLB invalidations (IDR3.RIL). */
+  readonly rangeInvalidation: boolean;
+  readonly twoLevelStreamTable: boolean;
+  /** Width of a SubstreamID in bits (IDR1.SSIDSIZE). */
+  readonly ssidBits: number;
+  /** Largest command queue, log2 of entries (IDR1.CMDQS). */
+  readonly cmdqLog2: number;
+  /** Largest event queue, log2 of entries (IDR1.EVENTQS). */
+  readonly evtqLog2: number;
+  /** CMD_SYNC may signal completion by an event to the CPUs (IDR0.SEV). */
+  readonly sev: boolean;
+}
+
+/** A device that does DMA: its name, the SMMU it sits behind, and its StreamID there. */
+export interface DeviceDescription {
+  readonly name: string;
+  readonly smmu: string;
+  readonly sid: number;
+}
+
+/** A whole machine. */
+export interface MachineDescription {
+  readonly name: string;
+  readonly ram: readonly RamRange[];
+  /** MMIO other than the SMMUs'. */
+  readonly mmio: readonly MmioRange[];
+  /** The part of RAM that the hypervisor keeps for itself. */
+  readonly carveOut: RamRange;
+  readonly cpus: number;
+  readonly smmus: readonly SmmuDescription[];
+  readonly devices: readonly DeviceDescription[];
+}
+
+/** Bytes of register space of one SMMU: two pages of 64 KiB. */
+export const SMMU_MMIO_SIZE = 0x20000;
+
+/** A machine description that cannot be used: the field, and what was expected there. */
+export class DescriptionError extends Error {
+  readonly field: string;
+  constructor(field: string, expected: string) {
+    super(`machine description: ${field}: expected ${expected}`);
+    this.name = 'DescriptionError';
+    this.field = field;
+  }
+}
+
+type Fields = Record<string, unknown>;
+
+const PAGE = 4096;
+const SPACE = 2 ** 52;
+const WIDTHS = [32, 36, 40, 42, 44, 48];
+
+/**
+ * Checks a machine description of unknown origin and returns a copy of it with exactly the known fields. Addresses may
+ * be numbers or strings such as "0x40000000".
+ * @throws DescriptionError naming the first field that is wrong and what was expected
+ */
+export function validateDescription(value: unknown): MachineDescription {
+  const fields = object(value, 'the description', [
+    'name',
+    'ram',
+    'mmio',
+    'carveOut',
+    'cpus',
+    'smmus',
+    'devices',
+  ]);
+  const ram = list(fields['ram'], 'ram', 1).map((item, i) => range(item, `ram[${i}]`));
+  const carveOut = range(fields['carveOut'], 'carveOut');
+  const mmio = list(fields['mmio'] ?? [], 'mmio', 0).map((item, i): MmioRange => {
+    const at = `mmio[${i}]`;
+    const entry = object(item, at, ['name', 'base', 'size']);
+    return { name: text(entry['name'], `${at}.name`), ...range({ base: entry['base'], size: entry['size'] }, at) };
+  });
+  const smmus = list(fields['smmus'], 'smmus', 0).map((item, i) => smmu(item, `smmus[${i}]`));
+  const devices = list(fields['devices'], 'devices', 0).map((item, i): DeviceDescription => {
+    const at = `devices[${i}]`;
+    const entry = object(item, at, ['name', 'smmu', 'sid']);
+    const owner = smmus.find((candidate) => candidate.name === entry['smmu']);
+    if (owner === undefined) throw new DescriptionError(`${at}.smmu`, `one of ${names(smmus)}`);
+    return {
+      name: text(entry['name'], `${at}.name`),
+      smmu: owner.name,
+      sid: integer(entry['sid'], `${at}.sid`, 0, 2 ** owner.sidBits - 1),
+    };
+  });
+  const description: MachineDescription = {
+    name: text(fields['name'], 'name'),
+    ram,
+    mmio,
+    carveOut,
+    cpus: integer(fields['cpus'], 'cpus', 1, 8),
+    smmus,
+    devices,
+  };
+  checkPlacement(description);
+  return description;
+}
+
+/** No two ranges overlap, the carve-out is RAM, names and streams are unique. */
+function checkPlacement({ ram, mmio, carveOut, smmus, devices }: MachineDescription): void {
+  const placed: { field: string; base: number; size: number }[] = [];
+  const place = (field: string, base: number, size: number): void => {
+    for (const other of placed) {
+      if (base < other.base + other.size && other.base < base + size) {
+        throw new DescriptionError(field, `a range that does not overlap ${other.field}`);
+      }
+    }
+    placed.push({ field, base, size });
+  };
+  ram.forEach(({ base, size }, i) => {
+    place(`ram[${i}]`, base, size);
+  });
+  mmio.forEach(({ base, size }, i) => {
+    place(`mmio[${i}]`, base, size);
+  });
+  smmus.forEach(({ base }, i) => {
+    place(`smmus[${i}]`, base, SMMU_MMIO_SIZE);
+  });
+  if (!ram.some(({ base, size }) => carveOut.base >= base && carveOut.base + carveOut.size <= base + size)) {
+    throw new DescriptionError('carveOut', 'a range inside one RAM range');
+  }
+  unique(smmus, 'smmus');
+  unique(devices, 'devices');
+  devices.forEach((device, i) => {
+    const twin = devices.findIndex((other) => other.smmu === device.smmu && other.sid === device.sid);
+    if (twin !== i) throw new DescriptionError(`devices[${i}].sid`, `another StreamID than devices[${twin}]`);
+  });
+}
+
+const SMMU_FIELDS = [
+  'name',
+  'base',
+  'sidBits',
+  'oas',
+  'stage1',
+  'stage2',
+  'granules',
+  'asid16',
+  'vmid16',
+  'coherent',
+  'rangeInvalidation',
+  'twoLevelStreamTable',
+  'ssidBits',
+  'cmdqLog2',
+  'evtqLog2',
+  'sev',
+];
+
+function smmu(value: unknown, at: string): SmmuDescription {
+  const fields = object(value, at, SMMU_FIELDS);
+  const flag = (key: string): boolean => {
+    if (typeof fields[key] !== 'boolean') throw new DescriptionError(`${at}.${key}`, 'true or false');
+    return fields[key];
+  };
+  const number = (key: string, min: number, max: number): number => integer(fields[key], `${at}.${key}`, min, max);
+  const granules = list(fields['granules'], `${at}.granules`, 1).map((item, i) => {
+    if (item !== 12 && item !== 14 && item !== 16) throw new DescriptionError(`${at}.granules[${i}]`, '12, 14 or 16');
+    return item;
+  });
+  const oas = fields['oas'];
+  if (!WIDTHS.includes(oas as number)) throw new DescriptionError(`${at}.oas`, `one of ${WIDTHS.join(', ')}`);
+  const base = address(fields['base'], `${at}.base`);
+  if (base % 0x10000 !== 0) throw new DescriptionError(`${at}.base`, 'a multiple of 64 KiB');
+  const result: SmmuDescription = {
+    name: text(fields['name'], `${at}.name`),
+    base,
+    sidBits: number('sidBits', 0, 32),
+    oas: oas as AddressWidth,
+    stage1: flag('stage1'),
+    stage2: flag('stage2'),
+    granules,
+    asid16: flag('asid16'),
+    vmid16: flag('vmid16'),
+    coherent: flag('coherent'),
+    rangeInvalidation: flag('rangeInvalidation'),
+    twoLevelStreamTable: flag('twoLevelStreamTable'),
+    ssidBits: number('ssidBits', 0, 20),
+    cmdqLog2: number('cmdqLog2', 0, 19),
+    evtqLog2: number('evtqLog2', 0, 19),
+    sev: flag('sev'),
+  };
+  if (!result.stage1 && !result.stage2) throw new DescriptionError(`${at}.stage2`, 'stage 1, stage 2 or both');
+  return result;
+}
+
+function object(value: unknown, at: string, known: readonly string[]): Fields {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new DescriptionError(at, 'an object');
+  for (const key of Object.keys(value)) {
+    if (!known.includes(key)) throw new DescriptionError(`${at}.${key}`, `only the fields ${known.join(', ')}`);
+  }
+  return value as Fields;
+}
+
+function list(value: unknown, at: string, least: number): unknown[] {
+  if (!Array.isArray(value) || value.length < least) {
+    throw new DescriptionError(at, least === 0 ? 'a list' : `a list of at least ${least}`);
+  }
+  return value;
+}
+
+function text(value: unknown, at: string): string {
+  if (typeof value !== 'string' || value === '') throw new DescriptionError(at, 'a name');
+  return value;
+}
+
+function integer(value: unknown, at: string, min: number, max: number): number {
+  const given = typeof value === 'string' && /^(0x[0-9a-f]+|[0-9]+)$/i.test(value) ? Number(value) : value;
+  if (typeof given !== 'number' || !Number.isInteger(given) || given < min || given > max) {
+    throw new DescriptionError(at, `a whole number from ${min} to ${max}`);
+  }
+  return given;
+}
+
+function address(value: unknown, at: string): number {
+  const given = typeof value === 'string' && /^(0x[0-9a-f]+|[0-9]+)$/i.test(value) ? Number(value) : value;
+  if (typeof given !== 'number' || !Number.isInteger(given) || given < 0 || given >= SPACE) {
+    throw new DescriptionError(at, 'an address below 2^52');
+  }
+  if (given % PAGE !== 0) throw new DescriptionError(at, 'a multiple of 4096');
+  return given;
+}
+
+function range(value: unknown, at: string): RamRange {
+  const fields = object(value, at, ['base', 'size']);
+  const base = address(fields['base'], `${at}.base`);
+  const size = address(fields['size'], `${at}.size`);
+  if (size === 0) throw new DescriptionError(`${at}.size`, 'a positive multiple of 4096');
+  if (base + size > SPACE) throw new DescriptionError(`${at}.size`, 'a range that ends below 2^52');
+  return { base, size };
+}
+
+function unique(items: readonly { readonly name: string }[], at: string): void {
+  items.forEach(({ name }, i) => {
+    if (items.findIndex((other) => other.name === name) !== i) {
+      throw new DescriptionError(`${at}[${i}].name`, `a name of its own (there are two called ${name})`);
+    }
+  });
+}
+
+function names(items: readonly { readonly name: string }[]): string {
+  return items.map(({ name }) => name).join(', ') || 'the SMMUs (there are none)';
+}

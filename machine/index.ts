@@ -1,0 +1,34 @@
+/** The hardware: memory, CPUs and their stage 2, SMMUv3 with its caches, devices. Knows nothing of any hypervisor. */
+
+export { Bus, type MmioDevice, ScratchMmio } from './bus.ts';
+export { Cpu, HCR_VM, type HostPort, hostPort, SystemRegister } from './cpu.ts';
+export {
+  type AddressWidth,
+  DescriptionError,
+  type DeviceDescription,
+  type MachineDescription,
+  type MmioRange,
+  SMMU_MMIO_SIZE,
+  type SmmuDescription,
+  validateDescription,
+} from './description.ts';
+export { DmaDevice, type DmaFault, type DmaOptions, type DmaRead, type DmaWrite } from './device.ts';
+export { createMachine, type Machine } from './machine.ts';
+export * from './memory/index.ts';
+export { preset, presets, qemuVirt, tiny } from './presets.ts';
+export { COMMAND_NAMES, Opcode } from './smmu-v3/commands.ts';
+export { EVENT_NAMES, EventClass, EventType } from './smmu-v3/events.ts';
+export type { ExplainedDescriptor, ExplainedEntry, Explanation } from './smmu-v3/explain.ts';
+export * as registers from './smmu-v3/registers.ts';
+export { Smmu } from './smmu-v3/smmu.ts';
+export type {
+  EventRecord,
+  Outcome,
+  SmmuObserver,
+  StaleEntry,
+  StaleKind,
+  Translation,
+} from './smmu-v3/types.ts';
+export type { Stage2Fault } from './stage2-walk.ts';
+export { type Plain, run, type Steps, type Touch, type TouchKind } from './steps.ts';
+export { hex, hex64, hiOf, join, joinSigned, loOf } from './word64.ts';

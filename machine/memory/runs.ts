@@ -1,0 +1,62 @@
+/** The two loops over many words that memory spends its time in: storing a run of descriptors, hashing a page. */
+
+import { WORDS_PER_PAGE } from './types.ts';
+
+const TWO32 = 2 ** 32;
+
+/**
+ * Stores 64-bit words from index `start` to `end`: word k is (hi, lo) + k * step.
+ *
+ * @param step a byte count below 2^32
+ */
+export function storeRun(words: Int32Array, start: number, end: number, hi: number, lo: number, step: number): void {
+  if (hi === 0 && lo === 0 && step === 0) {
+    words.fill(0, start, end);
+    return;
+  }
+  let low = lo | 0;
+  if ((lo >>> 0) + step * ((end - start) / 2 - 1) < TWO32) {
+    // The high words are all alike. Two 64-bit words a turn.
+    const add = step | 0;
+    const paired = end - ((end - start) & 2);
+    for (let i = start; i < paired; i += 4) {
+      words[i] = low;
+      words[i + 1] = hi;
+      low = (low + add) | 0;
+      words[i + 2] = low;
+      words[i + 3] = hi;
+      low = (low + add) | 0;
+    }
+    if (paired < end) {
+      words[paired] = low;
+      words[paired + 1] = hi;
+    }
+    return;
+  }
+  let high = hi;
+  for (let i = start; i < end; i += 2) {
+    words[i] = low;
+    words[i + 1] = high;
+    const sum = (low >>> 0) + step;
+    if (sum >= TWO32) high = (high + 1) | 0;
+    low = sum | 0;
+  }
+}
+
+/** Hashes the page at index `start` of `words` into two lanes, `out[at]` and `out[at + 1]`. All zeroes hash to (0, 0). */
+export function hashPage(words: Int32Array, start: number, out: Int32Array, at: number): void {
+  let a = 0;
+  let b = 0;
+  for (let i = 0; i < WORDS_PER_PAGE; i++) {
+    const word = words[start + i]!;
+    if (word === 0) continue;
+    // Position and value are mixed together and summed, so that zero words cost and contribute nothing.
+    const h = Math.imul(word ^ Math.imul(i + 1, 0x9e3779b1), 0x85ebca6b);
+    const m = Math.imul(h ^ (h >>> 15), 0xc2b2ae35);
+    a = (a + (m ^ (m >>> 13))) | 0;
+    b = (b ^ Math.imul(m ^ (m >>> 16), 0x27d4eb2f)) + Math.imul(i + 1, word | 1);
+    b |= 0;
+  }
+  out[at] = a;
+  out[at + 1] = b;
+}

@@ -1,0 +1,95 @@
+/** Machines to start from: a tiny one that can be explored exhaustively, and the one that the rig's real data is from. */
+
+import { DescriptionError, type MachineDescription } from './description.ts';
+
+/** 4 MiB of RAM, one SMMU with a linear stream table, four devices: small enough to explore completely. */
+export const tiny: MachineDescription = {
+  name: 'tiny',
+  ram: [{ base: 0x40000000, size: 0x400000 }],
+  mmio: [],
+  carveOut: { base: 0x40300000, size: 0x100000 },
+  cpus: 2,
+  smmus: [
+    {
+      name: 'smmu0',
+      base: 0x09050000,
+      sidBits: 3,
+      oas: 40,
+      stage1: true,
+      stage2: true,
+      granules: [12],
+      asid16: true,
+      vmid16: true,
+      coherent: true,
+      rangeInvalidation: true,
+      twoLevelStreamTable: false,
+      ssidBits: 0,
+      cmdqLog2: 8,
+      evtqLog2: 7,
+      sev: false,
+    },
+  ],
+  devices: [
+    { name: 'disk', smmu: 'smmu0', sid: 0 },
+    { name: 'net', smmu: 'smmu0', sid: 1 },
+    { name: 'gpu', smmu: 'smmu0', sid: 2 },
+    { name: 'usb', smmu: 'smmu0', sid: 3 },
+  ],
+};
+
+/**
+ * The board that real kernels were captured on: 768 MiB for the kernel; right above it 32 MiB for the hypervisor's
+ * carve-out and 32 MiB that the host can donate without touching a page of a captured kernel; an SMMUv3 with both stages and 44-bit addresses, and the devices of those captures at their StreamIDs.
+ */
+export const qemuVirt: MachineDescription = {
+  name: 'qemu-virt',
+  ram: [
+    { base: 0x40000000, size: 0x30000000 },
+    { base: 0x70000000, size: 0x04000000 },
+  ],
+  mmio: [{ name: 'msi-doorbell', base: 0x08090000, size: 0x1000 }],
+  carveOut: { base: 0x70000000, size: 0x02000000 },
+  cpus: 2,
+  smmus: [
+    {
+      name: 'smmu0',
+      base: 0x09050000,
+      sidBits: 16,
+      oas: 44,
+      stage1: true,
+      stage2: true,
+      granules: [12, 14, 16],
+      asid16: true,
+      vmid16: true,
+      coherent: true,
+      rangeInvalidation: true,
+      twoLevelStreamTable: true,
+      ssidBits: 0,
+      cmdqLog2: 19,
+      evtqLog2: 19,
+      sev: false,
+    },
+  ],
+  devices: [
+    { name: 'virtio-blk', smmu: 'smmu0', sid: 0x10 },
+    { name: 'nvme', smmu: 'smmu0', sid: 0x18 },
+    { name: 'root-port', smmu: 'smmu0', sid: 0x20 },
+    { name: 'virtio-net', smmu: 'smmu0', sid: 0x28 },
+    { name: 'edu', smmu: 'smmu0', sid: 0x30 },
+    { name: 'intel-hda', smmu: 'smmu0', sid: 0x40 },
+    { name: 'e1000e', smmu: 'smmu0', sid: 0x100 },
+  ],
+};
+
+/** Every preset by its name. */
+export const presets: Readonly<Record<string, MachineDescription>> = { tiny, 'qemu-virt': qemuVirt };
+
+/**
+ * The preset of that name.
+ * @throws DescriptionError listing the names there are
+ */
+export function preset(name: string): MachineDescription {
+  const found = Object.hasOwn(presets, name) ? presets[name] : undefined;
+  if (found === undefined) throw new DescriptionError(`preset "${name}"`, `one of ${Object.keys(presets).join(', ')}`);
+  return found;
+}

@@ -1,0 +1,284 @@
+/**
+ * The caches of an SMMU, owned by the adversary. What is valid and reachable now may always be cached and needs no
+ * state. What is kept here is the rest: things that were reachable, changed, and were not yet invalidated to the end.
+ *
+ * A write to a reachable structure adds stale entries; a command marks those it covers; the SYNC after it removes them.
+ * An entry that leaves takes with it what only it still led to. If the command covered only a part of what lay below,
+ * the other part becomes stale in its own right: that is why a table entry remembers the range that was covered.
+ *
+ * Invalidation is judged strictly: what a configuration still cached leads to can be cached anew until the SYNC, so a
+ * TLB invalidation in the same batch as the configuration's does not count for it.
+ */
+
+import type { SmmuDescription } from '../description.ts';
+import type { PhysicalMemory, WriteObserver } from '../memory/index.ts';
+import { ALL_SIDS, ConfigReach } from './config-reach.ts';
+import { NodeKind, NodeStore, ONLY_LAST_LEVEL } from './node-store.ts';
+import { Field, Kind, StaleSet } from './stale-set.ts';
+import { StreamTable } from './stream-table.ts';
+import { NOTHING, Remainder, TableReach } from './table-reach.ts';
+
+/** Which TLB entries a command invalidates. */
+export interface TlbScope {
+  /** Stages: bit 0 stage 1, bit 1 stage 2. */
+  readonly stages: number;
+  /** VMID and ASID; -1 for any. */
+  readonly vmid: number;
+  readonly asid: number;
+  /** Global entries are left alone (by ASID alone). */
+  readonly sparesGlobal: boolean;
+  /** Input pages [from, to) of 4 KiB; the whole space when `whole`. */
+  readonly whole: boolean;
+  readonly from: number;
+  readonly to: number;
+  /** Table entries are left alone. */
+  readonly leafOnly: boolean;
+  /** Only leaves of this level (and, unless leafOnly, tables above); 0 for every level. */
+  readonly ttl: number;
+}
+
+/** Which cached configuration a command invalidates: StreamIDs [from, to), and what kinds. */
+export interface ConfigScope {
+  readonly from: number;
+  readonly to: number;
+  /** STEs (and the CDs fetched through them); else CDs alone. */
+  readonly stes: boolean;
+  readonly level1: boolean;
+  /** Also what an earlier stream table led to. */
+  readonly everything: boolean;
+}
+
+export class Caches implements WriteObserver {
+  readonly stale: StaleSet;
+  readonly store: NodeStore;
+  readonly tables: TableReach;
+  readonly config: ConfigReach;
+  private readonly scratchTable = new StreamTable();
+  private readonly rest = new Remainder();
+
+  constructor(memory: PhysicalMemory, smmu: SmmuDescription) {
+    this.stale = new StaleSet(memory);
+    this.store = new NodeStore(memory, this);
+    this.tables = new TableReach(memory, this.store, this.stale);
+    this.config = new ConfigReach(memory, smmu, this.store, this.stale, this.tables);
+  }
+
+  /** A word of a watched page changed. */
+  wrote(pa: number, slot: number, oldHi: number, oldLo: number, newHi: number, newLo: number): void {
+    const head = this.store.heads.get(slot, 0);
+    // Most writes stop here: nothing reachable on the page any more, or a first mapping, which removes nothing.
+    if (head === 0 || ((head & ONLY_LAST_LEVEL) !== 0 && (oldLo & 1) === 0)) return;
+    const { store } = this;
+    const word = (pa & 4095) >>> 3;
+    let next = 0;
+    for (let node = head >>> 1; node !== 0; node = next) {
+      next = store.next(node);
+      const k = word - store.firstWord(node);
+      if (k < 0 || k >= store.wordCount(node)) continue;
+      switch (store.kind(node)) {
+        case NodeKind.table:
+          this.tables.wrote(node, k, pa, oldHi, oldLo, newHi, newLo);
+          break;
+        case NodeKind.cd:
+          this.config.wroteCd(node, k, pa, oldHi, oldLo);
+          break;
+        case NodeKind.ste:
+          this.config.wroteSte(node, k, pa, oldHi, oldLo);
+          break;
+        default:
+          this.config.wroteL1(node, k, pa, oldHi, oldLo, newHi, newLo);
+          break;
+      }
+    }
+  }
+
+  // ---- invalidation
+
+  /** A TLB invalidation was consumed: what it covers goes with the next SYNC. */
+  invalidateTlb(scope: TlbScope): void {
+    const { stale } = this;
+    const n = stale.size;
+    for (let i = 0; i < n; i++) {
+      const kind = stale.kind(i);
+      if (kind > Kind.tag || !this.tagMatches(i, scope)) continue;
+      if (kind === Kind.leaf) this.coverLeaves(i, scope);
+      else if (kind === Kind.table) this.coverTable(i, scope);
+      else if (scope.whole) this.coverTag(i, scope);
+    }
+  }
+
+  private tagMatches(i: number, scope: TlbScope): boolean {
+    const { stale } = this;
+    const stage = stale.stage(i);
+    if ((scope.stages & stage) === 0) return false;
+    const tag = stale.get(i, Field.tag);
+    if (scope.vmid >= 0 && tag >>> 16 !== scope.vmid) return false;
+    if (stage === 2 || scope.asid < 0) return true;
+    if (stale.global(i)) return !scope.sparesGlobal;
+    return (tag & 0xffff) === scope.asid;
+  }
+
+  private coverLeaves(i: number, scope: TlbScope): void {
+    const { stale } = this;
+    if (stale.pending(i) || (scope.ttl !== 0 && scope.ttl !== stale.level(i))) return;
+    if (scope.whole) {
+      stale.markPending(i);
+      return;
+    }
+    const pages = stale.pagesPer(i);
+    const first = stale.page(i);
+    const count = stale.get(i, Field.count);
+    // Any address inside a block invalidates the whole block.
+    const from = Math.max(0, Math.floor((scope.from - first) / pages));
+    const to = Math.min(count, Math.ceil((scope.to - first) / pages));
+    if (from < to) stale.coverRun(i, from, to);
+  }
+
+  private coverTable(i: number, scope: TlbScope): void {
+    const { stale } = this;
+    if (scope.leafOnly || (scope.ttl !== 0 && stale.level(i) >= scope.ttl)) return;
+    const size = stale.pagesPer(i);
+    const first = stale.page(i);
+    const from = scope.whole ? 0 : Math.max(0, scope.from - first);
+    const to = scope.whole ? size : Math.min(size, scope.to - first);
+    if (from < to) this.coverPart(i, from, to);
+  }
+
+  /** Joins [from, to) to the part of entry `i` that is covered; of two parts that do not touch, the larger counts. */
+  private coverPart(i: number, from: number, to: number): void {
+    const { stale } = this;
+    const before = stale.pending(i) ? stale.get(i, Field.coveredTo) - stale.get(i, Field.coveredFrom) : 0;
+    let low = from;
+    let high = to;
+    if (before > 0) {
+      const lowBefore = stale.get(i, Field.coveredFrom);
+      const highBefore = lowBefore + before;
+      const touches = from <= highBefore && to >= lowBefore;
+      if (!touches && before >= to - from) return;
+      if (touches) {
+        low = Math.min(low, lowBefore);
+        high = Math.max(high, highBefore);
+      }
+    }
+    stale.markPending(i);
+    stale.put(i, Field.coveredFrom, low);
+    stale.put(i, Field.coveredTo, high);
+  }
+
+  /** `coveredTo` of a tag entry: 1 when global leaves were spared, 2 when nothing was. */
+  private coverTag(i: number, scope: TlbScope): void {
+    const { stale } = this;
+    stale.markPending(i);
+    const spared = scope.asid >= 0 && scope.sparesGlobal ? 1 : 2;
+    stale.put(i, Field.coveredTo, Math.max(spared, stale.get(i, Field.coveredTo)));
+  }
+
+  /** A configuration invalidation was consumed. */
+  invalidateConfig(scope: ConfigScope): void {
+    const { stale } = this;
+    const n = stale.size;
+    for (let i = 0; i < n; i++) {
+      const kind = stale.kind(i);
+      const sid = stale.get(i, Field.addressLo) >>> 0;
+      if (kind === Kind.ste || kind === Kind.cd) {
+        if ((scope.stes || kind === Kind.cd) && sid >= scope.from && sid < scope.to) stale.markPending(i);
+      } else if (kind === Kind.l1std) {
+        const span = stale.get(i, Field.tag);
+        const from = Math.max(0, scope.from - sid);
+        const to = Math.min(span, scope.to - sid);
+        if (scope.level1 && from < to) this.coverPart(i, from, to);
+      } else if (kind === Kind.strtab && scope.everything) {
+        stale.markPending(i);
+      }
+    }
+  }
+
+  /** A SYNC completed: what was invalidated before it is gone, with all that only it led to. */
+  sync(): void {
+    const { stale } = this;
+    if (stale.waiting === 0) return;
+    const n = stale.size;
+    this.condemn(n);
+    for (let i = 0; i < n; i++) if (stale.pending(i) && stale.kind(i) !== Kind.tag) this.drop(i);
+    // Roots last: the tables of a root are let go under the root's name.
+    for (let i = 0; i < n; i++) {
+      if (!stale.pending(i) || stale.kind(i) !== Kind.tag) continue;
+      this.tables.dropTag(stale.get(i, Field.root), stale.get(i, Field.coveredTo) === 1);
+    }
+    stale.removeWaiting();
+  }
+
+  /**
+   * Entries of a root that is going for good. One that appeared after the invalidation can only be in use by a walk
+   * that had begun, and the SYNC ends those.
+   */
+  private condemn(n: number): void {
+    const { stale } = this;
+    for (let i = 0; i < n; i++) {
+      if (stale.kind(i) !== Kind.tag || !stale.pending(i)) continue;
+      const root = stale.get(i, Field.root);
+      if (!this.tables.unkept(root, this.pendingTags(root, n))) continue;
+      const globalsStay = stale.get(i, Field.coveredTo) === 1;
+      for (let k = 0; k < n; k++) {
+        const kind = stale.kind(k);
+        if ((kind !== Kind.leaf && kind !== Kind.table) || stale.get(k, Field.root) !== root) continue;
+        if (stale.pending(k) || (globalsStay && stale.global(k))) continue;
+        if (kind === Kind.table) this.coverPart(k, 0, stale.pagesPer(k));
+        else stale.markPending(k);
+      }
+    }
+  }
+
+  private pendingTags(root: number, n: number): number {
+    const { stale } = this;
+    let count = 0;
+    for (let i = 0; i < n; i++) {
+      if (stale.kind(i) === Kind.tag && stale.pending(i) && stale.get(i, Field.root) === root) count++;
+    }
+    return count;
+  }
+
+  /** Lets go of what entry `i` led to. */
+  private drop(i: number): void {
+    const { stale } = this;
+    const hi = stale.get(i, Field.oldHi);
+    const lo = stale.get(i, Field.oldLo);
+    switch (stale.kind(i)) {
+      case Kind.table: {
+        const first = stale.page(i);
+        const from = stale.get(i, Field.coveredFrom);
+        const to = stale.get(i, Field.coveredTo);
+        let rest = NOTHING;
+        if (to - from < stale.pagesPer(i)) {
+          rest = this.rest;
+          rest.mode = 'outside';
+          rest.from = first + from;
+          rest.to = first + to;
+        }
+        this.tables.unrefChild(stale.get(i, Field.root), stale.level(i), first, hi, lo, rest);
+        break;
+      }
+      case Kind.cd:
+        this.config.releaseRoot(stale.get(i, Field.heldA));
+        this.config.releaseRoot(stale.get(i, Field.heldB));
+        break;
+      case Kind.ste:
+        this.config.releaseTarget(stale.get(i, Field.heldA));
+        break;
+      case Kind.l1std: {
+        const sid = stale.get(i, Field.addressLo) >>> 0;
+        const from = stale.get(i, Field.coveredFrom);
+        const to = stale.get(i, Field.coveredTo);
+        const whole = to - from >= stale.get(i, Field.tag);
+        const covered = whole ? ALL_SIDS : { from: sid + from, to: sid + to };
+        this.config.dropL1Child(stale.get(i, Field.root), sid, hi, lo, covered);
+        break;
+      }
+      case Kind.strtab:
+        this.config.dropStreamTable(stale.get(i, Field.root), this.scratchTable);
+        break;
+      default:
+        break;
+    }
+  }
+}

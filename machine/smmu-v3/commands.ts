@@ -1,0 +1,170 @@
+/**
+ * The commands of the SMMU's queue: 16 bytes each, decoded and carried out. Invalidations and SYNC act on the caches;
+ * prefetches do nothing that could be seen. Commands for absent features (EL2 and Secure worlds, ATS, PRI, stalls,
+ * MPAM, DPT) are ILLEGAL here, as the ID registers imply. Reserved bits are ignored.
+ */
+
+import type { SmmuDescription } from '../description.ts';
+import { joinSigned } from '../word64.ts';
+import type { Caches, TlbScope } from './caches.ts';
+import { CERROR_ILL, CERROR_NONE } from './registers.ts';
+
+/** Opcodes, q0[7:0]. */
+export const Opcode = {
+  PREFETCH_CONFIG: 0x01,
+  PREFETCH_ADDR: 0x02,
+  CFGI_STE: 0x03,
+  /** CFGI_ALL is the range of all StreamIDs. */
+  CFGI_STE_RANGE: 0x04,
+  CFGI_CD: 0x05,
+  CFGI_CD_ALL: 0x06,
+  TLBI_NH_ALL: 0x10,
+  TLBI_NH_ASID: 0x11,
+  TLBI_NH_VA: 0x12,
+  TLBI_NH_VAA: 0x13,
+  TLBI_S12_VMALL: 0x28,
+  TLBI_S2_IPA: 0x2a,
+  TLBI_NSNH_ALL: 0x30,
+  SYNC: 0x46,
+} as const;
+
+/** Names by opcode, for people. */
+export const COMMAND_NAMES: ReadonlyMap<number, string> = new Map(
+  Object.entries(Opcode).map(([name, opcode]) => [opcode, name]),
+);
+
+const SSEC = 1 << 10;
+const LEAF = 1;
+const CS_SHIFT = 12;
+const CS_RESERVED = 3;
+const RANGE_ALL = 31;
+const ALL_STREAMS = 2 ** 32;
+/** Log2 of the granule that a command's TG field encodes; 0: no range. */
+const TG_GRANULES: readonly number[] = [0, 12, 14, 16];
+
+/** A scope that is filled for one command. */
+class Scope implements TlbScope {
+  stages = 3;
+  vmid = -1;
+  asid = -1;
+  sparesGlobal = false;
+  whole = true;
+  from = 0;
+  to = 0;
+  leafOnly = false;
+  ttl = 0;
+}
+
+/**
+ * Carries out one command.
+ * @param hi0 @param lo0 first 64-bit word; the second follows
+ * @returns CERROR_NONE, or CERROR_ILL: then nothing was done
+ */
+export function execute(
+  smmu: SmmuDescription,
+  caches: Caches,
+  hi0: number,
+  lo0: number,
+  hi1: number,
+  lo1: number,
+): number {
+  if ((lo0 & SSEC) !== 0) return CERROR_ILL;
+  const sid = hi0 >>> 0;
+  switch (lo0 & 0xff) {
+    case Opcode.PREFETCH_CONFIG:
+    case Opcode.PREFETCH_ADDR:
+      return CERROR_NONE;
+
+    case Opcode.CFGI_STE:
+      configure(caches, sid, sid + 1, true, (lo1 & LEAF) === 0, false);
+      return CERROR_NONE;
+    case Opcode.CFGI_STE_RANGE: {
+      const range = lo1 & 0x1f;
+      const size = 2 ** (range + 1);
+      const first = range === RANGE_ALL ? 0 : sid - (sid % size);
+      configure(caches, first, range === RANGE_ALL ? ALL_STREAMS : first + size, true, true, range === RANGE_ALL);
+      return CERROR_NONE;
+    }
+    case Opcode.CFGI_CD:
+      if (!smmu.stage1) return CERROR_ILL;
+      // Only the first CD of a stream is ever used: another SubstreamID names nothing that is cached.
+      if (smmu.ssidBits === 0 || lo0 >>> 12 === 0) configure(caches, sid, sid + 1, false, false, false);
+      return CERROR_NONE;
+    case Opcode.CFGI_CD_ALL:
+      if (!smmu.stage1) return CERROR_ILL;
+      configure(caches, sid, sid + 1, false, false, false);
+      return CERROR_NONE;
+
+    case Opcode.TLBI_NSNH_ALL:
+      caches.invalidateTlb(new Scope());
+      return CERROR_NONE;
+    case Opcode.TLBI_NH_ALL:
+    case Opcode.TLBI_NH_ASID:
+    case Opcode.TLBI_NH_VA:
+    case Opcode.TLBI_NH_VAA:
+      return smmu.stage1 ? invalidate(smmu, caches, hi0, lo0, hi1, lo1, 1) : CERROR_ILL;
+    case Opcode.TLBI_S12_VMALL:
+    case Opcode.TLBI_S2_IPA:
+      return smmu.stage2 ? invalidate(smmu, caches, hi0, lo0, hi1, lo1, 2) : CERROR_ILL;
+
+    case Opcode.SYNC:
+      if (((lo0 >>> CS_SHIFT) & 3) === CS_RESERVED) return CERROR_ILL;
+      caches.sync();
+      return CERROR_NONE;
+    default:
+      return CERROR_ILL;
+  }
+}
+
+function configure(
+  caches: Caches,
+  from: number,
+  to: number,
+  stes: boolean,
+  level1: boolean,
+  everything: boolean,
+): void {
+  caches.invalidateConfig({ from, to, stes, level1, everything });
+}
+
+function invalidate(
+  smmu: SmmuDescription,
+  caches: Caches,
+  hi0: number,
+  lo0: number,
+  hi1: number,
+  lo1: number,
+  stages: 1 | 2,
+): number {
+  const opcode = lo0 & 0xff;
+  const scope = new Scope();
+  scope.stages = opcode === Opcode.TLBI_S12_VMALL ? 3 : stages;
+  // VMIDs tag TLB entries only where there is a stage 2.
+  if (smmu.stage2) scope.vmid = hi0 & (smmu.vmid16 ? 0xffff : 0xff);
+  if (opcode === Opcode.TLBI_NH_ASID || opcode === Opcode.TLBI_NH_VA) {
+    scope.asid = (hi0 >>> 16) & (smmu.asid16 ? 0xffff : 0xff);
+    scope.sparesGlobal = opcode === Opcode.TLBI_NH_ASID;
+  }
+  if (opcode === Opcode.TLBI_NH_VA || opcode === Opcode.TLBI_NH_VAA || opcode === Opcode.TLBI_S2_IPA) {
+    if (!addressScope(smmu, scope, lo0, opcode === Opcode.TLBI_S2_IPA ? hi1 & 0xfffff : hi1, lo1)) return CERROR_ILL;
+  }
+  caches.invalidateTlb(scope);
+  return CERROR_NONE;
+}
+
+/** Address, range and hints of an invalidation by address; false when they are ILLEGAL. */
+function addressScope(smmu: SmmuDescription, scope: Scope, lo0: number, hi1: number, lo1: number): boolean {
+  scope.whole = false;
+  scope.from = joinSigned(hi1, lo1 & ~0xfff) / 4096;
+  scope.to = scope.from + 1;
+  scope.leafOnly = (lo1 & LEAF) !== 0;
+  const granule = smmu.rangeInvalidation ? TG_GRANULES[(lo1 >>> 10) & 3]! : 0;
+  if (granule === 0) return true;
+  const num = (lo0 >>> 12) & 0x1f;
+  const scale = (lo0 >>> 20) & 0x1f;
+  const ttl = (lo1 >>> 8) & 3;
+  if (num === 0 && scale === 0 && ttl === 0) return false;
+  scope.to = scope.from + (num + 1) * 2 ** scale * 2 ** (granule - 12);
+  scope.ttl = ttl;
+  return true;
+}

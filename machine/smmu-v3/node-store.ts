@@ -1,0 +1,183 @@
+/**
+ * Which memory the SMMU can reach: a node for every piece of a page that holds a live (or still cached) structure,
+ * found by the page's slot. One page may hold several, for example four small tables, or one table reached twice.
+ * Derived from memory, registers and the stale set, but kept in journaled words so that undo restores it too.
+ */
+
+import { type PhysicalMemory, StateClass, type WriteObserver } from '../memory/index.ts';
+import { RecordFile } from '../record-file.ts';
+import { hiOf, joinSigned, loOf } from '../word64.ts';
+
+export const NodeKind = { l1std: 1, ste: 2, cd: 3, table: 4 } as const;
+
+/** Words of a node. */
+const F = { next: 0, what: 1, owner: 2, baseLo: 3, baseHi: 4, range: 5, refs: 6, slot: 7 } as const;
+
+/** What every node of a page is, packed: only last-level tables, so that a first mapping there removes nothing. */
+export const ONLY_LAST_LEVEL = 1;
+
+/** Beyond so many nodes on one page it is a table that points at itself again and again; no more are tracked. */
+const MOST_PER_PAGE = 64;
+
+export class NodeStore {
+  readonly memory: PhysicalMemory;
+  /** By slot: first node shifted left by one, and {@link ONLY_LAST_LEVEL}. */
+  readonly heads: RecordFile;
+  private readonly nodes: RecordFile;
+  private readonly header: number;
+  private readonly bit: number;
+
+  constructor(memory: PhysicalMemory, observer: WriteObserver) {
+    this.memory = memory;
+    this.bit = memory.observe(observer);
+    this.header = memory.allocFile(3, StateClass.derived);
+    this.heads = new RecordFile(memory, 1, StateClass.derived, 4096);
+    this.nodes = new RecordFile(memory, 8, StateClass.derived, 512);
+  }
+
+  /** How many pieces of memory were not tracked because their page is reached too often. */
+  get lost(): number {
+    return this.memory.words[this.header + 2]!;
+  }
+
+  /** First node of the page in `slot`; 0 for none. */
+  first(slot: number): number {
+    return this.heads.get(slot, 0) >>> 1;
+  }
+
+  next(node: number): number {
+    return this.nodes.get(node, F.next);
+  }
+
+  kind(node: number): number {
+    return this.nodes.get(node, F.what) & 15;
+  }
+
+  level(node: number): number {
+    return this.nodes.get(node, F.what) >>> 4;
+  }
+
+  /** Root of a table or stream-table node; VMID of a CD. */
+  owner(node: number): number {
+    return this.nodes.get(node, F.owner);
+  }
+
+  /** First input page of a table, first StreamID of STEs, first index of level-1 descriptors, StreamID of a CD. */
+  base(node: number): number {
+    return joinSigned(this.nodes.get(node, F.baseHi), this.nodes.get(node, F.baseLo));
+  }
+
+  /** Index in its page of the node's first 64-bit word, and how many words it has. */
+  firstWord(node: number): number {
+    return this.nodes.get(node, F.range) & 0xffff;
+  }
+
+  wordCount(node: number): number {
+    return this.nodes.get(node, F.range) >>> 16;
+  }
+
+  /** Index in {@link PhysicalMemory.words} of the node's first word. */
+  wordsAt(node: number): number {
+    return (this.nodes.get(node, F.slot) << 10) + 2 * this.firstWord(node);
+  }
+
+  /** Physical address of the node's first word. */
+  address(node: number): number {
+    return this.memory.paOfSlot(this.nodes.get(node, F.slot)) + 8 * this.firstWord(node);
+  }
+
+  refs(node: number): number {
+    return this.nodes.get(node, F.refs);
+  }
+
+  setRefs(node: number, refs: number): void {
+    this.nodes.put(node, F.refs, refs);
+  }
+
+  /** The node of that identity at `pa`; 0 when there is none. */
+  find(kind: number, level: number, owner: number, base: number, pa: number): number {
+    if (!this.memory.isRam(pa)) return 0;
+    const what = kind | (level << 4);
+    const word = (pa & 4095) >>> 3;
+    const lo = loOf(base);
+    const hi = hiOf(base);
+    for (let node = this.first(this.memory.slotOf(pa)); node !== 0; node = this.next(node)) {
+      if (
+        this.nodes.get(node, F.what) === what &&
+        this.nodes.get(node, F.owner) === owner &&
+        this.nodes.get(node, F.baseLo) === lo &&
+        this.nodes.get(node, F.baseHi) === hi &&
+        this.firstWord(node) === word
+      ) {
+        return node;
+      }
+    }
+    return 0;
+  }
+
+  /**
+   * Makes a node with one reference for `count` 64-bit words at `pa`, all on one page, and watches the page.
+   * @returns 0 when there is no RAM there, or the page holds too many nodes already
+   */
+  add(kind: number, level: number, owner: number, base: number, pa: number, count: number): number {
+    if (!this.memory.isRam(pa)) return 0;
+    const slot = this.memory.watch(pa, this.bit);
+    let depth = 0;
+    for (let other = this.first(slot); other !== 0; other = this.next(other)) depth++;
+    if (depth >= MOST_PER_PAGE) {
+      this.memory.put(this.header + 2, this.lost + 1);
+      return 0;
+    }
+    const node = this.take();
+    const { nodes, heads } = this;
+    nodes.put(node, F.next, this.first(slot));
+    nodes.put(node, F.what, kind | (level << 4));
+    nodes.put(node, F.owner, owner);
+    nodes.put(node, F.baseLo, loOf(base));
+    nodes.put(node, F.baseHi, hiOf(base));
+    nodes.put(node, F.range, ((pa & 4095) >>> 3) | (count << 16));
+    nodes.put(node, F.refs, 1);
+    nodes.put(node, F.slot, slot);
+    heads.put(slot, 0, node << 1);
+    this.refreshHead(slot);
+    return node;
+  }
+
+  /** Takes a node out of its page's list and frees it. */
+  remove(node: number): void {
+    const slot = this.nodes.get(node, F.slot);
+    const after = this.next(node);
+    if (this.first(slot) === node) {
+      this.heads.put(slot, 0, after << 1);
+    } else {
+      let before = this.first(slot);
+      while (this.next(before) !== node) before = this.next(before);
+      this.nodes.put(before, F.next, after);
+    }
+    this.refreshHead(slot);
+    this.nodes.clear(node);
+    this.nodes.put(node, F.next, this.memory.words[this.header + 1]!);
+    this.memory.put(this.header + 1, node);
+  }
+
+  private refreshHead(slot: number): void {
+    const first = this.first(slot);
+    let flag = first === 0 ? 0 : ONLY_LAST_LEVEL;
+    for (let node = first; node !== 0; node = this.next(node)) {
+      if (this.nodes.get(node, F.what) !== (NodeKind.table | (3 << 4))) flag = 0;
+    }
+    this.heads.put(slot, 0, (first << 1) | flag);
+  }
+
+  private take(): number {
+    const words = this.memory.words;
+    const free = words[this.header + 1]!;
+    if (free !== 0) {
+      this.memory.put(this.header + 1, this.next(free));
+      return free;
+    }
+    const node = words[this.header]! + 1;
+    this.memory.put(this.header, node);
+    return node;
+  }
+}

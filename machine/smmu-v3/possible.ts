@@ -1,0 +1,268 @@
+/**
+ * Everything that hardware could do with a transaction now. First what the tables say; then what follows from each
+ * combination of things that may still be cached: an earlier stream table or level-1 descriptor, words of an STE or CD
+ * as they were (hardware reads those words in any order, so old and new may mix), and one TLB entry: a leaf, a table
+ * pointer that leads to the present content of its table, or another table that is live under the same tag.
+ */
+
+import { Descriptor, Regime, classify } from '../table-walk.ts';
+import type { Caches } from './caches.ts';
+import { eventRecord } from './events.ts';
+import { CR0_SMMUEN, Register } from './registers.ts';
+import { Field, Kind } from './stale-set.ts';
+import { STE_SIZE } from './ste.ts';
+import { locateSte, StreamTable } from './stream-table.ts';
+import { CachedChoice, currentStreamTable, TlbUse, type TranslationUnit, translate } from './translate.ts';
+import type { Outcome } from './types.ts';
+
+/** Mixes of old and new words tried for one STE or CD; there are more only after many unflushed changes. */
+const MOST_MIXES = 256;
+const NOT_GLOBAL = 1 << 11;
+
+interface SteCandidate {
+  readonly at: number;
+  /** The look-up reaches it, so its present words count too. */
+  readonly reachable: boolean;
+  readonly via: string;
+}
+
+/** Enumerates the outcomes of one access. */
+export function possibleOutcomes(
+  u: TranslationUnit,
+  caches: Caches,
+  sid: number,
+  iova: number,
+  write: boolean,
+): Outcome[] {
+  return new Enumeration(u, caches, sid, iova, write).run();
+}
+
+class Enumeration {
+  private readonly u: TranslationUnit;
+  private readonly caches: Caches;
+  private readonly sid: number;
+  private readonly iova: number;
+  private readonly write: boolean;
+  private readonly outcomes: Outcome[] = [];
+  private readonly seen = new Set<string>();
+  private readonly choice = new CachedChoice();
+  private readonly regime = new Regime();
+
+  constructor(u: TranslationUnit, caches: Caches, sid: number, iova: number, write: boolean) {
+    this.u = u;
+    this.caches = caches;
+    this.sid = sid;
+    this.iova = iova;
+    this.write = write;
+  }
+
+  run(): Outcome[] {
+    const { u, caches } = this;
+    this.attempt(null, '');
+    if ((u.registers.get(Register.CR0) & CR0_SMMUEN) === 0) return this.outcomes;
+    if (caches.stale.size === 0 && caches.tables.top <= 1) return this.outcomes;
+    for (const candidate of this.steCandidates()) {
+      this.choice.steAt = candidate.at;
+      const words = this.staleWords(Kind.ste, candidate.at, candidate.reachable);
+      for (const mix of mixes(words)) {
+        this.use(mix, 'ste');
+        const via = joined(candidate.via, viaOf('ste', mix));
+        this.choice.cdMask = 0;
+        this.attempt(this.choice, via);
+        const { cdAt } = u;
+        if (cdAt < 0) {
+          this.throughTlb(via);
+          continue;
+        }
+        for (const cdMix of mixes(this.staleWords(Kind.cd, cdAt, true))) {
+          this.use(cdMix, 'cd');
+          const cdVia = joined(via, viaOf('cd', cdMix));
+          this.attempt(this.choice, cdVia);
+          this.throughTlb(cdVia);
+        }
+      }
+    }
+    return this.outcomes;
+  }
+
+  /** Every place where hardware may have the stream's STE from. */
+  private steCandidates(): SteCandidate[] {
+    const { u, caches, sid } = this;
+    const { stale } = caches;
+    const found: SteCandidate[] = [];
+    const add = (at: number, reachable: boolean, via: string): void => {
+      if (!found.some((other) => other.at === at)) found.push({ at, reachable, via });
+    };
+    const look = (table: StreamTable, via: string): void => {
+      const { place } = u;
+      locateSte(u.memory, table, sid, -1, 0, 0, place);
+      const { l1 } = place;
+      if (place.fault === 0) add(place.pa, true, via);
+      else this.attemptLocation(table, -1, 0, 0, via);
+      if (l1 < 0) return;
+      for (let i = 0; i < stale.size; i++) {
+        if (stale.kind(i) !== Kind.l1std || stale.at(i) !== l1) continue;
+        const hi = stale.get(i, Field.oldHi);
+        const lo = stale.get(i, Field.oldLo);
+        locateSte(u.memory, table, sid, l1, hi, lo, place);
+        const through = joined(via, `l1std:${i}`);
+        if (place.fault === 0) add(place.pa, true, through);
+        else this.attemptLocation(table, l1, hi, lo, through);
+      }
+    };
+    currentStreamTable(u);
+    look(u.table, '');
+    for (let i = 0; i < stale.size; i++) {
+      if (stale.kind(i) !== Kind.strtab) continue;
+      const table = new StreamTable();
+      caches.config.streamTable(stale.get(i, Field.root), table);
+      look(table, `strtab:${i}`);
+    }
+    for (let i = 0; i < stale.size; i++) {
+      if (stale.kind(i) !== Kind.ste || stale.get(i, Field.addressLo) >>> 0 !== sid) continue;
+      const at = stale.at(i);
+      add(at - (at % STE_SIZE), false, '');
+    }
+    return found;
+  }
+
+  /** An outcome of a look-up that finds no STE. */
+  private attemptLocation(table: StreamTable, l1At: number, l1Hi: number, l1Lo: number, via: string): void {
+    const choice = new CachedChoice();
+    choice.streamTable = table;
+    choice.l1At = l1At;
+    choice.l1Hi = l1Hi;
+    choice.l1Lo = l1Lo;
+    this.attempt(choice, via);
+  }
+
+  /** For each 64-bit word of the entry at `at`: stale entries that hold an older value, and -1 for the present one. */
+  private staleWords(kind: number, at: number, reachable: boolean): number[][] {
+    const { stale } = this.caches;
+    const words: number[][] = [[], [], [], []];
+    for (const options of words) if (reachable) options.push(-1);
+    for (let i = 0; i < stale.size; i++) {
+      if (stale.kind(i) !== kind || stale.get(i, Field.addressLo) >>> 0 !== this.sid) continue;
+      const word = (stale.at(i) - at) / 8;
+      if (word >= 0 && word < 4) words[word]!.push(i);
+    }
+    for (const options of words) if (options.length === 0) options.push(-1);
+    return words;
+  }
+
+  private use(mix: readonly number[], which: 'ste' | 'cd'): void {
+    const { stale } = this.caches;
+    const words = which === 'ste' ? this.choice.steWords : this.choice.cdWords;
+    let mask = 0;
+    mix.forEach((entry, word) => {
+      if (entry < 0) return;
+      mask |= 1 << word;
+      words[2 * word] = stale.get(entry, Field.oldLo);
+      words[2 * word + 1] = stale.get(entry, Field.oldHi);
+    });
+    if (which === 'ste') this.choice.steMask = mask;
+    else this.choice.cdMask = mask;
+  }
+
+  /** Outcomes that a TLB entry gives under the configuration that {@link choice} holds and that was just tried. */
+  private throughTlb(via: string): void {
+    const { u, caches, choice, regime } = this;
+    const { stale, tables } = caches;
+    if (u.stage === 0 || u.regime === null) return;
+    const { stage } = u;
+    const asid = stage === 1 ? u.cd.asid : 0;
+    const { vmid } = u.ste;
+    const page = Math.floor(this.iova / 4096);
+    const outputBits = u.regime.outputBits;
+    const ignoreAccessFlag = u.regime.ignoreAccessFlag;
+    const flatPermissions = u.regime.flatPermissions;
+    const ownBase = u.regime.base;
+    for (let i = 0; i < stale.size; i++) {
+      const kind = stale.kind(i);
+      if ((kind !== Kind.leaf && kind !== Kind.table) || stale.stage(i) !== stage) continue;
+      const tag = stale.get(i, Field.tag);
+      if (tag >>> 16 !== vmid || (stage === 1 && !stale.global(i) && (tag & 0xffff) !== asid)) continue;
+      const pages = stale.pagesPer(i);
+      const k = Math.floor((page - stale.page(i)) / pages);
+      if (k < 0 || k >= stale.get(i, Field.count)) continue;
+      regime.stage = stage;
+      regime.granule = stale.granule(i);
+      regime.outputBits = outputBits;
+      regime.ignoreAccessFlag = ignoreAccessFlag;
+      regime.flatPermissions = flatPermissions;
+      choice.tlbRegime = regime;
+      if (kind === Kind.leaf) {
+        stale.leafWord(i, k, Math.log2(pages) + 12);
+        choice.tlb = TlbUse.leaf;
+        choice.tlbLevel = stale.level(i);
+        choice.tlbHi = stale.leafHi;
+        choice.tlbLo = stale.leafLo;
+      } else {
+        choice.tlb = TlbUse.table;
+        choice.tlbLevel = stale.level(i) + 1;
+        choice.tlbHi = stale.get(i, Field.oldHi);
+        choice.tlbLo = stale.get(i, Field.oldLo);
+      }
+      this.attempt(choice, joined(via, `${kind === Kind.leaf ? 'leaf' : 'table'}:${i}`));
+    }
+    for (let root = 1; root <= tables.top; root++) {
+      if (tables.stage(root) !== stage || tables.tag(root) >>> 16 !== vmid) continue;
+      const sameTag = stage === 2 || (tables.tag(root) & 0xffff) === asid;
+      if (sameTag && via === '' && tables.base(root) === ownBase) continue;
+      tables.regime(root, regime);
+      choice.tlbRegime = regime;
+      choice.tlb = TlbUse.root;
+      choice.tlbStart = tables.start(root) * 4096;
+      this.attempt(choice, joined(via, this.rootName(root)), !sameTag);
+    }
+    choice.tlb = TlbUse.none;
+  }
+
+  /** A root that is out of reach is named by its stale entry. */
+  private rootName(root: number): string {
+    const { stale, tables } = this.caches;
+    for (let i = 0; i < stale.size; i++) {
+      if (stale.kind(i) === Kind.tag && stale.get(i, Field.root) === root) return `tag:${i}`;
+    }
+    return `root:0x${tables.base(root).toString(16)}`;
+  }
+
+  /** Tries one choice and keeps its outcome if it is new. */
+  private attempt(choice: CachedChoice | null, via: string, globalOnly = false): void {
+    const { u } = this;
+    translate(u, this.sid, this.iova, this.write, choice);
+    if (globalOnly && (!isLeaf(u) || (u.walk.lo & NOT_GLOBAL) !== 0)) return;
+    const ok = u.pa >= 0;
+    const { type, recorded } = u.fault;
+    const key = ok ? `${u.pa}` : `fault ${type} ${recorded}`;
+    if (this.seen.has(key)) return;
+    this.seen.add(key);
+    this.outcomes.push({ ok, pa: u.pa, event: ok || type === 0 ? null : eventRecord(u.fault), via });
+  }
+}
+
+function isLeaf(u: TranslationUnit): boolean {
+  const { walk, regime } = u;
+  return regime !== null && walk.fetches > 0 && classify(regime.granule, walk.level, walk.lo) === Descriptor.leaf;
+}
+
+/** All ways to pick one option per word, at most {@link MOST_MIXES}. The first is the first option of each. */
+function mixes(words: readonly (readonly number[])[]): number[][] {
+  let all: number[][] = [[]];
+  for (const options of words) {
+    all = all.flatMap((prefix) => options.map((option) => [...prefix, option]));
+    if (all.length > MOST_MIXES) all.length = MOST_MIXES;
+  }
+  return all;
+}
+
+function viaOf(which: 'ste' | 'cd', mix: readonly number[]): string {
+  return mix
+    .filter((entry) => entry >= 0)
+    .map((entry) => `${which}:${entry}`)
+    .join(' ');
+}
+
+function joined(...terms: string[]): string {
+  return terms.filter((term) => term !== '').join(' ');
+}

@@ -1,0 +1,320 @@
+/**
+ * The set of things that caches may still hold although memory has changed: what was reachable, was overwritten or cut
+ * off, and whose covering invalidation and SYNC have not completed. It is state: it lives in journaled words.
+ *
+ * Leaves that lie side by side and map to side-by-side memory with equal attributes share one entry.
+ */
+
+import { type PhysicalMemory, StateClass } from '../memory/index.ts';
+import { RecordFile } from '../record-file.ts';
+import { levelShift } from '../table-walk.ts';
+import { hiOf, join, joinSigned, loOf } from '../word64.ts';
+import type { StaleEntry, StaleKind } from './types.ts';
+
+/** Kinds as stored. */
+export const Kind = { leaf: 1, table: 2, tag: 3, cd: 4, ste: 5, l1std: 6, strtab: 7 } as const;
+export type Kind = (typeof Kind)[keyof typeof Kind];
+
+const KIND_NAMES: readonly (StaleKind | '')[] = ['', 'leaf', 'table', 'tag', 'cd', 'ste', 'l1std', 'strtab'];
+
+/** Words of an entry. */
+export const Field = {
+  /** kind[3:0] pending[4] level[7:5] stage[9:8] global[10] granule[16:12] */
+  what: 0,
+  /** vmid[31:16] asid[15:0] of a TLB entry. */
+  tag: 1,
+  /** TLB: first input page (signed, 4 KiB units). Configuration: StreamID, first StreamID for `l1std`. */
+  addressLo: 2,
+  addressHi: 3,
+  /** Leaves in the run. */
+  count: 4,
+  oldLo: 5,
+  oldHi: 6,
+  /** Address of the word that was overwritten. */
+  atLo: 7,
+  atHi: 8,
+  /** Root that a TLB entry or stream-table entry belongs to. */
+  root: 9,
+  /** What stays reachable through the entry: targets of {@link Reach}. */
+  heldA: 10,
+  heldB: 11,
+  /** Part that an invalidation has covered, relative to the first page or StreamID. */
+  coveredFrom: 12,
+  coveredTo: 13,
+} as const;
+
+const PENDING = 1 << 4;
+const GLOBAL = 1 << 10;
+const LOOK_BACK = 64;
+
+/** What an entry is, packed as in {@link Field.what}. */
+export function what(kind: Kind, level: number, stage: number, global: boolean, granule: number): number {
+  return kind | (level << 5) | (stage << 8) | (global ? GLOBAL : 0) | (granule << 12);
+}
+
+/** The entries 0 to {@link size} - 1. */
+export class StaleSet {
+  private readonly memory: PhysicalMemory;
+  private readonly records: RecordFile;
+  private readonly header: number;
+
+  constructor(memory: PhysicalMemory) {
+    this.memory = memory;
+    this.header = memory.allocFile(2);
+    this.records = new RecordFile(memory, 16, StateClass.state, 64);
+  }
+
+  get size(): number {
+    return this.memory.words[this.header]!;
+  }
+
+  /** Entries that wait for a SYNC. */
+  get waiting(): number {
+    return this.memory.words[this.header + 1]!;
+  }
+
+  get(i: number, field: number): number {
+    return this.records.get(i, field);
+  }
+
+  put(i: number, field: number, value: number): void {
+    this.records.put(i, field, value);
+  }
+
+  kind(i: number): number {
+    return this.records.get(i, Field.what) & 15;
+  }
+
+  pending(i: number): boolean {
+    return (this.records.get(i, Field.what) & PENDING) !== 0;
+  }
+
+  level(i: number): number {
+    return (this.records.get(i, Field.what) >>> 5) & 7;
+  }
+
+  stage(i: number): number {
+    return (this.records.get(i, Field.what) >>> 8) & 3;
+  }
+
+  global(i: number): boolean {
+    return (this.records.get(i, Field.what) & GLOBAL) !== 0;
+  }
+
+  granule(i: number): number {
+    return (this.records.get(i, Field.what) >>> 12) & 31;
+  }
+
+  /** First input page of a TLB entry. */
+  page(i: number): number {
+    return joinSigned(this.records.get(i, Field.addressHi), this.records.get(i, Field.addressLo));
+  }
+
+  at(i: number): number {
+    return join(this.records.get(i, Field.atHi), this.records.get(i, Field.atLo));
+  }
+
+  /** Pages that one leaf, or the region of one table descriptor, of entry `i` covers. */
+  pagesPer(i: number): number {
+    return 2 ** (levelShift(this.granule(i), this.level(i)) - 12);
+  }
+
+  /** Notes that an invalidation covers entry `i`: it goes with the next SYNC. */
+  markPending(i: number): void {
+    const value = this.records.get(i, Field.what);
+    if ((value & PENDING) !== 0) return;
+    this.records.put(i, Field.what, value | PENDING);
+    this.memory.put(this.header + 1, this.waiting + 1);
+  }
+
+  /**
+   * Adds an entry. An equal live one absorbs it.
+   * @returns whether it was added
+   */
+  add(
+    kindOf: number,
+    tag: number,
+    address: number,
+    oldHi: number,
+    oldLo: number,
+    at: number,
+    root: number,
+    heldA: number,
+    heldB: number,
+  ): boolean {
+    const records = this.records;
+    const addressLo = loOf(address);
+    const addressHi = hiOf(address);
+    const n = this.size;
+    for (let i = n - 1; i >= 0 && i >= n - LOOK_BACK; i--) {
+      if (
+        records.get(i, Field.what) === kindOf &&
+        records.get(i, Field.addressLo) === addressLo &&
+        records.get(i, Field.oldLo) === oldLo &&
+        records.get(i, Field.oldHi) === oldHi &&
+        records.get(i, Field.addressHi) === addressHi &&
+        records.get(i, Field.tag) === tag &&
+        records.get(i, Field.root) === root &&
+        records.get(i, Field.heldA) === heldA &&
+        records.get(i, Field.heldB) === heldB &&
+        this.at(i) === at
+      ) {
+        return false;
+      }
+    }
+    this.append(kindOf, tag, address, 1, oldHi, oldLo, at, root);
+    records.put(n, Field.heldA, heldA);
+    records.put(n, Field.heldB, heldB);
+    return true;
+  }
+
+  /** Adds a leaf that was overwritten: joins it to a run, or finds it already there, or makes an entry. */
+  addLeaf(
+    kindOf: number,
+    tag: number,
+    page: number,
+    oldHi: number,
+    oldLo: number,
+    at: number,
+    root: number,
+  ): void {
+    const records = this.records;
+    const n = this.size;
+    const leafLog2 = levelShift((kindOf >>> 12) & 31, (kindOf >>> 5) & 7);
+    const pages = 2 ** (leafLog2 - 12);
+    for (let i = n - 1; i >= 0 && i >= n - LOOK_BACK; i--) {
+      if (records.get(i, Field.what) !== kindOf || records.get(i, Field.tag) !== tag) continue;
+      if (records.get(i, Field.root) !== root) continue;
+      const count = records.get(i, Field.count);
+      const k = (page - this.page(i)) / pages;
+      if (k < -1 || k > count || !this.continues(i, k, leafLog2, oldHi, oldLo)) continue;
+      if (k === count) records.put(i, Field.count, count + 1);
+      else if (k === -1) {
+        records.put(i, Field.count, count + 1);
+        records.put(i, Field.addressLo, loOf(page));
+        records.put(i, Field.addressHi, hiOf(page));
+        records.put(i, Field.oldLo, oldLo);
+        records.put(i, Field.oldHi, oldHi);
+        records.put(i, Field.atLo, loOf(at));
+        records.put(i, Field.atHi, hiOf(at));
+      }
+      return;
+    }
+    this.append(kindOf, tag, page, 1, oldHi, oldLo, at, root);
+  }
+
+  /** Whether a descriptor equals what leaf `k` of run `i` is, or would be. */
+  private continues(i: number, k: number, leafLog2: number, hi: number, lo: number): boolean {
+    this.leafWord(i, k, leafLog2);
+    return this.leafLo === lo && this.leafHi === hi;
+  }
+
+  leafHi = 0;
+  leafLo = 0;
+
+  /** Leaves the descriptor of leaf `k` of run `i` in {@link leafHi}, {@link leafLo}. */
+  leafWord(i: number, k: number, leafLog2: number): void {
+    const sum = (this.records.get(i, Field.oldLo) >>> 0) + k * 2 ** leafLog2;
+    this.leafLo = sum | 0;
+    this.leafHi = (this.records.get(i, Field.oldHi) + Math.floor(sum / 4294967296)) | 0;
+  }
+
+  private append(
+    kindOf: number,
+    tag: number,
+    address: number,
+    count: number,
+    oldHi: number,
+    oldLo: number,
+    at: number,
+    root: number,
+  ): void {
+    const records = this.records;
+    const n = this.size;
+    this.memory.put(this.header, n + 1);
+    records.put(n, Field.what, kindOf);
+    records.put(n, Field.tag, tag);
+    records.put(n, Field.addressLo, loOf(address));
+    records.put(n, Field.addressHi, hiOf(address));
+    records.put(n, Field.count, count);
+    records.put(n, Field.oldLo, oldLo);
+    records.put(n, Field.oldHi, oldHi);
+    records.put(n, Field.atLo, loOf(at));
+    records.put(n, Field.atHi, hiOf(at));
+    records.put(n, Field.root, root);
+  }
+
+  /** Covers leaves [from, to) of run `i`: that part waits for the SYNC, the rest stays as entries of its own. */
+  coverRun(i: number, from: number, to: number): void {
+    const count = this.records.get(i, Field.count);
+    const leafLog2 = levelShift(this.granule(i), this.level(i));
+    const pages = 2 ** (leafLog2 - 12);
+    if (from > 0) this.appendPart(i, 0, from, leafLog2, pages);
+    if (to < count) this.appendPart(i, to, count, leafLog2, pages);
+    if (from > 0) {
+      const page = this.page(i) + from * pages;
+      const at = this.at(i) + 8 * from;
+      this.leafWord(i, from, leafLog2);
+      this.records.put(i, Field.addressLo, loOf(page));
+      this.records.put(i, Field.addressHi, hiOf(page));
+      this.records.put(i, Field.oldLo, this.leafLo);
+      this.records.put(i, Field.oldHi, this.leafHi);
+      this.records.put(i, Field.atLo, loOf(at));
+      this.records.put(i, Field.atHi, hiOf(at));
+    }
+    this.records.put(i, Field.count, to - from);
+    this.markPending(i);
+  }
+
+  private appendPart(i: number, from: number, to: number, leafLog2: number, pages: number): void {
+    this.leafWord(i, from, leafLog2);
+    this.append(
+      this.records.get(i, Field.what),
+      this.records.get(i, Field.tag),
+      this.page(i) + from * pages,
+      to - from,
+      this.leafHi,
+      this.leafLo,
+      this.at(i) + 8 * from,
+      this.records.get(i, Field.root),
+    );
+  }
+
+  /** Removes every entry that waits; the others keep their order. */
+  removeWaiting(): void {
+    const n = this.size;
+    let kept = 0;
+    for (let i = 0; i < n; i++) {
+      if (this.pending(i)) continue;
+      if (kept !== i) this.records.copy(i, kept);
+      kept++;
+    }
+    for (let i = kept; i < n; i++) this.records.clear(i);
+    this.memory.put(this.header, kept);
+    this.memory.put(this.header + 1, 0);
+  }
+
+  /** Entry `i` for people and tools. */
+  describe(i: number): StaleEntry {
+    const kind = this.kind(i);
+    const tlb = kind === Kind.leaf || kind === Kind.table || kind === Kind.tag;
+    const stage = this.stage(i) as 0 | 1 | 2;
+    const tag = this.get(i, Field.tag);
+    const spans = kind === Kind.leaf || kind === Kind.table;
+    return {
+      id: i,
+      kind: KIND_NAMES[kind] as StaleKind,
+      pending: this.pending(i),
+      sid: kind === Kind.ste || kind === Kind.cd || kind === Kind.l1std ? this.get(i, Field.addressLo) : -1,
+      stage,
+      vmid: tlb ? tag >>> 16 : -1,
+      asid: tlb && stage === 1 && !this.global(i) ? tag & 0xffff : -1,
+      iova: spans ? this.page(i) * 4096 : 0,
+      size: spans ? this.pagesPer(i) * 4096 * this.get(i, Field.count) : 0,
+      level: this.level(i),
+      at: this.at(i),
+      oldHi: this.get(i, Field.oldHi),
+      oldLo: this.get(i, Field.oldLo),
+    };
+  }
+}

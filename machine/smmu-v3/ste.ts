@@ -1,0 +1,145 @@
+/**
+ * Stream table entries: the 64 bytes that say what happens to a stream, decoded, and judged ILLEGAL or not.
+ *
+ * Supported: abort, bypass, stage 1, stage 2. Nested translation (Config 0b111) is not modelled yet: such an entry is
+ * rejected as C_BAD_STE even where both stages exist. Ignored because the ID registers say they are absent: ATS fields
+ * (EATS), attribute overrides, MPAM, hardware flag update, permission indirection, DPT.
+ */
+
+import type { SmmuDescription } from '../description.ts';
+import { ADDRESS_WIDTHS, TG0_GRANULES } from '../stage2-walk.ts';
+import { Regime, stage2StartFits, stage2StartLevel, startTableSize } from '../table-walk.ts';
+import { join } from '../word64.ts';
+
+/** Bytes of an STE. */
+export const STE_SIZE = 64;
+
+/** What a legal STE does with its stream. */
+export const SteKind = { illegal: 0, abort: 1, bypass: 2, stage1: 3, stage2: 4 } as const;
+export type SteKind = (typeof SteKind)[keyof typeof SteKind];
+
+/** STE.S1DSS: what a transaction without a SubstreamID does when there are substreams. */
+export const S1DSS_TERMINATE = 0;
+export const S1DSS_BYPASS = 1;
+export const S1DSS_SUBSTREAM0 = 2;
+
+/** q0 */
+const V = 1;
+const CONFIG_TRANSLATE_OR_BYPASS = 4;
+/** Lower word of q1. */
+const S1STALLD = 1 << 27;
+/** Upper word of q2: S2 fields start at bit 32. */
+const S2AA64 = 1 << 19;
+const S2ENDI = 1 << 20;
+const S2AFFD = 1 << 21;
+const S2HD = 1 << 23;
+const S2HA = 1 << 24;
+const S2S = 1 << 25;
+const S2R = 1 << 26;
+
+/** A decoded STE. Reused. */
+export class Ste {
+  /** The entry as read: q0 to q7 as (lo, hi). */
+  readonly words: Int32Array = new Int32Array(16);
+  kind: SteKind = SteKind.illegal;
+  /** Why the entry is ILLEGAL, for people; empty when it is legal. */
+  illegal = '';
+  /** VMID that tags the stream's TLB entries: S2VMID, or 0 on an SMMU without stage 2. */
+  vmid = 0;
+  /** Physical address of the CD, or of the table of CDs. */
+  contextPointer = 0;
+  /** Log2 of the number of CDs, 0 where substreams are not supported. */
+  contextLog2 = 0;
+  substreamDefault = 0;
+  /** Stage-2 translation. */
+  readonly stage2: Regime = new Regime();
+  /** S2R: stage-2 faults are recorded. */
+  stage2Records = false;
+}
+
+/** Decodes `ste.words` as an SMMU with these features does. */
+export function decodeSte(ste: Ste, smmu: SmmuDescription): void {
+  const w = ste.words;
+  const config = (w[0]! >>> 1) & 7;
+  ste.kind = SteKind.illegal;
+  ste.illegal = '';
+  ste.vmid = smmu.stage2 ? w[4]! & 0xffff : 0;
+  ste.contextLog2 = smmu.ssidBits === 0 ? 0 : w[1]! >>> 27;
+  if ((w[0]! & V) === 0) {
+    ste.illegal = 'V is 0';
+    return;
+  }
+  if ((config & CONFIG_TRANSLATE_OR_BYPASS) === 0) {
+    ste.kind = SteKind.abort;
+    return;
+  }
+  switch (config) {
+    case 4:
+      ste.kind = SteKind.bypass;
+      return;
+    case 5:
+      ste.illegal = stage1Illegal(ste, smmu);
+      if (ste.illegal === '') ste.kind = SteKind.stage1;
+      return;
+    case 6:
+      ste.illegal = stage2Illegal(ste, smmu);
+      if (ste.illegal === '') ste.kind = SteKind.stage2;
+      return;
+    default:
+      ste.illegal =
+        smmu.stage1 && smmu.stage2
+          ? 'Config 0b111: nested translation is not modelled'
+          : 'Config 0b111 needs both stages';
+  }
+}
+
+function vmidIllegal(ste: Ste, smmu: SmmuDescription): boolean {
+  return smmu.stage2 && !smmu.vmid16 && ste.vmid > 0xff;
+}
+
+function stage1Illegal(ste: Ste, smmu: SmmuDescription): string {
+  const w = ste.words;
+  if (!smmu.stage1) return 'Config selects stage 1, which the SMMU does not have';
+  if (((w[2]! >>> 30) & 1) !== 0) return 'STRW is reserved';
+  if ((w[2]! & S1STALLD) !== 0) return 'S1STALLD is 1 but STALL_MODEL is 1';
+  if (ste.contextLog2 > smmu.ssidBits) return 'S1CDMax exceeds SSIDSIZE';
+  const format = (w[0]! >>> 4) & 3;
+  if (ste.contextLog2 !== 0 && (format === 1 || format === 2)) return 'S1Fmt selects a two-level CD table';
+  ste.contextPointer = join(w[1]! & 0x00ffffff, w[0]! & ~0x3f);
+  if (ste.contextPointer >= 2 ** smmu.oas) return 'S1ContextPtr exceeds the output address size';
+  if (ste.contextLog2 !== 0) ste.contextPointer -= ste.contextPointer % (2 ** ste.contextLog2 * 64);
+  if (vmidIllegal(ste, smmu)) return 'S2VMID exceeds 8 bits';
+  ste.substreamDefault = w[2]! & 3;
+  return '';
+}
+
+function stage2Illegal(ste: Ste, smmu: SmmuDescription): string {
+  const w = ste.words;
+  if (!smmu.stage2) return 'Config selects stage 2, which the SMMU does not have';
+  const vtcr = w[5]!;
+  if ((vtcr & S2S) !== 0) return 'S2S is 1 but STALL_MODEL is 1';
+  if ((vtcr & S2AA64) === 0) return 'S2AA64 is 0: AArch32 tables are not supported';
+  if ((vtcr & (S2HA | S2HD)) !== 0) return 'S2HA or S2HD without hardware flag update';
+  if ((vtcr & S2ENDI) !== 0) return 'S2ENDI is 1: big-endian tables are not supported';
+  const granule = TG0_GRANULES[(vtcr >>> 14) & 3]!;
+  if (!smmu.granules.includes(granule)) return 'S2TG selects a granule that is not supported';
+  const t0sz = vtcr & 0x3f;
+  if (t0sz > 39 || t0sz < Math.max(16, 64 - smmu.oas)) return 'S2T0SZ is out of range';
+  const level = stage2StartLevel(granule, (vtcr >>> 6) & 3);
+  if (level < 0 || !stage2StartFits(granule, level, 64 - t0sz)) return 'S2SL0 and S2T0SZ do not fit each other';
+  if (vmidIllegal(ste, smmu)) return 'S2VMID exceeds 8 bits';
+  const outputBits = Math.min(ADDRESS_WIDTHS[(vtcr >>> 16) & 7]!, smmu.oas);
+  const base = join(w[7]! & 0x000fffff, w[6]! & ~0xf);
+  if (base >= 2 ** outputBits) return 'S2TTB exceeds the output address size';
+  const regime = ste.stage2;
+  regime.stage = 2;
+  regime.granule = granule;
+  regime.inputBits = 64 - t0sz;
+  regime.startLevel = level;
+  regime.outputBits = outputBits;
+  regime.base = base - (base % startTableSize(granule, level, regime.inputBits));
+  regime.ignoreAccessFlag = (vtcr & S2AFFD) !== 0;
+  regime.flatPermissions = false;
+  ste.stage2Records = (vtcr & S2R) !== 0;
+  return '';
+}

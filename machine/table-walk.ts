@@ -1,0 +1,266 @@
+/**
+ * The translation-table walker of the hardware: VMSAv8-64 long descriptors, stage 1 and stage 2, literally as the
+ * architecture describes them. It shares no code with what writes tables, so that it judges them.
+ *
+ * Covers the 4K, 16K and 64K granules up to 48-bit addresses, blocks, concatenated stage-2 start tables, hierarchical
+ * permissions, the access flag, and address-size checks. Leaves out 52-bit addresses (LPA, LPA2), small tables (STT),
+ * hardware update of flags, and execute permissions: devices move data. Memory attributes are not interpreted.
+ */
+
+import type { PhysicalMemory } from './memory/index.ts';
+import { join } from './word64.ts';
+
+/** How a walk can end. */
+export const WalkFault = {
+  none: 0,
+  /** The input address is out of range, or a descriptor is invalid or not allowed at its level. */
+  translation: 1,
+  /** A table or output address is wider than the configured output size. */
+  addressSize: 2,
+  /** The access flag of the leaf is 0. */
+  access: 3,
+  permission: 4,
+  /** A descriptor could not be fetched: there is no RAM at its address. */
+  external: 5,
+} as const;
+export type WalkFault = (typeof WalkFault)[keyof typeof WalkFault];
+
+/** One stage of translation: everything about a walk except the address. Plain numbers, meant to be reused. */
+export class Regime {
+  stage: 1 | 2 = 1;
+  /** Log2 of the granule in bytes: 12, 14 or 16. */
+  granule = 12;
+  /** Width of the input address in bits (64 - TxSZ). */
+  inputBits = 48;
+  startLevel = 0;
+  /** Physical address of the start table. */
+  base = 0;
+  /** Width of the output address in bits. */
+  outputBits = 48;
+  /** Treat every access flag as set (AFFD). */
+  ignoreAccessFlag = false;
+  /** Hierarchical permissions are off (HAD). */
+  flatPermissions = false;
+}
+
+/** What a walk found. Reused; good until the next walk into it. */
+export class WalkResult {
+  fault: WalkFault = WalkFault.none;
+  /** Level of the last descriptor looked at; 0 when the input address was out of range. */
+  level = 0;
+  /** Output address; -1 after a fault. */
+  pa = -1;
+  /** Size of the leaf, log2 of bytes. */
+  leafLog2 = 0;
+  /** The leaf descriptor, or the last one fetched. */
+  hi = 0;
+  lo = 0;
+  /** How many descriptors were fetched, where, and what they held: for explanations. */
+  fetches = 0;
+  readonly fetchPa: Float64Array = new Float64Array(5);
+  readonly fetchHi: Int32Array = new Int32Array(5);
+  readonly fetchLo: Int32Array = new Int32Array(5);
+}
+
+/** 2^n for n up to 64. */
+const POW2 = Float64Array.from({ length: 65 }, (_, n) => 2 ** n);
+
+/** Descriptor bits used here. `Hi` ones are in the upper 32 bits. */
+const VALID = 1;
+const TABLE_OR_PAGE = 2;
+const AF = 1 << 10;
+const S1_AP_UNPRIVILEGED = 1 << 6;
+const S1_AP_READ_ONLY = 1 << 7;
+const S2AP_READ = 1 << 6;
+const S2AP_WRITE = 1 << 7;
+const HI_APTABLE_NO_UNPRIVILEGED = 1 << 29;
+const HI_APTABLE_READ_ONLY = 1 << 30;
+const HI_ADDRESS = 0xffff;
+
+/** What a descriptor is at its level. */
+export const Descriptor = { invalid: 0, leaf: 1, table: 2 } as const;
+export type Descriptor = (typeof Descriptor)[keyof typeof Descriptor];
+
+/** Log2 of the bytes that one descriptor at `level` covers. */
+export function levelShift(granule: number, level: number): number {
+  return granule + (3 - level) * (granule - 3);
+}
+
+/** What a descriptor means at `level`; an encoding that is not allowed there is invalid. */
+export function classify(granule: number, level: number, lo: number): Descriptor {
+  if ((lo & VALID) === 0) return Descriptor.invalid;
+  if (level === 3) return (lo & TABLE_OR_PAGE) !== 0 ? Descriptor.leaf : Descriptor.invalid;
+  if ((lo & TABLE_OR_PAGE) !== 0) return Descriptor.table;
+  // Blocks: 1 GiB and 2 MiB with 4K, 32 MiB with 16K, 512 MiB with 64K.
+  return level === 2 || (level === 1 && granule === 12) ? Descriptor.leaf : Descriptor.invalid;
+}
+
+/** Address field of a descriptor, bits [47:log2]. */
+export function descriptorAddress(hi: number, lo: number, log2: number): number {
+  const address = join(hi & HI_ADDRESS, lo);
+  return address - below(address, POW2[log2]!);
+}
+
+/** Level of the first table of a stage-1 walk over `inputBits`. */
+export function stage1StartLevel(granule: number, inputBits: number): number {
+  return 4 - Math.ceil((inputBits - granule) / (granule - 3));
+}
+
+/** Start level that SL0 selects for a granule, or -1 when the encoding is reserved. */
+export function stage2StartLevel(granule: number, sl0: number): number {
+  if (sl0 === 3) return -1;
+  return granule === 12 ? 2 - sl0 : 3 - sl0;
+}
+
+/** Whether a stage-2 input of `inputBits` can start at `level`, with at most 16 concatenated tables. */
+export function stage2StartFits(granule: number, level: number, inputBits: number): boolean {
+  const indexBits = inputBits - levelShift(granule, level);
+  return indexBits >= 1 && indexBits <= granule - 3 + 4;
+}
+
+/** Bytes of the start table (all concatenated tables together). At least 64. */
+export function startTableSize(granule: number, level: number, inputBits: number): number {
+  return Math.max(64, 8 * POW2[inputBits - levelShift(granule, level)]!);
+}
+
+/**
+ * Translates `ia` (an offset from the start of the regime's input range) for an unprivileged data access.
+ * The result is left in `out`.
+ */
+export function walk(memory: PhysicalMemory, regime: Regime, ia: number, write: boolean, out: WalkResult): void {
+  begin(out);
+  if (ia < 0 || ia >= POW2[regime.inputBits]!) {
+    out.fault = WalkFault.translation;
+    return;
+  }
+  descend(memory, regime, regime.startLevel, regime.base, ia, write, 0, out);
+}
+
+/**
+ * Continues a walk at the table at `base`, which is one of `level` and was named by a descriptor whose upper word is
+ * `tableHi`: what a walk cache does.
+ */
+export function walkFrom(
+  memory: PhysicalMemory,
+  regime: Regime,
+  level: number,
+  base: number,
+  tableHi: number,
+  ia: number,
+  write: boolean,
+  out: WalkResult,
+): void {
+  begin(out);
+  if (base >= POW2[regime.outputBits]!) {
+    out.fault = WalkFault.addressSize;
+    return;
+  }
+  const tableBits = regime.stage === 1 && !regime.flatPermissions ? tableHi : 0;
+  descend(memory, regime, level, base, below(ia, POW2[levelShift(regime.granule, level - 1)]!), write, tableBits, out);
+}
+
+/** Judges a leaf descriptor that is already known: what a TLB does. */
+export function judgeLeaf(
+  regime: Regime,
+  level: number,
+  hi: number,
+  lo: number,
+  ia: number,
+  write: boolean,
+  out: WalkResult,
+): void {
+  begin(out);
+  out.level = level;
+  out.hi = hi;
+  out.lo = lo;
+  leaf(regime, ia, write, 0, out);
+}
+
+/** `value` modulo a power of two. Faster than `%`, which is not an integer operation above 2^31. */
+function below(value: number, power: number): number {
+  return value - Math.floor(value / power) * power;
+}
+
+function begin(out: WalkResult): void {
+  out.fault = WalkFault.none;
+  out.level = 0;
+  out.pa = -1;
+  out.leafLog2 = 0;
+  out.hi = 0;
+  out.lo = 0;
+  out.fetches = 0;
+}
+
+function descend(
+  memory: PhysicalMemory,
+  regime: Regime,
+  firstLevel: number,
+  base: number,
+  ia: number,
+  write: boolean,
+  tableBits: number,
+  out: WalkResult,
+): void {
+  const granule = regime.granule;
+  let level = firstLevel;
+  let table = base;
+  let rest = ia;
+  let hierarchical = tableBits;
+  for (;;) {
+    const span = POW2[levelShift(granule, level)]!;
+    const index = Math.floor(rest / span);
+    rest -= index * span;
+    out.level = level;
+    if (!fetch(memory, table + 8 * index, out)) {
+      out.fault = WalkFault.external;
+      return;
+    }
+    const kind = classify(granule, level, out.lo);
+    if (kind === Descriptor.invalid) {
+      out.fault = WalkFault.translation;
+      return;
+    }
+    if (kind === Descriptor.leaf) {
+      leaf(regime, ia, write, hierarchical, out);
+      return;
+    }
+    table = descriptorAddress(out.hi, out.lo, granule);
+    if (table >= POW2[regime.outputBits]!) {
+      out.fault = WalkFault.addressSize;
+      return;
+    }
+    if (regime.stage === 1 && !regime.flatPermissions) hierarchical |= out.hi;
+    level++;
+  }
+}
+
+function fetch(memory: PhysicalMemory, pa: number, out: WalkResult): boolean {
+  const n = out.fetches++;
+  out.fetchPa[n] = pa;
+  out.fetchHi[n] = 0;
+  out.fetchLo[n] = 0;
+  out.hi = 0;
+  out.lo = 0;
+  if (!memory.isRam(pa)) return false;
+  const index = memory.indexOf(pa);
+  out.lo = out.fetchLo[n] = memory.words[index]!;
+  out.hi = out.fetchHi[n] = memory.words[index + 1]!;
+  return true;
+}
+
+/** Output size, then access flag, then permission: the order in which a leaf is judged. */
+function leaf(regime: Regime, ia: number, write: boolean, hierarchical: number, out: WalkResult): void {
+  const log2 = levelShift(regime.granule, out.level);
+  out.leafLog2 = log2;
+  const base = descriptorAddress(out.hi, out.lo, log2);
+  if (base >= POW2[regime.outputBits]!) out.fault = WalkFault.addressSize;
+  else if ((out.lo & AF) === 0 && !regime.ignoreAccessFlag) out.fault = WalkFault.access;
+  else if (!permitted(regime.stage, out.lo, hierarchical, write)) out.fault = WalkFault.permission;
+  else out.pa = base + below(ia, POW2[log2]!);
+}
+
+function permitted(stage: 1 | 2, lo: number, hierarchical: number, write: boolean): boolean {
+  if (stage === 2) return (lo & (write ? S2AP_WRITE : S2AP_READ)) !== 0;
+  if ((lo & S1_AP_UNPRIVILEGED) === 0 || (hierarchical & HI_APTABLE_NO_UNPRIVILEGED) !== 0) return false;
+  return !write || ((lo & S1_AP_READ_ONLY) === 0 && (hierarchical & HI_APTABLE_READ_ONLY) === 0);
+}

@@ -1,0 +1,307 @@
+/**
+ * Replays one vector sequence against the plain build and collects every difference: configuration out, results,
+ * warnings, events, digests, final tables and leaves, order of frees. It reads the tables with a decoder of its own.
+ */
+import {
+  allocPageTable,
+  freePageTable,
+  iovaToPhys,
+  mapPages,
+  type PageTable,
+  type PageTableConfig,
+  type PageTableLayout,
+  type PageTableOps,
+  Quirk,
+  unmapPages,
+  walkDescriptors,
+} from '#io-pgtable/plain';
+import { PhysicalMemory } from '#machine/memory';
+import type { ConfigOut, Leaf, Sequence, Table, VectorConfig, VectorOp } from './vector-file.ts';
+
+/** Whether the engine has what the configuration asks for. */
+export function isSupported(config: VectorConfig): boolean {
+  return config.fmt.startsWith('ARM_64') && config.coherent_walk && config.quirks.every((quirk) => quirk === 'NO_WARN');
+}
+
+export function configFrom(config: VectorConfig): PageTableConfig {
+  return {
+    fmt: config.fmt as PageTableConfig['fmt'],
+    pgsizeBitmap: Number.parseInt(config.pgsize_bitmap, 16),
+    ias: config.ias,
+    oas: config.oas,
+    coherentWalk: config.coherent_walk,
+    quirks: config.quirks.includes('NO_WARN') ? Quirk.NO_WARN : 0,
+  };
+}
+
+/** A layout in the words of the vectors. */
+export function configOut(layout: PageTableLayout, root: string): ConfigOut {
+  const { registers } = layout;
+  const common = {
+    pgsize_bitmap: layout.pgsizeBitmap.toString(16),
+    ias: layout.ias,
+    oas: layout.oas,
+    start_level: layout.startLevel,
+    pgd_bits: layout.pgdBits,
+    bits_per_level: layout.bitsPerLevel,
+    pgd_size: layout.pgdSize,
+  };
+  if (registers.stage === 1) {
+    const { stage, mairHi, mairLo, ...tcr } = registers;
+    return { ...common, ttbr: root, tcr, mair: word64(mairHi, mairLo) };
+  }
+  const { stage, ...vtcr } = registers;
+  return { ...common, vttbr: root, vtcr };
+}
+
+/** A machine with nothing but an arena for tables, which writes down what a page table asks of it. */
+export class Arena {
+  readonly memory: PhysicalMemory;
+  readonly ops: PageTableOps;
+  warnings = 0;
+  events: string[] = [];
+  readonly live = new Set<number>();
+  private next: number;
+  private skip = 0;
+  private fail = 0;
+
+  constructor(base: number) {
+    this.next = base;
+    this.memory = new PhysicalMemory([{ base, size: 2 ** 30 }]);
+    this.ops = {
+      memory: this.memory,
+      allocTable: (size) => this.allocate(size),
+      freeTable: (pa, size) => {
+        this.live.delete(pa);
+        this.events.push(`-${hex(pa)}:${hex(rounded(size))}`);
+      },
+      flushAll: () => {
+        this.events.push('F');
+      },
+      flushWalk: (iova, size, granule) => {
+        this.events.push(`W:${hex(iova)}:${hex(size)}:${hex(granule)}`);
+      },
+      addPages: (iova, granule, count) => {
+        this.events.push(`A:${hex(iova)}:${hex(granule)}:${count}`);
+      },
+      warn: () => {
+        this.warnings++;
+      },
+    };
+  }
+
+  /** After `skip` more tables, `count` allocations fail. */
+  armFailures(skip: number, count: number): void {
+    this.skip = skip;
+    this.fail = count;
+  }
+
+  private allocate(size: number): number {
+    if (this.skip > 0) this.skip--;
+    else if (this.fail > 0) {
+      this.fail--;
+      this.events.push('!');
+      return 0;
+    }
+    const bytes = rounded(size);
+    const pa = Math.ceil(this.next / bytes) * bytes;
+    this.next = pa + bytes;
+    this.live.add(pa);
+    this.events.push(`+${hex(pa)}:${hex(bytes)}`);
+    return pa;
+  }
+}
+
+/** Replays a sequence; returns what differs, in words. Nothing means that all is equal. */
+export function replay(sequence: Sequence): string[] {
+  const differences: string[] = [];
+  const check = (what: string, got: unknown, expected: unknown): void => {
+    const [a, b] = [JSON.stringify(got), JSON.stringify(expected)];
+    if (a !== b) differences.push(`${sequence.id}: ${what}: ${a} instead of ${b}`);
+  };
+  const arena = new Arena(Number.parseInt(sequence.cfg.arena, 16));
+  const pt = allocPageTable(arena.ops, configFrom(sequence.cfg));
+  if (typeof pt === 'number') return [`${sequence.id}: refused with ${pt}`];
+  check('configuration', configOut(pt.layout, hex(pt.root)), sequence.cfg_out);
+  check('events of alloc', arena.events, sequence.alloc_ev);
+  sequence.ops.forEach((op, i) => {
+    arena.events = [];
+    arena.warnings = 0;
+    const name = `op ${i} ${JSON.stringify(op)}`;
+    check(name, perform(arena, pt, op), expectedOf(op));
+    check(`${name}: warnings`, arena.warnings, op.w ?? 0);
+    check(`${name}: events`, arena.events, op.ev ?? []);
+    if (op.ck !== undefined) check(`${name}: digest`, digestOf(leavesOf(tablesOf(arena, pt), pt)), op.ck);
+  });
+  const tables = tablesOf(arena, pt);
+  const leaves = leavesOf(tables, pt);
+  check('final leaves', leaves, sequence.final.leaves);
+  check('final digest', digestOf(leaves), sequence.final.digest);
+  const byAddress = (list: readonly Table[]): Table[] =>
+    list.toSorted((a, b) => Number.parseInt(a.pa, 16) - Number.parseInt(b.pa, 16));
+  check(
+    'final tables',
+    byAddress(tables.map(condensed)),
+    byAddress(sequence.final.tables.map(expanded).map(condensed)),
+  );
+  check('live tables', [...arena.live].map(hex).sort(), tables.map((table) => hex(table.pa)).sort());
+  arena.events = [];
+  freePageTable(pt);
+  check('events of free', arena.events, sequence.free_ev);
+  return differences;
+}
+
+function perform(arena: Arena, pt: PageTable, op: VectorOp): unknown {
+  switch (op.o) {
+    case 'map': {
+      const ret = mapPages(pt, address(op.iova), address(op.pa), address(op.sz), op.n, op.prot);
+      return ret < 0 ? [ret, '0'] : [0, hex(ret)];
+    }
+    case 'unmap':
+      return hex(unmapPages(pt, address(op.iova), address(op.sz), op.n));
+    case 'i2p':
+      return hex(iovaToPhys(pt, address(op.iova)));
+    case 'walk': {
+      const out = new Int32Array(8);
+      const ret = walkDescriptors(pt, address(op.iova), out);
+      return [ret, [0, 1, 2, 3].map((level) => word64(out[2 * level + 1]!, out[2 * level]!))];
+    }
+    case 'failalloc':
+      arena.armFailures(op.skip, op.count);
+      return undefined;
+    default:
+      throw new Error(`cannot perform ${op.o}`);
+  }
+}
+
+function expectedOf(op: VectorOp): unknown {
+  if (op.o === 'map') return [op.ret, op.mapped];
+  if (op.o === 'walk') return [op.ret, op.ptes];
+  return 'ret' in op ? op.ret : undefined;
+}
+
+// ---- the tables in memory, decoded
+
+interface RawTable {
+  readonly pa: number;
+  readonly level: number;
+  readonly iova: bigint;
+  readonly length: number;
+  /** The descriptors that are not zero, by index. */
+  readonly descriptors: ReadonlyMap<number, bigint>;
+}
+
+function tablesOf(arena: Arena, pt: PageTable): RawTable[] {
+  const { startLevel, pgdBits, bitsPerLevel, granuleShift } = pt.layout;
+  const found: RawTable[] = [];
+  const visit = (pa: number, level: number, iova: bigint): void => {
+    const length = 2 ** (level === startLevel ? pgdBits : bitsPerLevel);
+    const descriptors = descriptorsAt(arena.memory, pa, length);
+    found.push({ pa, level, iova, length, descriptors });
+    if (level === 3) return;
+    const shift = BigInt(granuleShift + bitsPerLevel * (3 - level));
+    for (const [i, descriptor] of descriptors) {
+      const next = Number(addressIn(descriptor, granuleShift));
+      if ((descriptor & 3n) === 3n) visit(next, level + 1, iova + (BigInt(i) << shift));
+    }
+  };
+  visit(pt.root, startLevel, 0n);
+  return found;
+}
+
+function descriptorsAt(memory: PhysicalMemory, pa: number, length: number): Map<number, bigint> {
+  const descriptors = new Map<number, bigint>();
+  for (let page = 0; page < length; page += 512) {
+    const start = memory.indexOf(pa + 8 * page);
+    for (let i = 0; i < Math.min(512, length - page); i++) {
+      const lo = memory.words[start + 2 * i]!;
+      const hi = memory.words[start + 2 * i + 1]!;
+      if ((lo | hi) !== 0) descriptors.set(page + i, (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0));
+    }
+  }
+  return descriptors;
+}
+
+function addressIn(descriptor: bigint, granuleShift: number): bigint {
+  const address = descriptor & 0xfffffffff000n;
+  return granuleShift < 16 ? address : (address & ~0xf000n) | ((address & 0xf000n) << 36n);
+}
+
+function leavesOf(tables: readonly RawTable[], pt: PageTable): Leaf[] {
+  const { granuleShift, bitsPerLevel } = pt.layout;
+  const runs: { iova: bigint; pa: bigint; size: bigint; count: number; attributes: bigint }[] = [];
+  for (const table of tables) {
+    const size = 1n << BigInt(granuleShift + bitsPerLevel * (3 - table.level));
+    for (const [i, descriptor] of table.descriptors) {
+      if ((descriptor & 3n) !== (table.level === 3 ? 3n : 1n)) continue;
+      const pa = addressIn(descriptor, granuleShift);
+      const iova = table.iova + BigInt(i) * size;
+      runs.push({ iova, pa, size, count: 1, attributes: descriptor & ~0xfffffffff000n });
+    }
+  }
+  runs.sort((a, b) => (a.iova < b.iova ? -1 : 1));
+  const joined: typeof runs = [];
+  for (const run of runs) {
+    const last = joined.at(-1);
+    const length = last === undefined ? 0n : last.size * BigInt(last.count);
+    const continues = last?.size === run.size && last.attributes === run.attributes;
+    if (last !== undefined && continues && last.iova + length === run.iova && last.pa + length === run.pa) last.count++;
+    else joined.push(run);
+  }
+  return joined.map((run) => [
+    run.iova.toString(16),
+    run.pa.toString(16),
+    run.size.toString(16),
+    run.count,
+    run.attributes.toString(16),
+  ]);
+}
+
+/** FNV-1a 64 over the lines of the leaves. The prime is 2^40 + 435. */
+function digestOf(leaves: readonly Leaf[]): string {
+  let hi = 0xcbf29ce4;
+  let lo = 0x84222325;
+  for (const leaf of leaves) {
+    const line = `${leaf.join(':')}\n`;
+    for (let i = 0; i < line.length; i++) {
+      lo = (lo ^ line.charCodeAt(i)) >>> 0;
+      const product = lo * 435;
+      hi = (Math.imul(hi, 435) + Math.floor(product / 2 ** 32) + (lo << 8)) >>> 0;
+      lo = product >>> 0;
+    }
+  }
+  return hi.toString(16).padStart(8, '0') + lo.toString(16).padStart(8, '0');
+}
+
+function condensed({ pa, level, length, descriptors }: RawTable): Table {
+  return { pa: hex(pa), lvl: level, n: length, e: [...descriptors].map(([i, value]) => [i, value.toString(16)]) };
+}
+
+/** A table of the vectors with its runs written out. */
+function expanded(table: Table): RawTable {
+  const descriptors = new Map<number, bigint>();
+  for (const [index, value, count = 1, stride = '0'] of table.e) {
+    const [first, step] = [BigInt(`0x${value}`), BigInt(`0x${stride}`)];
+    for (let k = 0; k < count; k++) descriptors.set(index + k, BigInt.asUintN(64, first + BigInt(k) * step));
+  }
+  return { pa: address(table.pa), level: table.lvl, iova: 0n, length: table.n, descriptors };
+}
+
+// ---- numbers
+
+function rounded(size: number): number {
+  return Math.max(4096, 2 ** Math.ceil(Math.log2(size)));
+}
+
+function address(text: string): number {
+  return Number.parseInt(text, 16);
+}
+
+function hex(value: number): string {
+  return value.toString(16);
+}
+
+/** A 64-bit word as the vectors write it. */
+export function word64(hi: number, lo: number): string {
+  return ((BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0)).toString(16);
+}
