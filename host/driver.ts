@@ -3,7 +3,14 @@
  * back, and goes on where a call stopped short (pKVM's host driver; docs/abi-sources.md section 6).
  */
 
-import { type Boundary, type CallResult, DomainType, Errno, HOST_DOMAIN_COUNT, type MemoryRequest } from '#hypercall-abi';
+import {
+  type Boundary,
+  type CallResult,
+  DomainType,
+  Errno,
+  HOST_DOMAIN_COUNT,
+  type MemoryRequest,
+} from '#hypercall-abi';
 import type { HostMemory } from './memory.ts';
 
 const PASID_NONE = 0;
@@ -55,9 +62,7 @@ export class IommuDriver {
 
   /** Attach a stream to a domain. @returns 0 or a negative errno */
   attach(iommu: number, id: number, sid: number): number {
-    return this.untilServed(() =>
-      this.boundary.call(this.cpu, 'attach_dev', iommu, id, sid, PASID_NONE, 0, NO_FLAGS),
-    );
+    return this.untilServed(() => this.boundary.call(this.cpu, 'attach_dev', iommu, id, sid, PASID_NONE, 0, NO_FLAGS));
   }
 
   /** Detach a stream from its domain. @returns 0 or a negative errno */

@@ -4,4 +4,4 @@ export { type DriverStatistics, IommuDriver } from './driver.ts';
 export { type IommuDomain, iommuMap, iommuUnmap, PAGE_SIZES_4K } from './iommu.ts';
 export { HostMemory, type HostRam } from './memory.ts';
 export { choosePageSize, type PageSizeChoice } from './page-size.ts';
-export { setUpSmmu, type SmmuMemory } from './smmu-setup.ts';
+export { type SmmuMemory, setUpSmmu } from './smmu-setup.ts';

@@ -7,8 +7,8 @@
 
 import { err } from '#hypercall-abi';
 import type { Steps } from '#machine';
-import { allocCd, cdAsid, cdOfSte, freeCd, writeCd } from './context-descriptor.ts';
 import type { Hyp } from './context.ts';
+import { allocCd, cdAsid, cdOfSte, freeCd, writeCd } from './context-descriptor.ts';
 import {
   domainPageTable,
   domainRecord,
@@ -27,7 +27,6 @@ import {
   STE_CONFIG_S1,
   STE_CONFIG_S2,
   steConfig,
-  steHi,
   steLo,
   writeS1Ste,
   writeS2Ste,
@@ -50,14 +49,7 @@ export function* attachDev(h: Hyp, iommu: number, id: number, sid: number, pasid
   return result;
 }
 
-function* attachStream(
-  h: Hyp,
-  iommu: number,
-  domain: number,
-  id: number,
-  sid: number,
-  pasid: number,
-): Steps<number> {
+function* attachStream(h: Hyp, iommu: number, domain: number, id: number, sid: number, pasid: number): Steps<number> {
   const smmu = smmuRecord(h, iommu);
   if (smmu < 0) return err('ENODEV');
   if (domainSmmu(h, domain) !== iommu) return err('EBUSY');
@@ -126,14 +118,7 @@ export function* detachDev(h: Hyp, iommu: number, id: number, sid: number, pasid
   return result;
 }
 
-function* detachStream(
-  h: Hyp,
-  iommu: number,
-  domain: number,
-  id: number,
-  sid: number,
-  pasid: number,
-): Steps<number> {
+function* detachStream(h: Hyp, iommu: number, domain: number, id: number, sid: number, pasid: number): Steps<number> {
   const smmu = smmuRecord(h, iommu);
   if (smmu < 0) return err('ENODEV');
   yield* lock(h, smmu + SMMU_LOCK);

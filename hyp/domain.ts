@@ -32,8 +32,7 @@ export function* allocDomain(h: Hyp, driver: number, iommu: number, id: number, 
   if (id >= HOST_DOMAIN_COUNT) return err('EINVAL');
   yield* lock(h, h.layout.domainLock);
   const domain = domainRecord(h, id);
-  const result =
-    (yield* domainRefs(h, domain)) !== 0 ? err('EINVAL') : yield* makeDomain(h, domain, iommu, id, type);
+  const result = (yield* domainRefs(h, domain)) !== 0 ? err('EINVAL') : yield* makeDomain(h, domain, iommu, id, type);
   yield* unlock(h, h.layout.domainLock);
   return result;
 }

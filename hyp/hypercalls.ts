@@ -13,15 +13,7 @@ import { iovaToPhysHypercall, mapHypercall, unmapHypercall } from './map.ts';
 import { shareHyp, unshareHyp } from './ownership.ts';
 import { reclaim, reclaimable, refill } from './refill.ts';
 import { returnRequest } from './request.ts';
-import {
-  finalizeTeardownVm,
-  initVm,
-  reserveVm,
-  startTeardownVm,
-  unreserveVm,
-  vcpuLoad,
-  vcpuPut,
-} from './vm.ts';
+import { finalizeTeardownVm, initVm, reserveVm, startTeardownVm, unreserveVm, vcpuLoad, vcpuPut } from './vm.ts';
 
 const PAGE_SIZE = 4096;
 

@@ -82,10 +82,9 @@ export const SmmuRecord: RecordTable = {
     bits('cmdqLog2', 16, 16, 8, 'log2 of the command queue entries'),
     word('cmdqLo', 20, 'physical address of the command queue, bits 31:0'),
     word('cmdqHi', 24, 'same, bits 51:32'),
-    word('cmdqProd', 28, 'next PROD index with its wrap bit'),
+    word('cmdqProd', 28, 'next PROD index with its wrap bit; the hardware is told at each SYNC'),
     word('lock', 32, 'lock over stream table, context descriptors and command queue'),
-    bits('features', 36, 0, 8, 'bit 0 stage 1, bit 1 stage 2, bit 2 range invalidation, bit 3 two-level stream table'),
-    bits('oas', 36, 8, 8, 'output address size in bits'),
+    word('cmdqCons', 40, 'CONS index as last read from the hardware'),
   ],
 };
 

@@ -10,7 +10,7 @@ import type { Steps } from '#machine';
 import type { Hyp } from './context.ts';
 import { DOMAIN_LOCK, domainPageTable, domainRecord, getDomain, HOST_OWNER, putDomain } from './domain-record.ts';
 import { lock, unlock } from './lock.ts';
-import { useDma, unuseDma } from './ownership.ts';
+import { unuseDma, useDma } from './ownership.ts';
 import { completeUnmap, makeRoom } from './page-table-ops.ts';
 
 const GRANULE = 4096;

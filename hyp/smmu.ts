@@ -33,10 +33,11 @@ export const STRTAB = 8;
 export const GEOMETRY = 16;
 const CMDQ = 20;
 const CMDQ_PROD = 28;
+const CMDQ_CONS = 40;
 export const SMMU_LOCK = 32;
 const COMMAND_SIZE = 16;
-/** Polls of CONS before a SYNC is given up. */
-const SYNC_POLLS_MAX = 1000;
+/** Polls of CONS before the hardware is given up. */
+const POLLS_MAX = 1000;
 
 /** Record of the SMMU with that index; -1 when there is none. */
 export function smmuRecord(h: Hyp, index: number): number {
@@ -60,45 +61,61 @@ export function* writeRegister(h: Hyp, smmu: number, offset: number, value: numb
   h.bus.write32(at, value);
 }
 
+/**
+ * Append one command. The hardware is told of it with the next {@link syncCommands}, or earlier when the queue is full.
+ * @returns 0, or -ETIMEDOUT when the queue stays full
+ */
+export function* issueCommand(h: Hyp, smmu: number, hi0: number, lo0: number, hi1: number, lo1: number): Steps<number> {
+  const { memory } = h;
+  const log2 = (memory.read32(smmu + GEOMETRY) >>> 16) & 0xff;
+  const producer = memory.read32(smmu + CMDQ_PROD);
+  // The consumer index as last seen only ever lags behind: that is enough to know that there is room.
+  if (isFull(producer, memory.read32(smmu + CMDQ_CONS), log2)) {
+    const room = yield* waitForRoom(h, smmu, producer, log2);
+    if (room !== 0) return room;
+  }
+  const at = readPointer(h, smmu + CMDQ) + (producer & ((1 << log2) - 1)) * COMMAND_SIZE;
+  yield { kind: 'queue', at };
+  memory.write64(at, hi0, lo0);
+  memory.write64(at + 8, hi1, lo1);
+  memory.write32(smmu + CMDQ_PROD, (producer + 1) & ((2 << log2) - 1));
+  return 0;
+}
+
 /** Whether the queue has no free entry: same index, different wrap bit. */
 function isFull(producer: number, consumer: number, log2: number): boolean {
   return ((producer ^ consumer) & ((2 << log2) - 1)) === 1 << log2;
 }
 
-/**
- * Append one command and tell the hardware. @returns 0, or -ETIMEDOUT when the queue stays full
- */
-export function* issueCommand(h: Hyp, smmu: number, hi0: number, lo0: number, hi1: number, lo1: number): Steps<number> {
-  const log2 = (h.memory.read32(smmu + GEOMETRY) >>> 16) & 0xff;
-  const producer = h.memory.read32(smmu + CMDQ_PROD);
-  let polls = 0;
-  while (isFull(producer, yield* readRegister(h, smmu, Register.CMDQ_CONS), log2)) {
-    if (++polls > SYNC_POLLS_MAX) return err('ETIMEDOUT');
+function* waitForRoom(h: Hyp, smmu: number, producer: number, log2: number): Steps<number> {
+  yield* writeRegister(h, smmu, Register.CMDQ_PROD, producer);
+  for (let polls = 0; polls < POLLS_MAX; polls++) {
+    const consumer = yield* readRegister(h, smmu, Register.CMDQ_CONS);
+    h.memory.write32(smmu + CMDQ_CONS, consumer);
+    if (!isFull(producer, consumer, log2)) return 0;
   }
-  const at = readPointer(h, smmu + CMDQ) + (producer & ((1 << log2) - 1)) * COMMAND_SIZE;
-  yield { kind: 'queue', at };
-  h.memory.write64(at, hi0, lo0);
-  h.memory.write64(at + 8, hi1, lo1);
-  const next = (producer + 1) & ((2 << log2) - 1);
-  h.memory.write32(smmu + CMDQ_PROD, next);
-  // The entry must be observable before the index that makes the hardware read it.
-  yield { kind: 'barrier', at };
-  yield* writeRegister(h, smmu, Register.CMDQ_PROD, next);
-  return 0;
+  return err('ETIMEDOUT');
 }
 
 const CMD_SYNC = 0x46;
 const SYNC_SIGNAL_SEV = 2 << 12;
 
-/** Issue CMD_SYNC and wait until the queue is empty. @returns 0 or -ETIMEDOUT */
+/** Append CMD_SYNC, tell the hardware, and wait until the queue is empty. @returns 0 or -ETIMEDOUT */
 export function* syncCommands(h: Hyp, smmu: number): Steps<number> {
   const issued = yield* issueCommand(h, smmu, 0, CMD_SYNC | SYNC_SIGNAL_SEV, 0, 0);
   if (issued !== 0) return issued;
-  const log2 = (h.memory.read32(smmu + GEOMETRY) >>> 16) & 0xff;
-  const mask = (2 << log2) - 1;
-  for (let polls = 0; polls < SYNC_POLLS_MAX; polls++) {
+  const producer = h.memory.read32(smmu + CMDQ_PROD);
+  // The entries must be observable before the index that makes the hardware read them.
+  yield { kind: 'barrier', at: smmu };
+  yield* writeRegister(h, smmu, Register.CMDQ_PROD, producer);
+  for (let polls = 0; polls < POLLS_MAX; polls++) {
     const consumer = yield* readRegister(h, smmu, Register.CMDQ_CONS);
-    if (((consumer ^ h.memory.read32(smmu + CMDQ_PROD)) & mask) === 0) return 0;
+    // Bits 30:24 are an error: the queue has stopped, and waiting is in vain.
+    if (consumer >>> 24 !== 0) return err('ETIMEDOUT');
+    if (consumer === producer) {
+      h.memory.write32(smmu + CMDQ_CONS, consumer);
+      return 0;
+    }
   }
   return err('ETIMEDOUT');
 }

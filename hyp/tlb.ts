@@ -14,6 +14,7 @@ const CMD_TLBI_NH_VA = 0x12;
 const CMD_TLBI_S12_VMALL = 0x28;
 const CMD_TLBI_S2_IPA = 0x2a;
 export const CMD_TLBI_NSNH_ALL = 0x30;
+const TWO31 = 2147483648;
 const TWO32 = 4294967296;
 /** Without range commands, from this many leaves on one command for the whole tag is cheaper. */
 const WHOLE_TAG_LEAVES = 512;
@@ -35,7 +36,14 @@ export function* invalidateDomain(h: Hyp): Steps<number> {
 
 function* issueWholeTag(h: Hyp, smmu: number): Steps<number> {
   const stage = domainStage(h, h.domain);
-  return yield* issueCommand(h, smmu, tag(stage, h.domainId), stage === 1 ? CMD_TLBI_NH_ASID : CMD_TLBI_S12_VMALL, 0, 0);
+  return yield* issueCommand(
+    h,
+    smmu,
+    tag(stage, h.domainId),
+    stage === 1 ? CMD_TLBI_NH_ASID : CMD_TLBI_S12_VMALL,
+    0,
+    0,
+  );
 }
 
 /**
@@ -43,7 +51,13 @@ function* issueWholeTag(h: Hyp, smmu: number): Steps<number> {
  * also what walks may hold of the tables above.
  * @returns 0 or -ETIMEDOUT
  */
-export function* invalidateRange(h: Hyp, start: number, size: number, granule: number, leafOnly: boolean): Steps<number> {
+export function* invalidateRange(
+  h: Hyp,
+  start: number,
+  size: number,
+  granule: number,
+  leafOnly: boolean,
+): Steps<number> {
   const index = domainSmmu(h, h.domain);
   const smmu = smmuRecord(h, index);
   yield* lock(h, smmu + SMMU_LOCK);
@@ -96,24 +110,20 @@ function* issueRanges(
   let at = start;
   while (pages > 0) {
     const scale = trailingZeros(pages);
-    const count = Math.floor(pages / 2 ** scale) % 32;
+    const count = scale < 31 && pages < TWO31 ? (pages >>> scale) & 31 : Math.floor(pages / 2 ** scale) % 32;
+    const done = scale < 25 ? count << scale : count * 2 ** scale;
     const lo0 = opcode | ((count - 1) << 12) | (scale << 20);
     const lo1 = (at & -4096) | (1 << 10) | (ttl << 8) | (leafOnly ? 1 : 0);
     const result = yield* issueCommand(h, smmu, tag(stage, h.domainId), lo0, Math.floor(at / TWO32), lo1);
     if (result !== 0) return result;
-    at += count * 2 ** scale * 4096;
-    pages -= count * 2 ** scale;
+    at += done * 4096;
+    pages -= done;
   }
   return 0;
 }
 
 /** Number of zero bits below the lowest set bit. SCALE has five bits: 31 at most. */
 function trailingZeros(pages: number): number {
-  let zeros = 0;
-  let rest = pages;
-  while (rest % 2 === 0 && zeros < 31) {
-    rest /= 2;
-    zeros++;
-  }
-  return zeros;
+  const low = pages | 0;
+  return low === 0 ? 31 : 31 - Math.clz32(low & -low);
 }

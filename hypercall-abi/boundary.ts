@@ -7,8 +7,8 @@
  * state, the event and the rule.
  */
 
-import { type ArgumentValue, type CallResult, decodeFunction, decodeResult, encodeCall } from './codec.ts';
 import { type CallName, callNamed } from './calls.ts';
+import { type ArgumentValue, type CallResult, decodeFunction, decodeResult, encodeCall } from './codec.ts';
 import type { Hypervisor } from './hypervisor.ts';
 import type { LifeCycleTracker, LifeCycleViolation } from './life-cycles/index.ts';
 

@@ -104,7 +104,14 @@ const withRequest = { request: true };
 
 /** Every call, in the order of its position. */
 export const calls: readonly CallSpec[] = [
-  call('host_share_hyp', 21, [u64('pfn', 'pfn')], 'errno', ['EINVAL', 'EPERM'], 'Share a host page with the hypervisor.'),
+  call(
+    'host_share_hyp',
+    21,
+    [u64('pfn', 'pfn')],
+    'errno',
+    ['EINVAL', 'EPERM'],
+    'Share a host page with the hypervisor.',
+  ),
   call(
     'host_unshare_hyp',
     22,
@@ -149,7 +156,14 @@ export const calls: readonly CallSpec[] = [
     ['EINVAL', 'EPERM', 'ENOENT'],
     'Take back a page of a protected VM that is being torn down; the hypervisor zeroes it.',
   ),
-  call('start_teardown_vm', 41, [u32('vm', 'handle')], 'errno', ['ENOENT', 'EBUSY', 'EINVAL'], 'Begin to tear a VM down.'),
+  call(
+    'start_teardown_vm',
+    41,
+    [u32('vm', 'handle')],
+    'errno',
+    ['ENOENT', 'EBUSY', 'EINVAL'],
+    'Begin to tear a VM down.',
+  ),
   call(
     'finalize_teardown_vm',
     42,

@@ -5,7 +5,7 @@
  */
 
 import type { Bus } from './bus.ts';
-import { walkStage2, type Stage2Fault } from './stage2-walk.ts';
+import { type Stage2Fault, walkStage2 } from './stage2-walk.ts';
 
 /** EL2 system registers, as indexes for {@link Cpu.writeSystem}. */
 export const SystemRegister = { HCR_EL2: 0, VTCR_EL2: 1, VTTBR_EL2: 2 } as const;

@@ -91,15 +91,7 @@ const WIDTHS = [32, 36, 40, 42, 44, 48];
  * @throws DescriptionError naming the first field that is wrong and what was expected
  */
 export function validateDescription(value: unknown): MachineDescription {
-  const fields = object(value, 'the description', [
-    'name',
-    'ram',
-    'mmio',
-    'carveOut',
-    'cpus',
-    'smmus',
-    'devices',
-  ]);
+  const fields = object(value, 'the description', ['name', 'ram', 'mmio', 'carveOut', 'cpus', 'smmus', 'devices']);
   const ram = list(fields['ram'], 'ram', 1).map((item, i) => range(item, `ram[${i}]`));
   const carveOut = range(fields['carveOut'], 'carveOut');
   const mmio = list(fields['mmio'] ?? [], 'mmio', 0).map((item, i): MmioRange => {

@@ -83,7 +83,8 @@ export class DmaDevice {
     options: DmaOptions | undefined,
     each: (pa: number, i: number) => void,
   ): DmaWrite {
-    if (iova % 4 !== 0 || !(words > 0)) throw new RangeError('DMA takes a 4-byte aligned address and at least one word');
+    if (iova % 4 !== 0 || !(words > 0))
+      throw new RangeError('DMA takes a 4-byte aligned address and at least one word');
     let first = -1;
     let via = '';
     for (let i = 0; i < words; ) {

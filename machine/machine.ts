@@ -44,7 +44,9 @@ export function createMachine(description: MachineDescription): Machine {
     const found = devices.find((candidate) => candidate.name === which || candidate.sid === which);
     if (found === undefined) {
       const known = devices.map(({ name, sid }) => `${name} (0x${sid.toString(16)})`).join(', ');
-      throw new RangeError(`no device ${typeof which === 'number' ? `0x${which.toString(16)}` : `"${which}"`}: there are ${known}`);
+      throw new RangeError(
+        `no device ${typeof which === 'number' ? `0x${which.toString(16)}` : `"${which}"`}: there are ${known}`,
+      );
     }
     return found;
   };

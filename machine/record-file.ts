@@ -3,7 +3,7 @@
  * are made on demand and never move, so undo may cross their creation.
  */
 
-import { type PhysicalMemory, StateClass, WORDS_PER_PAGE } from './memory/index.ts';
+import { type PhysicalMemory, type StateClass, WORDS_PER_PAGE } from './memory/index.ts';
 
 /** Records 0, 1, 2, ... all zero until written. */
 export class RecordFile {

@@ -5,16 +5,17 @@
  */
 
 import type { PhysicalMemory } from './memory/index.ts';
+import { POW2 } from './pow2.ts';
 import {
   Regime,
   stage2StartFits,
   stage2StartLevel,
   startTableSize,
-  walk,
   WalkFault,
   WalkResult,
+  walk,
 } from './table-walk.ts';
-import { join } from './word64.ts';
+import { below, join } from './word64.ts';
 
 /** An EL1 access that stage 2 did not let through. */
 export interface Stage2Fault {
@@ -46,7 +47,7 @@ export function walkStage2(
   write: boolean,
 ): number | Stage2Fault {
   if (!decodeVtcr(vttbrHi, vttbrLo, vtcrLo)) return { ipa, write, kind: 'translation', level: 0 };
-  if (regime.base >= 2 ** regime.outputBits) return { ipa, write, kind: 'address-size', level: 0 };
+  if (regime.base >= POW2[regime.outputBits]!) return { ipa, write, kind: 'address-size', level: 0 };
   walk(memory, regime, ipa, write, result);
   switch (result.fault) {
     case WalkFault.none:
@@ -76,6 +77,6 @@ function decodeVtcr(vttbrHi: number, vttbrLo: number, vtcrLo: number): boolean {
   regime.startLevel = level;
   regime.outputBits = ADDRESS_WIDTHS[(vtcrLo >>> 16) & 7]!;
   const base = join(vttbrHi & 0xffff, vttbrLo & ~1);
-  regime.base = base - (base % startTableSize(granule, level, regime.inputBits));
+  regime.base = base - below(base, startTableSize(granule, level, regime.inputBits));
   return true;
 }

@@ -8,7 +8,8 @@
  */
 
 import type { PhysicalMemory } from './memory/index.ts';
-import { join } from './word64.ts';
+import { POW2 } from './pow2.ts';
+import { below, join } from './word64.ts';
 
 /** How a walk can end. */
 export const WalkFault = {
@@ -61,9 +62,6 @@ export class WalkResult {
   readonly fetchHi: Int32Array = new Int32Array(5);
   readonly fetchLo: Int32Array = new Int32Array(5);
 }
-
-/** 2^n for n up to 64. */
-const POW2 = Float64Array.from({ length: 65 }, (_, n) => 2 ** n);
 
 /** Descriptor bits used here. `Hi` ones are in the upper 32 bits. */
 const VALID = 1;
@@ -174,11 +172,6 @@ export function judgeLeaf(
   out.hi = hi;
   out.lo = lo;
   leaf(regime, ia, write, 0, out);
-}
-
-/** `value` modulo a power of two. Faster than `%`, which is not an integer operation above 2^31. */
-function below(value: number, power: number): number {
-  return value - Math.floor(value / power) * power;
 }
 
 function begin(out: WalkResult): void {

@@ -5,6 +5,11 @@
 
 const TWO32 = 4294967296;
 
+/** `value` modulo a power of two, for numbers of any size and sign: `%` on doubles is slow. */
+export function below(value: number, power: number): number {
+  return value - Math.floor(value / power) * power;
+}
+
 /** The unsigned number that a pair of int32 words stands for. Exact up to 2^53. */
 export function join(hi: number, lo: number): number {
   return (hi >>> 0) * TWO32 + (lo >>> 0);

@@ -29,7 +29,8 @@ export function hypercallRate(name: string, unchecked: boolean, rounds: number):
   const rates: number[] = [];
   for (let round = -Math.min(rounds, 20); round < rounds; round++) {
     const start = performance.now();
-    for (let i = 0; i < PAGES; i++) boundary.call(0, 'map_pages', domain, IOVA + i * PAGE, pages[i]!, PAGE, 1, RW_CACHE);
+    for (let i = 0; i < PAGES; i++)
+      boundary.call(0, 'map_pages', domain, IOVA + i * PAGE, pages[i]!, PAGE, 1, RW_CACHE);
     for (let i = 0; i < PAGES; i++) boundary.call(0, 'unmap_pages', domain, IOVA + i * PAGE, PAGE, 1);
     if (round >= 0) rates.push((2 * PAGES * 1000) / (performance.now() - start));
     // Without a mark nothing is undone, and the journal must not grow without end.

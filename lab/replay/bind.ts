@@ -1,6 +1,6 @@
 /** What a fixture adds to a log: which streams use which translation root, and at which stage they translate. */
 import type { Fixture } from '../fixture/fixture.ts';
-import { bindRoots, type BoundTable } from '../trace/bind.ts';
+import { type BoundTable, bindRoots } from '../trace/bind.ts';
 import type { OperationLog } from '../trace/operation.ts';
 import { leavesOf } from '../walk/leaves.ts';
 import { walkSource } from '../walk/source.ts';

@@ -9,7 +9,17 @@ import { type LeafMapping, leavesOf } from '../walk/leaves.ts';
 import type { WalkSource } from '../walk/source.ts';
 import type { ReplayedRoot } from './replay.ts';
 
-const Register = { IDR0: 0, IDR1: 4, IDR3: 0xc, IDR5: 0x14, CR0: 0x20, CR2: 0x2c, GBPA: 0x44, STRTAB_BASE: 0x80, CFG: 0x88 };
+const Register = {
+  IDR0: 0,
+  IDR1: 4,
+  IDR3: 0xc,
+  IDR5: 0x14,
+  CR0: 0x20,
+  CR2: 0x2c,
+  GBPA: 0x44,
+  STRTAB_BASE: 0x80,
+  CFG: 0x88,
+};
 
 /** The model's SMMU and memory as the source of walks. */
 export function machineSource(machine: Machine, index = 0): WalkSource {
@@ -25,7 +35,12 @@ export function machineSource(machine: Machine, index = 0): WalkSource {
         return { hi: memory.words[at + 1]!, lo: memory.words[at]! };
       },
     },
-    capabilities: decodeCapabilities(read(Register.IDR0), read(Register.IDR1), read(Register.IDR3), read(Register.IDR5)),
+    capabilities: decodeCapabilities(
+      read(Register.IDR0),
+      read(Register.IDR1),
+      read(Register.IDR3),
+      read(Register.IDR5),
+    ),
     cr0: read(Register.CR0),
     cr2: read(Register.CR2),
     gbpa: read(Register.GBPA),
@@ -74,7 +89,8 @@ export function compareLive(machine: Machine, roots: readonly ReplayedRoot[], fi
       if (difference === null) equal++;
       else differences.push(`stream 0x${sid.toString(16)}, IOVA 0x${mapping.iova.toString(16)}: ${difference}`);
     }
-    for (const iova of leaves.keys()) differences.push(`stream 0x${sid.toString(16)}, IOVA 0x${iova.toString(16)}: not expected`);
+    for (const iova of leaves.keys())
+      differences.push(`stream 0x${sid.toString(16)}, IOVA 0x${iova.toString(16)}: not expected`);
   }
   return { expected: fixture.expected.length, equal, differences: differences.slice(0, SHOWN_MAX) };
 }

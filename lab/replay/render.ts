@@ -69,7 +69,8 @@ export function renderReplay({ trace, log, report, live }: ReplayDocument): stri
     `${report.invalidationsPerUnmap.toFixed(2)} TLB invalidations, ${report.syncsPerUnmap.toFixed(2)} SYNCs`,
   );
   text += row('the kernel was', kernelPolicy(log));
-  if (live !== null) text += row('live at the end', `${count(live.equal)} of ${count(live.expected)} as in the fixture`);
+  if (live !== null)
+    text += row('live at the end', `${count(live.equal)} of ${count(live.expected)} as in the fixture`);
   for (const difference of live?.differences ?? []) text += `    ${difference}\n`;
   text += row('not as the kernel', `${count(report.mismatchCount)} operations`);
   for (const { line, what } of report.mismatches) text += `    line ${line}: ${what}\n`;

@@ -2,9 +2,10 @@
  * A machine with a hypervisor on it, a host in front, and the oracles watching: what every engine of the lab works on.
  * After construction the host has been de-privileged and all DMA is blocked.
  */
-import { Boundary, type Hypervisor, LifeCycleTracker, type LifeCycleViolation } from '#hypercall-abi';
-import { HostMemory, IommuDriver, setUpSmmu, type SmmuMemory } from '#host';
+
+import { HostMemory, IommuDriver, type SmmuMemory, setUpSmmu } from '#host';
 import { createHypervisor } from '#hyp/plain';
+import { Boundary, type Hypervisor, LifeCycleTracker, type LifeCycleViolation } from '#hypercall-abi';
 import { createMachine, hostPort, type Machine, type MachineDescription } from '#machine';
 import { CheckedHypervisor, type Finding } from '../oracle/index.ts';
 
@@ -47,7 +48,11 @@ export class Session {
     this.machine = machine;
     this.oracle = options.unchecked
       ? null
-      : new CheckedHypervisor(inner, { memory: machine.memory, description: options.machine }, { full: options.full ?? 'never' });
+      : new CheckedHypervisor(
+          inner,
+          { memory: machine.memory, description: options.machine },
+          { full: options.full ?? 'never' },
+        );
     const ports = machine.cpus.map(hostPort);
     this.boundary = new Boundary(this.oracle ?? inner, ports, options.unchecked ? null : new LifeCycleTracker());
     this.hostMemory = new HostMemory(options.machine);

@@ -23,7 +23,9 @@ export interface TraceSummary {
   readonly kinds: ReadonlyMap<string, number>;
   /** Number of each other event, by name. */
   readonly unknown: ReadonlyMap<string, number>;
-  /** Comment and header lines, at most 64. */
+  /** Lines that are no events: blank lines, comments, headers, call chains and marks of lost events. */
+  readonly comments: number;
+  /** The first 64 comment and header lines. */
   readonly header: readonly string[];
   readonly lost: readonly LostEvents[];
   /** The first errors, at most 20; `errorCount` counts them all. */
@@ -51,6 +53,7 @@ export class TraceParser {
   private readonly lost: LostEvents[] = [];
   private readonly errors: InputError[] = [];
   private errorCount = 0;
+  private comments = 0;
   private lines = 0;
 
   /** @param file the name to use in errors */
@@ -62,7 +65,8 @@ export class TraceParser {
   push(line: string): TraceEvent | null {
     const number = ++this.lines;
     if (line.charCodeAt(0) === 35 || isBlank(line)) {
-      if (line.length > 1) this.note(line);
+      this.comments++;
+      if (line.charCodeAt(0) === 35) this.note(line);
       return null;
     }
     const head = parseHead(line);
@@ -95,22 +99,26 @@ export class TraceParser {
 
   /** What was seen so far. */
   summary(): TraceSummary {
-    const { file, lines, kinds, unknown, header, lost, errors, errorCount } = this;
-    return { file, lines, kinds, unknown, header, lost, errors, errorCount };
+    const { file, lines, kinds, unknown, comments, header, lost, errors, errorCount } = this;
+    return { file, lines, kinds, unknown, comments, header, lost, errors, errorCount };
   }
 
   /** Lines that belong to a trace without being events: headers without `#`, call chains, and lost-event marks. */
   private aside(line: string, number: number): boolean {
     const lost = /^CPU:?\s*\d+ \[(?:LOST )?(\d+)? ?EVENTS(?: DROPPED)?\]$/.exec(line.trim());
     if (lost !== null) {
+      this.comments++;
       this.lost.push({ line: number, count: lost[1] === undefined ? null : Number(lost[1]) });
       return true;
     }
     if (/^(?:cpus=\d+|version = \d+|CPU \d+ is empty)$/.test(line.trim())) {
+      this.comments++;
       this.note(line);
       return true;
     }
-    return /^\s+(?:=> \S|[0-9a-f]{4,16} .*\)$)/.test(line);
+    const callChain = /^\s+(?:=> \S|[0-9a-f]{4,16} .*\)$)/.test(line);
+    if (callChain) this.comments++;
+    return callChain;
   }
 
   private note(line: string): void {

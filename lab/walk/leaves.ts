@@ -62,7 +62,7 @@ function visit(
     const descriptor = memory.read64(table + 8 * i);
     if (descriptor === null) return;
     const { hi, lo } = descriptor;
-    const kind = descriptorKind(level, hi, lo, granuleBits);
+    const kind = descriptorKind(level, hi, lo, granuleBits, tables.wide);
     if (kind === DescriptorKind.invalid) continue;
     const iova = from + i * 2 ** shift;
     if (kind === DescriptorKind.table) {

@@ -42,6 +42,8 @@ export interface StageTables {
   /** Bits of the input address, and of what comes out. */
   readonly inputBits: number;
   readonly outputBits: number;
+  /** 52-bit output addresses. */
+  readonly wide: boolean;
   readonly accessFlagFaults: boolean;
   readonly hardwareDirty: boolean;
   readonly hierarchical: boolean;
@@ -78,6 +80,7 @@ export function stage1Tables(cd: Int32Array, smmu: SmmuCapabilities): StageTable
     granuleBits,
     inputBits,
     outputBits: outputBits(cdIps(cd[1]!), smmu, granuleBits),
+    wide: smmu.oasBits === 52,
     accessFlagFaults: !flag(35) && !flag(43),
     hardwareDirty: flag(42) && flag(43),
     hierarchical: (cd[2]! & 2) === 0,
@@ -100,6 +103,7 @@ export function stage2Tables(ste: Int32Array, smmu: SmmuCapabilities): StageTabl
     granuleBits,
     inputBits,
     outputBits: outputBits(steS2Ps(hi2), smmu, granuleBits),
+    wide: smmu.oasBits === 52,
     accessFlagFaults: !steS2Flag(hi2, 53) && !steS2Flag(hi2, 56),
     hardwareDirty: steS2Flag(hi2, 55) && steS2Flag(hi2, 56),
     hierarchical: false,
@@ -148,7 +152,7 @@ export function walkTables(
     }
     const lo = words[0]!;
     const hi = words[1]!;
-    const found = descriptorKind(level, hi, lo, granuleBits);
+    const found = descriptorKind(level, hi, lo, granuleBits, tables.wide);
     if (found === DescriptorKind.invalid) {
       const reason = (lo & 1) === 0 ? 'invalid: bit 0 is 0' : 'reserved: no block at this level';
       steps.push(step('descriptor', title, address, words, INVALID_FIELDS, reason, place));

@@ -1,5 +1,6 @@
 /** The unified diff of a card: what its edits change, for people, for `git apply` and for `patch`. */
 
+import { sources } from '#sources';
 import { locateEdits, type Sources, type Splice } from './apply.ts';
 import type { EditSet } from './card.ts';
 
@@ -13,19 +14,19 @@ interface DiffLine {
 }
 
 /**
- * The unified diff that turns `sources` into those with the edits of `sets`; file names carry `a/` and `b/`.
+ * The unified diff that the edits of `sets` make of the sources of this hypervisor, or of those given; file names carry
+ * `a/` and `b/`.
  * @throws EditError when an edit does not match exactly once
  */
-export function unifiedDiff(sources: Sources, sets: EditSet | readonly EditSet[]): string {
-  const list = 'edits' in sets ? [sets] : sets;
-  const files = [...locateEdits(sources, list)].toSorted(([a], [b]) => (a < b ? -1 : 1));
-  return files.map(([file, splices]) => fileDiff(file, sources[file]!, splices)).join('');
+export function unifiedDiff(sets: EditSet | readonly EditSet[], from: Sources = sources): string {
+  const files = [...locateEdits(from, 'edits' in sets ? [sets] : sets)].toSorted(([a], [b]) => (a < b ? -1 : 1));
+  return files.map(([file, splices]) => fileDiff(file, from[file]!, splices)).join('');
 }
 
 function fileDiff(file: string, source: string, splices: readonly Splice[]): string {
   const lines = source.split('\n');
-  const endsWithBreak = lines.at(-1) === '';
-  if (endsWithBreak) lines.pop();
+  // A source ends with a line break, not with an empty line.
+  lines.pop();
   const all: DiffLine[] = [];
   let at = 0;
   for (const { from, count, lines: after } of splices) {
@@ -39,7 +40,9 @@ function fileDiff(file: string, source: string, splices: readonly Splice[]): str
 
 /** Hunks: runs of lines that are at most {@link CONTEXT} away from a change. */
 function hunks(all: readonly DiffLine[], functions: readonly string[]): string {
-  const shown = all.map((_, i) => all.slice(Math.max(0, i - CONTEXT), i + CONTEXT + 1).some(({ mark }) => mark !== ' '));
+  const shown = all.map((_, i) =>
+    all.slice(Math.max(0, i - CONTEXT), i + CONTEXT + 1).some(({ mark }) => mark !== ' '),
+  );
   let text = '';
   let oldLine = 1;
   let newLine = 1;

@@ -5,9 +5,10 @@
  */
 
 import type { SmmuDescription } from '../description.ts';
+import { POW2 } from '../pow2.ts';
 import { ADDRESS_WIDTHS, TG0_GRANULES } from '../stage2-walk.ts';
 import { Regime, stage1StartLevel, startTableSize } from '../table-walk.ts';
-import { join } from '../word64.ts';
+import { below, join } from '../word64.ts';
 
 /** Bytes of a CD. */
 export const CD_SIZE = 64;
@@ -98,13 +99,13 @@ function half(
   if (!smmu.granules.includes(granule)) return 'TG selects a granule that is not supported';
   if (size < 16 || size > 39) return 'TxSZ is out of range';
   const base = join(ttbHi & 0x000fffff, ttbLo & ~0xf);
-  if (base >= 2 ** outputBits) return 'TTB exceeds the output address size';
+  if (base >= POW2[outputBits]!) return 'TTB exceeds the output address size';
   regime.stage = 1;
   regime.granule = granule;
   regime.inputBits = 64 - size;
   regime.startLevel = stage1StartLevel(granule, regime.inputBits);
   regime.outputBits = outputBits;
-  regime.base = base - (base % startTableSize(granule, regime.startLevel, regime.inputBits));
+  regime.base = base - below(base, startTableSize(granule, regime.startLevel, regime.inputBits));
   regime.ignoreAccessFlag = (q0Hi & AFFD) !== 0;
   // HADx is bit 1 of the word that holds TTBx.
   regime.flatPermissions = (ttbLo & 2) !== 0;

@@ -9,14 +9,7 @@ import type { PhysicalMemory } from '../memory/index.ts';
 import type { Caches } from './caches.ts';
 import { execute } from './commands.ts';
 import { queueEntry, queueLog2, type RegisterFile } from './events.ts';
-import {
-  CERROR_ABT,
-  CERROR_NONE,
-  CONS_ERR_SHIFT,
-  CR0_CMDQEN,
-  GERROR_CMDQ_ERR,
-  Register,
-} from './registers.ts';
+import { CERROR_ABT, CERROR_NONE, CONS_ERR_SHIFT, CR0_CMDQEN, GERROR_CMDQ_ERR, Register } from './registers.ts';
 import type { SmmuObserver } from './types.ts';
 
 const COMMAND_SIZE = 16;
@@ -35,7 +28,7 @@ export function consumeCommands(
   const baseHi = registers.get(Register.CMDQ_BASE + 4);
   const baseLo = registers.get(Register.CMDQ_BASE);
   const log2 = queueLog2(baseLo, smmu.cmdqLog2);
-  const mask = 2 ** (log2 + 1) - 1;
+  const mask = (2 << log2) - 1;
   const prod = registers.get(Register.CMDQ_PROD) & mask;
   let cons = registers.get(Register.CMDQ_CONS) & mask;
   while (cons !== prod) {

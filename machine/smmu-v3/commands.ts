@@ -5,6 +5,7 @@
  */
 
 import type { SmmuDescription } from '../description.ts';
+import { POW2 } from '../pow2.ts';
 import { joinSigned } from '../word64.ts';
 import type { Caches, TlbScope } from './caches.ts';
 import { CERROR_ILL, CERROR_NONE } from './registers.ts';
@@ -80,7 +81,7 @@ export function execute(
       return CERROR_NONE;
     case Opcode.CFGI_STE_RANGE: {
       const range = lo1 & 0x1f;
-      const size = 2 ** (range + 1);
+      const size = POW2[range + 1]!;
       const first = range === RANGE_ALL ? 0 : sid - (sid % size);
       configure(caches, first, range === RANGE_ALL ? ALL_STREAMS : first + size, true, true, range === RANGE_ALL);
       return CERROR_NONE;
@@ -164,7 +165,7 @@ function addressScope(smmu: SmmuDescription, scope: Scope, lo0: number, hi1: num
   const scale = (lo0 >>> 20) & 0x1f;
   const ttl = (lo1 >>> 8) & 3;
   if (num === 0 && scale === 0 && ttl === 0) return false;
-  scope.to = scope.from + (num + 1) * 2 ** scale * 2 ** (granule - 12);
+  scope.to = scope.from + (num + 1) * POW2[scale]! * POW2[granule - 12]!;
   scope.ttl = ttl;
   return true;
 }

@@ -12,7 +12,7 @@ import type { SmmuDescription } from '../description.ts';
 import { type PhysicalMemory, StateClass } from '../memory/index.ts';
 import { RecordFile } from '../record-file.ts';
 import { hiOf, join, loOf } from '../word64.ts';
-import { Cd, CD_SIZE, decodeCd } from './cd.ts';
+import { CD_SIZE, Cd, decodeCd } from './cd.ts';
 import { NodeKind, type NodeStore } from './node-store.ts';
 import { Kind, type StaleSet, what } from './stale-set.ts';
 import { decodeSte, S1DSS_SUBSTREAM0, STE_SIZE, Ste, SteKind } from './ste.ts';
@@ -53,13 +53,7 @@ export class ConfigReach {
   private readonly ste = new Ste();
   private readonly cd = new Cd();
 
-  constructor(
-    memory: PhysicalMemory,
-    smmu: SmmuDescription,
-    store: NodeStore,
-    stale: StaleSet,
-    tables: TableReach,
-  ) {
+  constructor(memory: PhysicalMemory, smmu: SmmuDescription, store: NodeStore, stale: StaleSet, tables: TableReach) {
     this.memory = memory;
     this.smmu = smmu;
     this.store = store;
@@ -82,7 +76,8 @@ export class ConfigReach {
     roots.put(n, F.shape, shape);
     roots.put(n, F.baseLo, loOf(table.base));
     roots.put(n, F.baseHi, hiOf(table.base));
-    if (table.twoLevel) this.eachPart(table.base, l1Entries(table), 1, (at, first, count) => this.refL1(n, first, at, count));
+    if (table.twoLevel)
+      this.eachPart(table.base, l1Entries(table), 1, (at, first, count) => this.refL1(n, first, at, count));
     else this.refStes(n, 0, table.base, 2 ** table.log2Size);
   }
 
@@ -147,7 +142,7 @@ export class ConfigReach {
 
   /** Streams per level-1 descriptor. */
   private step(n: number): number {
-    return 2 ** ((this.streamTables.get(n, F.shape) >>> 16) & 0xff);
+    return 1 << ((this.streamTables.get(n, F.shape) >>> 16) & 0xff);
   }
 
   private spanOf(n: number, lo: number): number {
@@ -381,12 +376,9 @@ const STE_ENTRY = what(Kind.ste, 0, 0, false, 0);
 const CD_ENTRY = what(Kind.cd, 0, 0, false, 0);
 
 function leadsToCd(ste: Ste): boolean {
-  return (
-    ste.kind === SteKind.stage1 && (ste.contextLog2 === 0 || ste.substreamDefault === S1DSS_SUBSTREAM0)
-  );
+  return ste.kind === SteKind.stage1 && (ste.contextLog2 === 0 || ste.substreamDefault === S1DSS_SUBSTREAM0);
 }
 
 function packed(table: StreamTable): number {
   return table.log2Size | (table.twoLevel ? 0x100 : 0) | (table.split << 16) | (1 << 30);
 }
-

@@ -4,7 +4,7 @@
  */
 
 import type { PhysicalMemory } from '../memory/index.ts';
-import { hiOf, loOf } from '../word64.ts';
+import { below, hiOf, loOf } from '../word64.ts';
 import { GERROR_EVENTQ_ABT, OVERFLOW_FLAG, Register } from './registers.ts';
 import type { EventRecord } from './types.ts';
 
@@ -104,8 +104,9 @@ export function queueLog2(baseLo: number, most: number): number {
 
 /** Address of entry `index` of a queue of 2^log2 entries. Hardware aligns the base to the queue's size, 32 at least. */
 export function queueEntry(baseHi: number, baseLo: number, log2: number, index: number, entrySize: number): number {
-  const base = (baseHi & 0x000fffff) * 4294967296 + ((baseLo & ~0x1f) >>> 0);
-  return base - (base % Math.max(32, entrySize * 2 ** log2)) + entrySize * (index & (2 ** log2 - 1));
+  // The largest queue is 16 MiB, so its alignment lies in the low word.
+  const base = (baseHi & 0x000fffff) * 4294967296 + ((baseLo & -Math.max(32, entrySize << log2)) >>> 0);
+  return base + entrySize * (index & ((1 << log2) - 1));
 }
 
 /**
@@ -126,7 +127,7 @@ export function writeEvent(
   const log2 = queueLog2(baseLo, most);
   const prod = registers.get(Register.EVENTQ_PROD);
   const cons = registers.get(Register.EVENTQ_CONS);
-  const wrap = 2 ** log2;
+  const wrap = 1 << log2;
   if (((prod ^ cons) & (2 * wrap - 1)) === wrap) {
     // OVFLG toggles once, then waits until software has acknowledged it.
     if (((prod ^ cons) & OVERFLOW_FLAG) === 0) registers.put(Register.EVENTQ_PROD, prod ^ OVERFLOW_FLAG);

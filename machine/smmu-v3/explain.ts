@@ -1,6 +1,6 @@
 /** How a translation came about: every structure that hardware read on the way, for people and tools. */
 
-import { Descriptor, classify } from '../table-walk.ts';
+import { classify, Descriptor } from '../table-walk.ts';
 import { EVENT_NAMES } from './events.ts';
 import type { TranslationUnit } from './translate.ts';
 

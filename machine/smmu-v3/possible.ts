@@ -5,7 +5,7 @@
  * pointer that leads to the present content of its table, or another table that is live under the same tag.
  */
 
-import { Descriptor, Regime, classify } from '../table-walk.ts';
+import { classify, Descriptor, Regime } from '../table-walk.ts';
 import type { Caches } from './caches.ts';
 import { eventRecord } from './events.ts';
 import { CR0_SMMUEN, Register } from './registers.ts';

@@ -6,6 +6,7 @@
  */
 
 import { type PhysicalMemory, StateClass } from '../memory/index.ts';
+import { POW2 } from '../pow2.ts';
 import { RecordFile } from '../record-file.ts';
 import { levelShift } from '../table-walk.ts';
 import { hiOf, join, joinSigned, loOf } from '../word64.ts';
@@ -116,7 +117,7 @@ export class StaleSet {
 
   /** Pages that one leaf, or the region of one table descriptor, of entry `i` covers. */
   pagesPer(i: number): number {
-    return 2 ** (levelShift(this.granule(i), this.level(i)) - 12);
+    return POW2[levelShift(this.granule(i), this.level(i)) - 12]!;
   }
 
   /** Notes that an invalidation covers entry `i`: it goes with the next SYNC. */
@@ -169,19 +170,11 @@ export class StaleSet {
   }
 
   /** Adds a leaf that was overwritten: joins it to a run, or finds it already there, or makes an entry. */
-  addLeaf(
-    kindOf: number,
-    tag: number,
-    page: number,
-    oldHi: number,
-    oldLo: number,
-    at: number,
-    root: number,
-  ): void {
+  addLeaf(kindOf: number, tag: number, page: number, oldHi: number, oldLo: number, at: number, root: number): void {
     const records = this.records;
     const n = this.size;
     const leafLog2 = levelShift((kindOf >>> 12) & 31, (kindOf >>> 5) & 7);
-    const pages = 2 ** (leafLog2 - 12);
+    const pages = POW2[leafLog2 - 12]!;
     for (let i = n - 1; i >= 0 && i >= n - LOOK_BACK; i--) {
       if (records.get(i, Field.what) !== kindOf || records.get(i, Field.tag) !== tag) continue;
       if (records.get(i, Field.root) !== root) continue;
@@ -214,7 +207,7 @@ export class StaleSet {
 
   /** Leaves the descriptor of leaf `k` of run `i` in {@link leafHi}, {@link leafLo}. */
   leafWord(i: number, k: number, leafLog2: number): void {
-    const sum = (this.records.get(i, Field.oldLo) >>> 0) + k * 2 ** leafLog2;
+    const sum = (this.records.get(i, Field.oldLo) >>> 0) + k * POW2[leafLog2]!;
     this.leafLo = sum | 0;
     this.leafHi = (this.records.get(i, Field.oldHi) + Math.floor(sum / 4294967296)) | 0;
   }
@@ -248,7 +241,7 @@ export class StaleSet {
   coverRun(i: number, from: number, to: number): void {
     const count = this.records.get(i, Field.count);
     const leafLog2 = levelShift(this.granule(i), this.level(i));
-    const pages = 2 ** (leafLog2 - 12);
+    const pages = POW2[leafLog2 - 12]!;
     if (from > 0) this.appendPart(i, 0, from, leafLog2, pages);
     if (to < count) this.appendPart(i, to, count, leafLog2, pages);
     if (from > 0) {

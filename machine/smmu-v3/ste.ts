@@ -7,9 +7,10 @@
  */
 
 import type { SmmuDescription } from '../description.ts';
+import { POW2 } from '../pow2.ts';
 import { ADDRESS_WIDTHS, TG0_GRANULES } from '../stage2-walk.ts';
 import { Regime, stage2StartFits, stage2StartLevel, startTableSize } from '../table-walk.ts';
-import { join } from '../word64.ts';
+import { below, join } from '../word64.ts';
 
 /** Bytes of an STE. */
 export const STE_SIZE = 64;
@@ -106,8 +107,8 @@ function stage1Illegal(ste: Ste, smmu: SmmuDescription): string {
   const format = (w[0]! >>> 4) & 3;
   if (ste.contextLog2 !== 0 && (format === 1 || format === 2)) return 'S1Fmt selects a two-level CD table';
   ste.contextPointer = join(w[1]! & 0x00ffffff, w[0]! & ~0x3f);
-  if (ste.contextPointer >= 2 ** smmu.oas) return 'S1ContextPtr exceeds the output address size';
-  if (ste.contextLog2 !== 0) ste.contextPointer -= ste.contextPointer % (2 ** ste.contextLog2 * 64);
+  if (ste.contextPointer >= POW2[smmu.oas]!) return 'S1ContextPtr exceeds the output address size';
+  if (ste.contextLog2 !== 0) ste.contextPointer -= below(ste.contextPointer, 64 * POW2[ste.contextLog2]!);
   if (vmidIllegal(ste, smmu)) return 'S2VMID exceeds 8 bits';
   ste.substreamDefault = w[2]! & 3;
   return '';
@@ -130,14 +131,14 @@ function stage2Illegal(ste: Ste, smmu: SmmuDescription): string {
   if (vmidIllegal(ste, smmu)) return 'S2VMID exceeds 8 bits';
   const outputBits = Math.min(ADDRESS_WIDTHS[(vtcr >>> 16) & 7]!, smmu.oas);
   const base = join(w[7]! & 0x000fffff, w[6]! & ~0xf);
-  if (base >= 2 ** outputBits) return 'S2TTB exceeds the output address size';
+  if (base >= POW2[outputBits]!) return 'S2TTB exceeds the output address size';
   const regime = ste.stage2;
   regime.stage = 2;
   regime.granule = granule;
   regime.inputBits = 64 - t0sz;
   regime.startLevel = level;
   regime.outputBits = outputBits;
-  regime.base = base - (base % startTableSize(granule, level, regime.inputBits));
+  regime.base = base - below(base, startTableSize(granule, level, regime.inputBits));
   regime.ignoreAccessFlag = (vtcr & S2AFFD) !== 0;
   regime.flatPermissions = false;
   ste.stage2Records = (vtcr & S2R) !== 0;

@@ -5,7 +5,8 @@
 
 import type { SmmuDescription } from '../description.ts';
 import type { PhysicalMemory } from '../memory/index.ts';
-import { join } from '../word64.ts';
+import { POW2 } from '../pow2.ts';
+import { below, join } from '../word64.ts';
 import { EventType } from './events.ts';
 import { STE_SIZE } from './ste.ts';
 
@@ -41,16 +42,14 @@ export function decodeStreamTable(
   table.log2Size = Math.min(config & 0x3f, smmu.sidBits);
   table.twoLevel = smmu.twoLevelStreamTable && ((config >>> 16) & 3) === 1;
   table.split = split === 8 || split === 10 ? split : 6;
-  const size = table.twoLevel
-    ? Math.max(64, 8 * l1Entries(table))
-    : STE_SIZE * 2 ** table.log2Size;
+  const size = table.twoLevel ? Math.max(64, 8 * l1Entries(table)) : STE_SIZE * POW2[table.log2Size]!;
   const base = join(hi & 0x000fffff, lo & ~0x3f);
-  table.base = base - (base % size);
+  table.base = base - below(base, size);
 }
 
 /** Number of level-1 descriptors of a two-level table. */
 export function l1Entries(table: StreamTable): number {
-  return 2 ** Math.max(0, table.log2Size - table.split);
+  return POW2[Math.max(0, table.log2Size - table.split)]!;
 }
 
 /** Number of STEs that a level-1 descriptor spans; 0 when it is invalid. */
@@ -62,7 +61,7 @@ export function l1Span(table: StreamTable, lo: number): number {
 /** Address of the level-2 table that a level-1 descriptor with this span names. */
 export function l2Address(hi: number, lo: number, span: number): number {
   const address = join(hi & 0x00ffffff, lo & ~0x3f);
-  return address - (address % (span * STE_SIZE));
+  return address - below(address, span * STE_SIZE);
 }
 
 /**
@@ -80,14 +79,14 @@ export function locateSte(
 ): void {
   out.fault = 0;
   out.l1 = -1;
-  if (sid < 0 || sid >= 2 ** table.log2Size) {
+  if (sid < 0 || sid >= POW2[table.log2Size]!) {
     out.fault = EventType.C_BAD_STREAMID;
     return;
   }
   if (!table.twoLevel) {
     out.pa = table.base + STE_SIZE * sid;
   } else {
-    const step = 2 ** table.split;
+    const step = POW2[table.split]!;
     const at = table.base + 8 * Math.floor(sid / step);
     out.l1 = at;
     let hi = cachedHi;
@@ -103,7 +102,7 @@ export function locateSte(
       hi = memory.words[index + 1]!;
     }
     const span = l1Span(table, lo);
-    const inner = sid % step;
+    const inner = below(sid, step);
     if (inner >= span) {
       out.fault = EventType.C_BAD_STREAMID;
       return;

@@ -6,15 +6,9 @@
  */
 
 import { type PhysicalMemory, StateClass } from '../memory/index.ts';
+import { POW2 } from '../pow2.ts';
 import { RecordFile } from '../record-file.ts';
-import {
-  classify,
-  Descriptor,
-  descriptorAddress,
-  levelShift,
-  type Regime,
-  startTableSize,
-} from '../table-walk.ts';
+import { classify, Descriptor, descriptorAddress, levelShift, type Regime, startTableSize } from '../table-walk.ts';
 import { hiOf, joinSigned, loOf } from '../word64.ts';
 import { NodeKind, type NodeStore } from './node-store.ts';
 import { Kind, type StaleSet, what } from './stale-set.ts';
@@ -134,7 +128,7 @@ export class TableReach {
     while (root <= this.top && this.stage(root) !== 0) root++;
     if (root > this.top) this.memory.put(this.header, root);
     const { shape, flags } = packed(regime);
-    const start = upper ? -(2 ** (regime.inputBits - 12)) : 0;
+    const start = upper ? -POW2[regime.inputBits - 12]! : 0;
     const { roots } = this;
     roots.put(root, F.stage, regime.stage);
     roots.put(root, F.tag, (vmid << 16) | asid);
@@ -181,7 +175,7 @@ export class TableReach {
 
   /** Adds a reference to the table of `level` at `pa`, which translates input pages from `page`. */
   private refTable(root: number, level: number, page: number, pa: number, bytes: number): void {
-    const pages = 2 ** (levelShift(this.granule(root), level) - 12);
+    const pages = POW2[levelShift(this.granule(root), level) - 12]!;
     for (let offset = 0; offset < bytes; ) {
       const size = Math.min(bytes - offset, 4096 - ((pa + offset) % 4096));
       this.refPart(root, level, page + (offset / 8) * pages, pa + offset, size / 8);
@@ -200,7 +194,7 @@ export class TableReach {
     const node = store.add(NodeKind.table, level, root, page, pa, count);
     if (node === 0 || empty || level === 3) return;
     const granule = this.granule(root);
-    const pages = 2 ** (levelShift(granule, level) - 12);
+    const pages = POW2[levelShift(granule, level) - 12]!;
     const at = store.wordsAt(node);
     for (let i = 0; i < count; i++) {
       const lo = memory.words[at + 2 * i]!;
@@ -213,24 +207,17 @@ export class TableReach {
   /** Adds a reference to the table that a descriptor of `level` names. */
   refChild(root: number, level: number, page: number, hi: number, lo: number): void {
     const granule = this.granule(root);
-    this.refTable(root, level + 1, page, descriptorAddress(hi, lo, granule), 2 ** granule);
+    this.refTable(root, level + 1, page, descriptorAddress(hi, lo, granule), POW2[granule]!);
   }
 
   /** Drops a reference to the table that a descriptor of `level` names. */
   unrefChild(root: number, level: number, page: number, hi: number, lo: number, rest: Remainder): void {
     const granule = this.granule(root);
-    this.unrefTable(root, level + 1, page, descriptorAddress(hi, lo, granule), 2 ** granule, rest);
+    this.unrefTable(root, level + 1, page, descriptorAddress(hi, lo, granule), POW2[granule]!, rest);
   }
 
-  private unrefTable(
-    root: number,
-    level: number,
-    page: number,
-    pa: number,
-    bytes: number,
-    rest: Remainder,
-  ): void {
-    const pages = 2 ** (levelShift(this.granule(root), level) - 12);
+  private unrefTable(root: number, level: number, page: number, pa: number, bytes: number, rest: Remainder): void {
+    const pages = POW2[levelShift(this.granule(root), level) - 12]!;
     for (let offset = 0; offset < bytes; ) {
       const size = Math.min(bytes - offset, 4096 - ((pa + offset) % 4096));
       this.unrefPart(root, level, page + (offset / 8) * pages, pa + offset, rest);
@@ -247,7 +234,7 @@ export class TableReach {
     if (refs !== 0) return;
     if (level < 3 || rest.mode !== 'nothing') {
       const granule = this.granule(root);
-      const pages = 2 ** (levelShift(granule, level) - 12);
+      const pages = POW2[levelShift(granule, level) - 12]!;
       const at = store.wordsAt(node);
       const count = store.wordCount(node);
       for (let i = 0; i < count; i++) {
@@ -271,15 +258,7 @@ export class TableReach {
   // ---- what a write does
 
   /** A descriptor of a table node was overwritten. `k`: its number in the node. */
-  wrote(
-    node: number,
-    k: number,
-    pa: number,
-    oldHi: number,
-    oldLo: number,
-    newHi: number,
-    newLo: number,
-  ): void {
+  wrote(node: number, k: number, pa: number, oldHi: number, oldLo: number, newHi: number, newLo: number): void {
     const { store } = this;
     const level = store.level(node);
     const root = store.owner(node);
@@ -287,7 +266,7 @@ export class TableReach {
     const was = classify(granule, level, oldLo);
     const is = classify(granule, level, newLo);
     if (was === Descriptor.invalid && is !== Descriptor.table) return;
-    const page = store.base(node) + k * 2 ** (levelShift(granule, level) - 12);
+    const page = store.base(node) + k * POW2[levelShift(granule, level) - 12]!;
     if (is === Descriptor.table) this.refChild(root, level, page, newHi, newLo);
     if (was === Descriptor.table) this.staleTable(root, level, page, oldHi, oldLo, pa);
     else if (was === Descriptor.leaf) this.staleLeaf(root, level, page, oldHi, oldLo, pa);
@@ -320,8 +299,7 @@ export class TableReach {
 
 function packed(regime: Regime): { shape: number; flags: number } {
   return {
-    shape:
-      regime.inputBits | (regime.startLevel << 8) | (regime.granule << 12) | (regime.outputBits << 24),
+    shape: regime.inputBits | (regime.startLevel << 8) | (regime.granule << 12) | (regime.outputBits << 24),
     flags: (regime.ignoreAccessFlag ? 1 : 0) | (regime.flatPermissions ? 2 : 0),
   };
 }

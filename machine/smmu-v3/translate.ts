@@ -8,19 +8,17 @@
 
 import type { SmmuDescription } from '../description.ts';
 import type { PhysicalMemory } from '../memory/index.ts';
-import { descriptorAddress, judgeLeaf, type Regime, walk, WalkFault, walkFrom, WalkResult } from '../table-walk.ts';
-import { Cd, CD_SIZE, decodeCd } from './cd.ts';
+import { POW2 } from '../pow2.ts';
+import { descriptorAddress, judgeLeaf, type Regime, WalkFault, WalkResult, walk, walkFrom } from '../table-walk.ts';
+import { below } from '../word64.ts';
+import { CD_SIZE, Cd, decodeCd } from './cd.ts';
 import { EventClass, EventType, Fault, type RegisterFile } from './events.ts';
 import { CR0_SMMUEN, CR2_RECINVSID, GBPA_ABORT, Register } from './registers.ts';
-import {
-  decodeSte,
-  S1DSS_BYPASS,
-  S1DSS_SUBSTREAM0,
-  STE_SIZE,
-  Ste,
-  SteKind,
-} from './ste.ts';
+import { decodeSte, S1DSS_BYPASS, S1DSS_SUBSTREAM0, STE_SIZE, Ste, SteKind } from './ste.ts';
 import { decodeStreamTable, locateSte, StePlace, StreamTable } from './stream-table.ts';
+
+const BIT55 = 2 ** 55;
+const BIT56 = 2 ** 56;
 
 /** What of the TLB a transaction uses in place of a walk from the root. */
 export const TlbUse = { none: 0, leaf: 1, table: 2, root: 3 } as const;
@@ -108,7 +106,7 @@ export function translate(
   fault.fetchAddress = 0;
   fault.recorded = true;
   fault.reason = '';
-  const tooWide = iova < 0 || iova >= 2 ** smmu.oas;
+  const tooWide = iova < 0 || iova >= POW2[smmu.oas]!;
 
   // 1. SMMUEN: off means that GBPA decides, and no event.
   if ((registers.get(Register.CR0) & CR0_SMMUEN) === 0) {
@@ -190,18 +188,18 @@ export function translate(
 
   // 10. One stage: stage 1. VA[55] selects the half; the bits above the range must all equal it.
   fault.recorded = cd.records;
-  const upper = iova < 0 || Math.floor(iova / 2 ** 55) % 2 === 1;
+  const upper = iova < 0 || (iova >= BIT55 && Math.floor(iova / BIT55) % 2 === 1);
   let va = iova;
   if (upper ? cd.topByteIgnored1 : cd.topByteIgnored0) {
-    va = iova - Math.floor(iova / 2 ** 56) * 2 ** 56;
-    if (upper) va -= 2 ** 56;
+    va = below(iova, BIT56);
+    if (upper) va -= BIT56;
   }
   const half = upper ? cd.half1 : cd.half0;
   if (!(upper ? cd.walks1 : cd.walks0)) {
     fault.type = EventType.F_TRANSLATION;
     return;
   }
-  walkStage(u, 1, half, upper ? va + 2 ** half.inputBits : va, write, cached);
+  walkStage(u, 1, half, upper ? va + POW2[half.inputBits]! : va, write, cached);
 }
 
 /** The stream table as the registers describe it, in `u.table`. */

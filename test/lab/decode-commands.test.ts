@@ -28,7 +28,9 @@ const untouched: Record<string, string[]> = { CFGI_ALL: ['SID'], PREFETCH_CFG: [
 const renamed: Record<string, string> = { PREFETCH_CFG: 'PREFETCH_CONFIG', CMD_SYNC: 'SYNC', CFGI_ALL: 'CFGI_ALL' };
 
 test('every command of the 6.12 builder decodes to its arguments', () => {
-  const built = commands.filter(({ profile, ret }: { profile: string; ret: number }) => profile === 'linux-6.12' && ret === 0);
+  const built = commands.filter(
+    ({ profile, ret }: { profile: string; ret: number }) => profile === 'linux-6.12' && ret === 0,
+  );
   expect(built.length).toBeGreaterThan(50);
   for (const { args, words } of built) {
     const found = decodeCommand(int32s(words));
@@ -37,7 +39,11 @@ test('every command of the 6.12 builder decodes to its arguments', () => {
       const [argument, width] = argumentNames[name] ?? [];
       if (argument === undefined || args[argument] === undefined || width === undefined) continue;
       if (untouched[args.op]?.includes(name)) continue;
-      expect([args.op, name, value]).toEqual([args.op, name, Number(BigInt.asUintN(width, BigInt(`0x${args[argument]}`)))]);
+      expect([args.op, name, value]).toEqual([
+        args.op,
+        name,
+        Number(BigInt.asUintN(width, BigInt(`0x${args[argument]}`))),
+      ]);
     }
     const address = found.fields.find(({ name }) => name === 'Address');
     if (address === undefined) continue;

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { CD_FIELDS, STE_FIELDS } from '#lab/oracle/decode/index';
 import { type DecodedField, decodeFields } from '#lab/oracle/decode/fields';
+import { CD_FIELDS, STE_FIELDS } from '#lab/oracle/decode/index';
 import { L1CD_FIELDS, L1STD_FIELDS, l1stdEntries, l1stdL2Ptr } from '#lab/oracle/decode/l1std';
 import { int32s, vectors } from './rig.ts';
 

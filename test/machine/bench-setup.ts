@@ -47,6 +47,14 @@ export class Setup {
     return pa;
   }
 
+  /** Two fresh zero pages, aligned together: a concatenated start table. */
+  pair(): number {
+    if (this.nextPage % 8192 !== 0) this.page();
+    const pa = this.page();
+    this.page();
+    return pa;
+  }
+
   put(pa: number, value: bigint): void {
     this.machine.memory.write64(pa, Number(BigInt.asIntN(32, value >> 32n)), Number(BigInt.asIntN(32, value)));
   }
@@ -140,7 +148,9 @@ export function stage2Word(vmid: number, t0sz = 24, sl0 = 1): bigint {
 
 /** Word 0 of a CD: 4K granule, 40-bit output, EPD1, AArch64, R and A. */
 export function cdWord(asid: number, t0sz = 25): bigint {
-  return BigInt(t0sz) | 0x3500n | (1n << 30n) | (1n << 31n) | (2n << 32n) | (1n << 41n) | (3n << 45n) | (BigInt(asid) << 48n);
+  return (
+    BigInt(t0sz) | 0x3500n | (1n << 30n) | (1n << 31n) | (2n << 32n) | (1n << 41n) | (3n << 45n) | (BigInt(asid) << 48n)
+  );
 }
 
 /** Builds a three-level table (levels 1 to 3) that maps one page, and returns its three tables. */

@@ -8,9 +8,7 @@ const IOVA = 0x12345000;
 /** Stream 1 in VMID 5, one page mapped at {@link IOVA}. */
 function withStage2(): { s: Setup; top: number; l2: number; l3: number; at: number } {
   const s = new Setup();
-  s.page();
-  const top = s.page() + 4096 * 0;
-  s.page();
+  const top = s.pair();
   s.enable();
   s.stage2(1, 5, top);
   s.cfgiSte(1);
@@ -114,7 +112,7 @@ test('a removed table leads through its present content until it is invalidated'
   expect(s.reaches(1, IOVA)).toEqual(['F_TRANSLATION', A]);
   // The page is used for something else: whoever writes it decides where the device goes.
   s.put(l3 + 8 * (Math.floor(IOVA / 4096) % 512), BigInt(B) | BigInt(S2_RW) | 3n);
-  expect(s.reaches(1, IOVA)).toEqual(['F_TRANSLATION', A, B].sort(order(['F_TRANSLATION', B, A])));
+  expect(s.reaches(1, IOVA)).toEqual(['F_TRANSLATION', B, A]);
   s.tlbiIpa(5, IOVA - (IOVA % 2 ** 21), false, 31, 4, 0);
   s.sync();
   expect(s.smmu.stale()).toEqual([]);
@@ -124,10 +122,6 @@ test('a removed table leads through its present content until it is invalidated'
   s.put(l3, 0n);
   expect(s.smmu.stale()).toEqual([]);
 });
-
-function order(wanted: (number | string)[]): (x: number | string, y: number | string) => number {
-  return (x, y) => wanted.indexOf(x) - wanted.indexOf(y);
-}
 
 test('a leaf-only invalidation leaves a removed table cached', () => {
   const { s, l2 } = withStage2();
@@ -187,10 +181,7 @@ test('a stream that is detached keeps its STE until CFGI and SYNC, then its tag 
   expect(s.smmu.stale()).toMatchObject([{ kind: 'tag', vmid: 5, stage: 2 }]);
   expect(s.reaches(1, IOVA)).toEqual(['abort']);
   // The VMID is given to another stream with an empty table: the old translations are there for it.
-  const empty = s.page() + 4096;
-  s.page();
-  s.page();
-  s.stage2(2, 5, empty - (empty % 8192));
+  s.stage2(2, 5, s.pair());
   s.cfgiSte(2);
   s.sync();
   expect(s.reaches(2, IOVA)).toEqual(['F_TRANSLATION', A]);
@@ -233,12 +224,7 @@ test('a tag that two streams share is only dirty when both are gone', () => {
 
 test('two live tables under one VMID mix', () => {
   const { s } = withStage2();
-  const other = s.page();
-  s.page();
-  const top = other + 4096 - ((other + 4096) % 8192) + 8192;
-  s.page();
-  s.page();
-  s.page();
+  const top = s.pair();
   mapPage(s, top, IOVA, BigInt(B) | BigInt(S2_RW) | 3n);
   s.stage2(2, 5, top);
   s.cfgiSte(2);
@@ -247,15 +233,22 @@ test('two live tables under one VMID mix', () => {
   expect(s.smmu.possible(1, IOVA, false)[1]!.via).toMatch(/^root:0x/);
 });
 
-test('an STE whose second half is written while it is live may be read with the other half old', () => {
+test('an STE that is changed word by word while it is live may be read as any mix, and leaves a tag behind', () => {
   const { s } = withStage2();
-  const top = 0x400f0000;
+  const top = s.pair();
   mapPage(s, top, IOVA, BigInt(B) | BigInt(S2_RW) | 3n);
   s.put(s.steAt(1) + 16, stage2Word(7));
   s.put(s.steAt(1) + 24, BigInt(top));
-  // Old VMID with the new table is one of the mixes; what counts here is that both tables are in reach.
-  expect(new Set(s.reaches(1, IOVA))).toEqual(new Set([A, B]));
+  expect(s.reaches(1, IOVA)).toEqual([B, A]);
   s.cfgiSte(1);
+  s.sync();
+  // For a moment the STE gave the old table under the new VMID, and the TLB may have kept that.
+  expect(s.smmu.possible(1, IOVA, false)).toMatchObject([{ pa: B }, { pa: A, via: 'tag:1' }]);
+  expect(s.smmu.stale()).toMatchObject([
+    { kind: 'tag', vmid: 5 },
+    { kind: 'tag', vmid: 7 },
+  ]);
+  s.tlbiVmall(7);
   s.sync();
   expect(s.reaches(1, IOVA)).toEqual([B]);
 });
@@ -354,7 +347,7 @@ test('another ASID in a live CD makes the old tag dirty, after its CFGI', () => 
 test('a new STE without CFGI may still be seen as it was', () => {
   const { s, top } = withStage2();
   s.stage2(2, 6, top);
-  expect(s.reaches(2, IOVA)).toEqual([A, 'C_BAD_STE', 'F_TRANSLATION'].filter((x) => s.reaches(2, IOVA).includes(x)));
+  expect(s.reaches(2, IOVA)[0]).toBe(A);
   expect(s.reaches(2, IOVA)).toContain('C_BAD_STE');
   s.cfgiSte(2);
   s.sync();

@@ -3,15 +3,15 @@ import { setImmediate } from 'node:timers/promises';
 import { preset } from '#machine';
 import type { Fixture } from '../../fixture/fixture.ts';
 import { readFixture } from '../../io/fixture.ts';
-import { displayName, forEachLine } from '../../io/read-text.ts';
 import { progressBar } from '../../io/progress.ts';
+import { displayName, forEachLine } from '../../io/read-text.ts';
 import { stageOf, streamsOfRoots } from '../../replay/bind.ts';
 import { compareLive } from '../../replay/live.ts';
 import { renderReplay, replayDocument } from '../../replay/render.ts';
 import { replay } from '../../replay/replay.ts';
 import { SCENARIO_MAGIC, SHARE_PREFIX } from '../../scenario/format.ts';
-import { operationsOf } from '../../trace/operations.ts';
 import type { TraceEvent } from '../../trace/event.ts';
+import { operationsOf } from '../../trace/operations.ts';
 import { TraceParser, type TraceSummary } from '../../trace/parse.ts';
 import {
   type CliIo,
@@ -29,7 +29,10 @@ export const replayCommand: Command = {
   name: 'replay <trace>',
   describe: 'Replay a kernel trace (file, gzip, or -), a scenario file, or a share string',
   options: [
-    { flags: '--fixture <file>', describe: 'Frozen memory of the same run: names the streams, checks what is mapped at the end' },
+    {
+      flags: '--fixture <file>',
+      describe: 'Frozen memory of the same run: names the streams, checks what is mapped at the end',
+    },
     { flags: '--machine <preset>', describe: 'Machine to replay a trace on', default: 'qemu-virt' },
     { flags: '--stage <n>', describe: 'Translation stage of the domains, 1 or 2 (default: as in the fixture, else 1)' },
     { flags: '--unchecked', describe: 'Without oracles: for measuring' },

@@ -58,10 +58,20 @@ const limits: Rows = [
 const software: Rows = [['software', 0, 58, 55, 'for software']];
 const high64k: Rows = [['OA[51:48]', 0, 15, 12, 'upper bits of the address']];
 
+const made = new Map<string, readonly Field[]>();
+
+function once(key: string, rows: () => Rows): readonly Field[] {
+  const known = made.get(key);
+  if (known !== undefined) return known;
+  const table = fieldTable(rows());
+  made.set(key, table);
+  return table;
+}
+
 /** The fields of a page or block: where its address begins depends on its level. */
 export function leafFields(stage: 1 | 2, level: number, granuleBits = 12): readonly Field[] {
   const shift = levelShift(level, granuleBits);
-  return fieldTable([
+  return once(`leaf ${stage} ${level} ${granuleBits}`, () => [
     ...head,
     ...(stage === 1 ? s1Attributes : s2Attributes),
     ...(granuleBits === 16 ? high64k : []),
@@ -77,7 +87,7 @@ export function leafFields(stage: 1 | 2, level: number, granuleBits = 12): reado
 
 /** The fields of a pointer to the next level. The limits in the top bits exist at stage 1 only. */
 export function tableFields(stage: 1 | 2, granuleBits = 12): readonly Field[] {
-  return fieldTable([
+  return once(`table ${stage} ${granuleBits}`, () => [
     ...head,
     ...(granuleBits === 16 ? high64k : []),
     ['next', 0, 47, granuleBits, 'address of the next table', 'address'],
@@ -99,11 +109,14 @@ export function leafSize(level: number, granuleBits = 12): number {
   return 2 ** levelShift(level, granuleBits);
 }
 
-/** What the descriptor is at `level`: a block where the granule has none, and 0b01 at level 3, are invalid. */
-export function descriptorKind(level: number, _hi: number, lo: number, granuleBits = 12): DescriptorKind {
+/**
+ * What the descriptor is at `level`: a block where the granule has none, and 0b01 at level 3, are invalid. `wide` says
+ * that output addresses have 52 bits, which gives the 64K granule blocks at level 1.
+ */
+export function descriptorKind(level: number, _hi: number, lo: number, granuleBits = 12, wide = false): DescriptorKind {
   if ((lo & 1) === 0) return DescriptorKind.invalid;
   if ((lo & 2) !== 0) return level === 3 ? DescriptorKind.page : DescriptorKind.table;
-  const blocks = granuleBits === 12 ? level === 1 || level === 2 : level === 2;
+  const blocks = level === 2 || (level === 1 && (granuleBits === 12 || (granuleBits === 16 && wide)));
   return blocks ? DescriptorKind.block : DescriptorKind.invalid;
 }
 

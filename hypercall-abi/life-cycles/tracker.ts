@@ -1,0 +1,307 @@
+/**
+ * The life cycles at the boundary: each crossing is turned into events of domains, streams and pages, and an event that
+ * a life cycle forbids becomes a violation. Only outcomes count: a call that failed moves nothing, and of a call that
+ * did a part, that part happened.
+ *
+ * It sees registers and nothing else, and says nothing where they leave it in doubt. So it does not judge:
+ * - whose a page was at boot: the first event of a page may find it with the host or with the hypervisor;
+ * - chunks of a refill list behind the first, pages of a reclaim list behind the first: their links stand in memory;
+ * - which VM a page went to where several may be loaded, and whether it was donated or shared: see guest-books.ts;
+ * - what a map that failed with EEXIST and named blocks tore down on its way;
+ * - IOVAs from 2^48 on, maps of more than 16 GiB at once, the order among PASIDs of one stream, and whether a free invalidated the TLBs.
+ * Calls must not overlap in time: with several CPUs inside at once, the order of returns is not the order of effects.
+ */
+
+import { type CallSpec, DOMAIN_COUNT, HOST_DOMAIN_COUNT, IDENTITY_DOMAIN } from '../calls.ts';
+import { formatCall } from '../codec.ts';
+import { Errno } from '../errors.ts';
+import { getNumber, getSigned, getU32, product } from '../registers.ts';
+import { AddressTree, type RunSink } from './address-tree.ts';
+import { GuestBooks } from './guest-books.ts';
+import {
+  eventIndex,
+  FORBIDDEN,
+  type LifeCycleViolation,
+  landingState,
+  nextState,
+  ruleAt,
+  stateIndex,
+} from './life-cycle.ts';
+import { PageMove, PageStates } from './page-states.ts';
+import { domainLifeCycle, streamLifeCycle } from './tables.ts';
+
+const PAGE = 4096;
+/** Pages of a single map that claims more than this are not followed: no machine has so much RAM. */
+const FOLLOWED_BYTES_MAX = 2 ** 34;
+/** Largest order of a donated chunk that is followed, with the same reason. */
+const FOLLOWED_ORDER_MAX = 22;
+/** Violations kept; what comes after them is dropped. */
+export const VIOLATIONS_MAX = 1000;
+
+const domainEvent = (name: string) => eventIndex(domainLifeCycle, name);
+const ALLOC = domainEvent('ALLOC');
+const FREE = domainEvent('FREE');
+const ATTACH_FIRST = domainEvent('ATTACH_FIRST');
+const ATTACH = domainEvent('ATTACH');
+const ATTACH_ELSEWHERE = domainEvent('ATTACH_ELSEWHERE');
+const DETACH = domainEvent('DETACH');
+const DETACH_LAST = domainEvent('DETACH_LAST');
+const MAP = domainEvent('MAP');
+const UNMAP = domainEvent('UNMAP');
+const TRANSLATE = domainEvent('TRANSLATE');
+const IDLE = stateIndex(domainLifeCycle, 'idle');
+const ATTACHED = stateIndex(domainLifeCycle, 'attached');
+const RESERVED = stateIndex(domainLifeCycle, 'reserved');
+const landings = domainLifeCycle.events.map((_, event) => landingState(domainLifeCycle, event));
+
+const streamEvent = (name: string) => eventIndex(streamLifeCycle, name);
+const STREAM_ATTACH = streamEvent('ATTACH');
+const STREAM_DETACH = streamEvent('DETACH');
+const STREAM_DETACH_OTHER = streamEvent('DETACH_OTHER');
+const STREAM_BLOCKED = stateIndex(streamLifeCycle, 'blocked');
+const STREAM_ATTACHED = stateIndex(streamLifeCycle, 'attached');
+
+export class LifeCycleTracker {
+  readonly #violations: LifeCycleViolation[] = [];
+  readonly #domains = new Uint8Array(DOMAIN_COUNT);
+  readonly #attached = new Int32Array(DOMAIN_COUNT);
+  readonly #iommus = new Uint32Array(DOMAIN_COUNT);
+  /** Domain of each attached stream, by `iommu:sid`. */
+  readonly #streams = new Map<string, number>();
+  readonly #iovas = new AddressTree(DOMAIN_COUNT);
+  readonly #pages: PageStates;
+  readonly #guests: GuestBooks;
+  readonly #unmapped: RunSink;
+  readonly #tornDown: RunSink;
+  /** Registers of the call being followed, and whether a page of it has been reported. */
+  #before: Int32Array = new Int32Array(0);
+  #pageReported = false;
+
+  constructor() {
+    const pages = new PageStates((pa, states, event, rule) => {
+      if (this.#pageReported) return;
+      this.#pageReported = true;
+      this.#add('page', `0x${pa.toString(16)}`, states, event, rule);
+    });
+    this.#pages = pages;
+    this.#guests = new GuestBooks(pages);
+    this.#unmapped = { run: (pa, size) => pages.unmap(pa, size) };
+    this.#tornDown = { run: (pa, size) => pages.mayBeUnmapped(pa, size) };
+    this.reset();
+  }
+
+  /** What was found so far, at most {@link VIOLATIONS_MAX}; of the pages of one call, only the first. */
+  get violations(): readonly LifeCycleViolation[] {
+    return this.#violations;
+  }
+
+  /** Begin anew, as right after boot. */
+  reset(): void {
+    this.#violations.length = 0;
+    this.#domains.fill(RESERVED);
+    this.#domains.fill(domainLifeCycle.initial, IDENTITY_DOMAIN + 1, HOST_DOMAIN_COUNT);
+    this.#attached.fill(0);
+    this.#iommus.fill(0);
+    this.#streams.clear();
+    this.#iovas.reset();
+    this.#pages.reset();
+    this.#guests.reset();
+  }
+
+  /** State of a domain, as text. */
+  domainState(id: number): string {
+    return domainLifeCycle.states[this.#domainState(id)]!.name;
+  }
+
+  /** States that a page may be in, as text: `hostDma`, `guestOwned or sharedGuest`. */
+  pageStates(pa: number): string {
+    return this.#pages.statesOf(pa);
+  }
+
+  /** A call returned: `before` are the registers it was made with, `after` those it returned. */
+  crossed(spec: CallSpec, cpu: number, before: Int32Array, after: Int32Array): void {
+    this.#before = before;
+    this.#pageReported = false;
+    if (spec.name === 'map_pages') {
+      this.#mapped(before, after);
+      return;
+    }
+    if (after[0] !== 0 || after[1] !== 0) return;
+    switch (spec.name) {
+      case 'unmap_pages':
+        this.#unmap(getU32(before, 1), getNumber(before, 2), product(before, 3, 4), getNumber(after, 1));
+        break;
+      case 'iova_to_phys':
+        if (getNumber(after, 1) !== 0) this.#domain(getU32(before, 1), TRANSLATE);
+        break;
+      case 'vcpu_load':
+        this.#guests.load(cpu, getU32(before, 1));
+        break;
+      case 'vcpu_put':
+        this.#guests.put(cpu);
+        break;
+      case 'alloc_mgt_refill':
+        this.#refilled(before, after);
+        break;
+      case 'alloc_mgt_reclaim':
+        this.#reclaimed(getNumber(after, 1), getNumber(after, 2));
+        break;
+      default:
+        if (spec.x1 === 'errno' && getSigned(after, 1) === 0) this.#done(spec, cpu, before);
+    }
+  }
+
+  /** A call whose only result is success. */
+  #done(spec: CallSpec, cpu: number, x: Int32Array): void {
+    switch (spec.name) {
+      case 'alloc_domain':
+        this.#alloc(getU32(x, 3), getU32(x, 2));
+        break;
+      case 'free_domain':
+        this.#free(getU32(x, 1));
+        break;
+      case 'attach_dev':
+        this.#attach(getU32(x, 1), getU32(x, 2), getU32(x, 3), getU32(x, 4));
+        break;
+      case 'detach_dev':
+        this.#detach(getU32(x, 1), getU32(x, 2), getU32(x, 3), getU32(x, 4));
+        break;
+      case 'host_share_hyp':
+        this.#pages.move(getNumber(x, 1) * PAGE, PAGE, PageMove.shareHyp);
+        break;
+      case 'host_unshare_hyp':
+        this.#pages.move(getNumber(x, 1) * PAGE, PAGE, PageMove.unshareHyp);
+        break;
+      case 'map_guest':
+        if (getNumber(x, 3) * PAGE > FOLLOWED_BYTES_MAX) break;
+        this.#guests.give(cpu, getNumber(x, 1) * PAGE, getNumber(x, 2) * PAGE, getNumber(x, 3) * PAGE);
+        break;
+      case 'unshare_guest':
+        this.#guests.unshare(getU32(x, 1), getNumber(x, 2) * PAGE, getNumber(x, 3) * PAGE);
+        break;
+      case 'reclaim_dying_guest_page':
+        this.#guests.reclaim(getU32(x, 1), getNumber(x, 2) * PAGE, getNumber(x, 3) * PAGE);
+        break;
+      case 'init_vm':
+        this.#guests.init(getNumber(x, 2));
+        break;
+      case 'finalize_teardown_vm':
+        this.#guests.finalize(getU32(x, 1));
+        break;
+    }
+  }
+
+  #alloc(id: number, iommu: number): void {
+    this.#domain(id, ALLOC);
+    if (id >= DOMAIN_COUNT) return;
+    this.#iommus[id] = iommu;
+    this.#attached[id] = 0;
+  }
+
+  #free(id: number): void {
+    this.#domain(id, FREE);
+    if (id >= DOMAIN_COUNT) return;
+    this.#attached[id] = 0;
+    this.#iovas.clear(id, this.#unmapped);
+  }
+
+  #attach(iommu: number, id: number, sid: number, pasid: number): void {
+    const name = streamName(iommu, sid, pasid);
+    this.#stream(name, this.#streams.has(name) ? STREAM_ATTACHED : STREAM_BLOCKED, STREAM_ATTACH);
+    this.#streams.set(name, id);
+    const state = this.#domainState(id);
+    const isAllocated = state === IDLE || state === ATTACHED;
+    if (isAllocated && this.#iommus[id] !== iommu) this.#domain(id, ATTACH_ELSEWHERE);
+    const count = this.#attached[id] ?? 0;
+    this.#domain(id, count === 0 ? ATTACH_FIRST : ATTACH);
+    if (id < DOMAIN_COUNT) this.#attached[id] = count + 1;
+  }
+
+  #detach(iommu: number, id: number, sid: number, pasid: number): void {
+    const name = streamName(iommu, sid, pasid);
+    const of = this.#streams.get(name);
+    const state = of === undefined ? STREAM_BLOCKED : STREAM_ATTACHED;
+    this.#stream(name, state, of === undefined || of === id ? STREAM_DETACH : STREAM_DETACH_OTHER);
+    this.#streams.delete(name);
+    const count = this.#attached[id] ?? 0;
+    this.#domain(id, count > 1 ? DETACH : DETACH_LAST);
+    if (count > 0) this.#attached[id] = count - 1;
+  }
+
+  #mapped(x: Int32Array, after: Int32Array): void {
+    const id = getU32(x, 1);
+    const iova = getNumber(x, 2);
+    const asked = product(x, 4, 5);
+    const bytes = Math.min(getNumber(after, 1), asked);
+    if (bytes > 0) this.#domain(id, MAP);
+    if (id >= DOMAIN_COUNT) return;
+    if (bytes > FOLLOWED_BYTES_MAX) {
+      this.#iovas.remove(id, iova, bytes, this.#tornDown);
+    } else if (bytes > 0) {
+      const pa = getNumber(x, 3);
+      this.#pages.map(pa, bytes);
+      this.#iovas.insert(id, iova, pa, bytes, this.#unmapped);
+    }
+    // A block replaces tables, and those before a leaf in the way are gone although the call failed.
+    const mayTearDown = getNumber(x, 4) > PAGE && getSigned(after, 0) === -Errno.EEXIST;
+    if (mayTearDown) this.#iovas.remove(id, iova + bytes, asked - bytes, this.#tornDown);
+  }
+
+  #unmap(id: number, iova: number, asked: number, bytes: number): void {
+    const size = Math.min(bytes, asked);
+    if (size <= 0) return;
+    this.#domain(id, UNMAP);
+    if (id < DOMAIN_COUNT) this.#iovas.remove(id, iova, size, this.#unmapped);
+  }
+
+  #refilled(x: Int32Array, after: Int32Array): void {
+    const count = getNumber(x, 3);
+    const left = getNumber(after, 3) % PAGE;
+    // A failure that leaves nothing is one that looked at nothing.
+    if (count === 0 || (left === 0 && getSigned(after, 1) !== 0)) return;
+    const taken = count - left;
+    const head = getNumber(x, 2);
+    const order = head % PAGE;
+    const isFollowed = order <= FOLLOWED_ORDER_MAX;
+    if (taken >= 1 && isFollowed) this.#pages.move(head - order, PAGE * 2 ** order, PageMove.donateHyp);
+    if (taken >= 2 || (taken === 1 && !isFollowed)) this.#pages.unseenDonation();
+  }
+
+  #reclaimed(head: number, count: number): void {
+    if (count >= 1) this.#pages.move(head - (head % PAGE), PAGE, PageMove.returnHost);
+    if (count >= 2) this.#pages.unseenReturn();
+  }
+
+  #domainState(id: number): number {
+    return id < DOMAIN_COUNT ? this.#domains[id]! : RESERVED;
+  }
+
+  #domain(id: number, event: number): void {
+    const state = this.#domainState(id);
+    const next = nextState(domainLifeCycle, state, event);
+    if (next !== FORBIDDEN) {
+      this.#domains[id] = next;
+      return;
+    }
+    const { name } = domainLifeCycle.events[event]!;
+    this.#add('domain', String(id), domainLifeCycle.states[state]!.name, name, ruleAt(domainLifeCycle, state, event));
+    // It has happened all the same: go on from where it leads, so that one mistake is reported once.
+    if (state !== RESERVED && landings[event]! >= 0) this.#domains[id] = landings[event]!;
+  }
+
+  /** Judge an event of a stream; what the state is afterwards, the caller remembers. */
+  #stream(name: string, state: number, event: number): void {
+    if (nextState(streamLifeCycle, state, event) !== FORBIDDEN) return;
+    const { name: eventName } = streamLifeCycle.events[event]!;
+    this.#add('stream', name, streamLifeCycle.states[state]!.name, eventName, ruleAt(streamLifeCycle, state, event));
+  }
+
+  #add(machine: LifeCycleViolation['machine'], subject: string, state: string, event: string, rule: string): void {
+    if (this.#violations.length >= VIOLATIONS_MAX) return;
+    this.#violations.push({ machine, subject, state, event, rule, call: formatCall(this.#before) });
+  }
+}
+
+function streamName(iommu: number, sid: number, pasid: number): string {
+  return pasid === 0 ? `${iommu}:${sid}` : `${iommu}:${sid}.${pasid}`;
+}

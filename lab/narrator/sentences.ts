@@ -1,0 +1,181 @@
+/**
+ * One plain sentence for each thing that can happen, for reports and site alike: what a call asked for and got, and what
+ * the hypervisor and the hardware did meanwhile.
+ */
+import { type CallResult, type CallSpec, errnoName } from '#hypercall-abi';
+import { hex64, type StaleEntry } from '#machine';
+import { amount, hex, type NameOf } from './names.ts';
+import type { Fact } from './recorder.ts';
+
+/** A call as a story sees it: arguments by name, as numbers. */
+export interface ToldCall {
+  readonly spec: CallSpec;
+  readonly cpu: number;
+  readonly args: Readonly<Record<string, number>>;
+  readonly result: CallResult;
+}
+
+const POOLS: Readonly<Record<number, string>> = { 0: 'the hypervisor heap', 1: 'the IOMMU pool' };
+
+function pool(id: number | undefined): string {
+  return POOLS[id ?? -1] ?? `pool ${id}`;
+}
+
+function rights(prot: number): string {
+  const words = [
+    (prot & 1) !== 0 ? 'read' : null,
+    (prot & 2) !== 0 ? 'write' : null,
+    (prot & 16) !== 0 ? 'device memory' : null,
+  ].filter((word) => word !== null);
+  return words.length === 0 ? 'without any right' : `for ${words.join(' and ')}`;
+}
+
+/** What a call did, in one sentence. */
+export function callSentence({ spec, cpu, args, result }: ToldCall, nameOf: NameOf): string {
+  const a = (name: string): number => args[name] ?? 0;
+  const page = (name: string): string => nameOf(a(name) * 4096);
+  const who = cpu === 0 ? 'The host' : `The host, on CPU ${cpu},`;
+  const refused = (what: string): string =>
+    `${who} wants to ${what}; the hypervisor answers ${errnoName(result.errno)}.`;
+  const ask =
+    result.request === null
+      ? ''
+      : ` It asks for ${amount(result.request.pages * 4096)} in ${pool(result.request.pool)}.`;
+  const done = (what: string, wish: string): string =>
+    result.errno === 0 ? `${who} ${what}.` : `${refused(wish)}${ask}`;
+  switch (spec.name) {
+    case 'alloc_domain': {
+      const stage = a('type') === 1 ? 2 : 1;
+      return done(`makes domain ${a('domain')}, which translates at stage ${stage}`, `make domain ${a('domain')}`);
+    }
+    case 'free_domain':
+      return done(`frees domain ${a('domain')}`, `free domain ${a('domain')}`);
+    case 'attach_dev':
+      return done(
+        `attaches stream ${hex(a('endpoint'))} to domain ${a('domain')}: its accesses go through that domain's table now`,
+        `attach stream ${hex(a('endpoint'))} to domain ${a('domain')}`,
+      );
+    case 'detach_dev':
+      return done(
+        `detaches stream ${hex(a('endpoint'))} from domain ${a('domain')}: the stream is blocked`,
+        `detach stream ${hex(a('endpoint'))} from domain ${a('domain')}`,
+      );
+    case 'map_pages':
+      return mapSentence({ who, a, result, nameOf }) + ask;
+    case 'unmap_pages': {
+      const size = a('pgsize') * a('pgcount');
+      const short = result.value < size ? ` of ${amount(size)}` : '';
+      return `${who} unmaps ${result.value === 0 ? 'nothing' : amount(result.value)}${short} at IOVA ${hex(a('iova'))} of domain ${a('domain')}.${ask}`;
+    }
+    case 'iova_to_phys':
+      return `${who} asks where IOVA ${hex(a('iova'))} of domain ${a('domain')} leads: ${result.value === 0 ? 'nowhere' : hex(result.value)}.`;
+    case 'host_share_hyp':
+      return done(`shares ${page('pfn')} with the hypervisor`, `share ${page('pfn')} with the hypervisor`);
+    case 'host_unshare_hyp':
+      return done(
+        `takes back ${page('pfn')}, shared with the hypervisor`,
+        `take back ${page('pfn')} from the hypervisor`,
+      );
+    case 'map_guest':
+      return (
+        done(`gives ${page('pfn')} to the guest`, `give ${page('pfn')} to a guest`) + (result.errno === 0 ? ask : '')
+      );
+    case 'unshare_guest':
+      return done(`takes back guest page ${hex(a('gfn'))}`, `take back guest page ${hex(a('gfn'))}`);
+    case 'reserve_vm':
+      return done(`reserves VM handle ${hex(result.value)}`, 'reserve a VM handle');
+    case 'unreserve_vm':
+      return `${who} gives VM handle ${hex(a('vm'))} back.`;
+    case 'init_vm':
+      return done('makes a VM from a description it shared', 'make a VM');
+    case 'reclaim_dying_guest_page':
+      return done(
+        `reclaims guest page ${hex(a('gfn'))} of a dying VM; the hypervisor zeroes it first`,
+        `reclaim guest page ${hex(a('gfn'))}`,
+      );
+    case 'start_teardown_vm':
+      return done(`begins to tear VM ${hex(a('vm'))} down`, `tear VM ${hex(a('vm'))} down`);
+    case 'finalize_teardown_vm':
+      return done(`ends the teardown of VM ${hex(a('vm'))}`, `end the teardown of VM ${hex(a('vm'))}`);
+    case 'vcpu_load':
+      return `${who} loads vCPU ${a('vcpu')} of VM ${hex(a('vm'))}.`;
+    case 'vcpu_put':
+      return `${who} puts the loaded vCPU away.`;
+    case 'alloc_mgt_refill':
+      return done(
+        `donates ${a('count')} chunk(s) of memory to ${pool(a('pool'))}`,
+        `donate memory to ${pool(a('pool'))}`,
+      );
+    case 'alloc_mgt_reclaimable':
+      return `${who} asks how much ${pool(a('pool'))} could give back: ${amount(result.value * 4096)}.`;
+    case 'alloc_mgt_reclaim':
+      return `${who} takes memory back from ${pool(a('pool'))}.`;
+  }
+}
+
+function mapSentence(told: { who: string; a: (name: string) => number; result: CallResult; nameOf: NameOf }): string {
+  const { who, a, result, nameOf } = told;
+  const size = a('pgsize') * a('pgcount');
+  const where = `IOVA ${hex(a('iova'))} of domain ${a('domain')} to ${nameOf(a('paddr'))}`;
+  if (result.errno !== 0 && result.value === 0) {
+    return `${who} wants to map ${amount(size)} from ${where}; the hypervisor answers ${errnoName(result.errno)}.`;
+  }
+  if (result.value >= size) return `${who} maps ${amount(size)} from ${where}, ${rights(a('prot'))}.`;
+  const why = result.errno === 0 ? 'then memory for tables is missing' : `then ${errnoName(result.errno)}`;
+  const part = result.value === 0 ? 'nothing' : `only ${amount(result.value)}`;
+  return `${who} maps ${amount(size)} from ${where}: ${part} gets mapped, ${why}.`;
+}
+
+function removedSentence(entry: StaleEntry, pa: number, nameOf: NameOf): string {
+  const until = 'until an invalidation and its CMD_SYNC complete';
+  const tag = entry.stage === 2 ? `VMID ${entry.vmid}` : `ASID ${entry.asid}`;
+  switch (entry.kind) {
+    case 'leaf':
+      return `The hypervisor clears the entry for IOVA ${hex(entry.iova)} (${nameOf(pa)}, ${tag}), but the SMMU may still hold the old one ${until}.`;
+    case 'table':
+      return `The hypervisor unlinks a table (IOVA ${hex(entry.iova)} and up, ${tag}); walks may still pass through it ${until}.`;
+    case 'ste':
+      return `The stream table entry of stream ${hex(entry.sid)} changes, but the SMMU may still use the old one ${until}.`;
+    case 'cd':
+      return `The context descriptor of stream ${hex(entry.sid)} changes, but the SMMU may still use the old one ${until}.`;
+    case 'l1std':
+      return `A level-1 stream table descriptor changes; the SMMU may still use the old one ${until}.`;
+    case 'strtab':
+      return `The stream table moves; the SMMU may still use the old one ${until}.`;
+    case 'tag':
+      return `No stream uses ${tag} any more, but its translations may stay in the TLB ${until}.`;
+  }
+}
+
+/** What happened, in one sentence; null for what is not worth telling. */
+export function factSentence(fact: Fact, nameOf: NameOf): string | null {
+  switch (fact.kind) {
+    case 'removed':
+      return removedSentence(fact.entry, fact.pa, nameOf);
+    case 'command':
+      return fact.waiting === 0 ? null : `${fact.name} is queued: it has no effect before a CMD_SYNC completes.`;
+    case 'sync':
+      return fact.dropped === 0
+        ? null
+        : `CMD_SYNC completes: the old ${fact.dropped === 1 ? 'entry is' : 'entries are'} gone for good.`;
+    case 'references': {
+      const count = `(${fact.from} → ${fact.to})`;
+      if (fact.to > fact.from)
+        return `${capital(nameOf(fact.pa))} is counted as mapped for DMA ${count}: it cannot change hands.`;
+      const loose = fact.to === 0 ? 'it may be given to somebody else from now on' : 'it is still mapped elsewhere';
+      if (!fact.cached) return `The DMA reference of ${nameOf(fact.pa)} is dropped ${count}: ${loose}.`;
+      return `The DMA reference of ${nameOf(fact.pa)} is dropped ${count} while the SMMU may still hold the old entry: ${loose}, and a device may still reach it.`;
+    }
+    case 'owner':
+      return `${capital(nameOf(fact.pa))} was ${fact.from}, and is ${fact.to} now.`;
+    case 'event': {
+      const { name, sid, words } = fact.event;
+      const raw = [0, 2, 4, 6].map((i) => hex64(words[i + 1]!, words[i]!)).join(' ');
+      return `The SMMU stops stream ${hex(sid)} with ${name}${fact.recorded ? ` and records it: ${raw}` : ''}.`;
+    }
+  }
+}
+
+function capital(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}

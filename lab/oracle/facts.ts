@@ -1,0 +1,162 @@
+/**
+ * What does not change: which pages and devices a machine has, and what shape the translation tables of an SMMU must
+ * have. Pages of RAM are numbered from 0 in the order of the RAM ranges; -1 is an address without RAM.
+ */
+
+import type { PhysicalMemory } from '#machine/memory';
+
+export interface Range {
+  readonly base: number;
+  readonly size: number;
+}
+
+/** The features of an SMMU that decide what its tables may say. A machine description fits. */
+export interface OracleSmmu {
+  readonly name: string;
+  readonly base: number;
+  readonly sidBits: number;
+  readonly oas: number;
+  readonly stage1: boolean;
+  readonly stage2: boolean;
+  readonly asid16: boolean;
+  readonly vmid16: boolean;
+  readonly rangeInvalidation: boolean;
+  readonly twoLevelStreamTable: boolean;
+  readonly ssidBits: number;
+}
+
+export interface OracleDescription {
+  readonly ram: readonly Range[];
+  readonly mmio: readonly Range[];
+  readonly carveOut: Range;
+  readonly cpus: number;
+  readonly smmus: readonly OracleSmmu[];
+}
+
+/** What the oracle looks at: raw memory, and what the machine is made of. */
+export interface OracleMachine {
+  readonly memory: PhysicalMemory;
+  readonly description: OracleDescription;
+}
+
+export const PAGE = 4096;
+export const TWO32 = 4294967296;
+/** Input bits of the CPUs' stage 2: nothing the host can name lies beyond. */
+export const IPA_END = 2 ** 48;
+/** Bytes of an SMMU's registers. */
+const SMMU_BYTES = 0x20000;
+
+/** What an address without RAM is. */
+export const Place = { nothing: 0, device: 1, smmu: 2 } as const;
+
+/** Shape of a stage's tables with 4 KiB granule. */
+export interface Geometry {
+  readonly startLevel: number;
+  /** Pages of the first table: more than one when tables are concatenated. */
+  readonly rootPages: number;
+  readonly inputBits: number;
+  readonly inputEnd: number;
+}
+
+/** 4 KiB granule, 9 bits a level. A stage-2 walk may start at level 0 only with 44 bits of output and more. */
+export function geometryOf(stage: number, oas: number): Geometry {
+  const inputBits = stage === 1 ? 48 : oas;
+  let startLevel = 0;
+  let first = 39;
+  while (inputBits <= first) {
+    startLevel++;
+    first -= 9;
+  }
+  if (stage === 2 && startLevel === 0 && oas < 44) {
+    startLevel = 1;
+    first = 30;
+  }
+  const rootPages = Math.max(1, (2 ** (inputBits - first) * 8) / PAGE);
+  return { startLevel, rootPages, inputBits, inputEnd: 2 ** inputBits };
+}
+
+/** IPS, S2PS encodings by output size. */
+export const SIZE_CODES: Readonly<Record<number, number>> = { 32: 0, 36: 1, 40: 2, 42: 3, 44: 4, 48: 5 };
+
+export class Facts {
+  readonly memory: PhysicalMemory;
+  readonly description: OracleDescription;
+  /** Pages of RAM. */
+  readonly pages: number;
+  /** Geometry by 2 * SMMU + stage - 1. */
+  readonly geometries: readonly Geometry[];
+  private readonly bases: readonly number[];
+  private readonly sizes: readonly number[];
+  private readonly firsts: readonly number[];
+
+  constructor({ memory, description }: OracleMachine) {
+    this.memory = memory;
+    this.description = description;
+    this.bases = description.ram.map(({ base }) => base);
+    this.sizes = description.ram.map(({ size }) => size);
+    let first = 0;
+    this.firsts = description.ram.map(({ size }) => {
+      first += size / PAGE;
+      return first - size / PAGE;
+    });
+    this.pages = first;
+    this.geometries = description.smmus.flatMap(({ oas }) => [geometryOf(1, oas), geometryOf(2, oas)]);
+  }
+
+  /** Number of the page at `pa`, or -1. */
+  pageOf(pa: number): number {
+    const { bases, sizes } = this;
+    for (let i = 0; i < bases.length; i++) {
+      const offset = pa - bases[i]!;
+      if (offset >= 0 && offset < sizes[i]!) return this.firsts[i]! + ((offset / PAGE) | 0);
+    }
+    return -1;
+  }
+
+  /** Physical address of a page. */
+  paOf(page: number): number {
+    let i = this.firsts.length - 1;
+    while (this.firsts[i]! > page) i--;
+    return this.bases[i]! + (page - this.firsts[i]!) * PAGE;
+  }
+
+  /** Number of the first page of [pa, pa + pages), or -1 when that does not lie in one range of RAM. */
+  ramRange(pa: number, pages: number): number {
+    const { bases, sizes } = this;
+    for (let i = 0; i < bases.length; i++) {
+      const offset = pa - bases[i]!;
+      if (offset >= 0 && offset < sizes[i]!) {
+        return pages > 0 && offset + pages * PAGE <= sizes[i]! ? this.firsts[i]! + Math.floor(offset / PAGE) : -1;
+      }
+    }
+    return -1;
+  }
+
+  /** What [pa, pa + size), which is not RAM, is: inside one device, inside one SMMU's registers, or neither. */
+  placeOf(pa: number, size: number): number {
+    for (const { base } of this.description.smmus) {
+      if (pa >= base && pa + size <= base + SMMU_BYTES) return Place.smmu;
+    }
+    for (const { base, size: length } of this.description.mmio) {
+      if (pa >= base && pa + size <= base + length) return Place.device;
+    }
+    return Place.nothing;
+  }
+
+  /** Whether any byte of [pa, pa + size) is a register of an SMMU. */
+  touchesSmmu(pa: number, size: number): boolean {
+    for (const { base } of this.description.smmus) if (pa < base + SMMU_BYTES && base < pa + size) return true;
+    return false;
+  }
+
+  geometry(smmu: number, stage: number): Geometry {
+    return this.geometries[2 * smmu + stage - 1]!;
+  }
+
+  /** The 64-bit word at `pa` as a number: an address, or bits of one. */
+  read64(pa: number): number {
+    const { memory } = this;
+    const i = memory.indexOf(pa);
+    return (memory.words[i + 1]! >>> 0) * TWO32 + (memory.words[i]! >>> 0);
+  }
+}

@@ -1,0 +1,92 @@
+/** What the oracle found, as data. A finding names the property, the rule of it that is broken, and the call. */
+
+import { formatCall } from '#hypercall-abi';
+
+/** The properties, in the words that a scenario uses: `expect violation PROPERTY`. */
+export const PROPERTIES = {
+  spec: 'the outcome of a call is not what the call specification requires',
+  unchanged: 'a call that failed has changed state',
+  refcount: 'the reference count of a page or domain is not the number of its users',
+  ownership: 'whom a page belongs to, as the hypervisor recorded it, is not what the calls have made of it',
+  tables: 'the translation tables do not say what was mapped',
+  streams: 'the stream table does not say what was attached',
+  structure: 'a live table, descriptor or queue lies in a page that the hypervisor does not hold',
+  invalidation: 'something was released or used again while hardware may still hold it',
+  isolation: 'a device can reach a page that is not its own, now or through what may still be cached',
+  lock: 'a lock is held after a call',
+  panic: 'the hypervisor threw',
+  oracle: 'the oracle disagrees with itself',
+} as const;
+
+export type Property = keyof typeof PROPERTIES;
+
+/** What a finding tells beside its text: numbers are addresses, ids or counts, by name. */
+export type Detail = Readonly<Record<string, number | string>>;
+
+export interface Finding {
+  readonly property: Property;
+  /** Which rule of the property: a row of the call specification, or a short name. */
+  readonly rule: string;
+  /** The call during which it was found, formatted; empty outside of calls. */
+  readonly call: string;
+  readonly cpu: number;
+  readonly detail: Detail;
+  readonly text: string;
+}
+
+/** Findings of one kind that differ only in where they are. */
+const SAME_RULE_LIMIT = 4;
+
+/** Collects findings. The first ones tell most: what follows from them is cut off per rule and in total. */
+export class Findings {
+  readonly list: Finding[] = [];
+  /** Findings that were left out because there were enough of their kind. */
+  suppressed = 0;
+  private readonly limit: number;
+  private readonly before = new Int32Array(16);
+  private cpu = -1;
+  private inCall = false;
+  private readonly seen = new Map<string, number>();
+
+  constructor(limit: number) {
+    this.limit = limit;
+  }
+
+  /** From now on findings belong to the call whose registers are in `x`. */
+  beginCall(cpu: number, x: Int32Array): void {
+    this.before.set(x);
+    this.cpu = cpu;
+    this.inCall = true;
+  }
+
+  endCall(): void {
+    this.inCall = false;
+  }
+
+  add(property: Property, rule: string, text: string, detail: Detail = {}): void {
+    const key = `${property} ${rule}`;
+    const count = this.seen.get(key) ?? 0;
+    this.seen.set(key, count + 1);
+    if (count >= SAME_RULE_LIMIT || this.list.length >= this.limit || this.repeats(property, rule, text)) {
+      this.suppressed++;
+      return;
+    }
+    const call = this.inCall ? formatCall(this.before) : '';
+    this.list.push({ property, rule, call, cpu: this.inCall ? this.cpu : -1, detail, text });
+  }
+
+  private repeats(property: Property, rule: string, text: string): boolean {
+    return this.list.some((f) => f.property === property && f.rule === rule && f.text === text);
+  }
+
+  clear(): void {
+    this.list.length = 0;
+    this.seen.clear();
+    this.suppressed = 0;
+  }
+}
+
+/** An address for people. */
+export function hex(value: number): string {
+  return `0x${value.toString(16)}`;
+}

@@ -1,0 +1,126 @@
+/** Scenarios as text. The text of equal scenarios is equal, and `parseScenario` reads it back to the same data. */
+
+import { callNamed, decodeFunction, setBig } from '#hypercall-abi';
+import { type Kind, kindOf, printCallExpectation, printDmaExpectation, printReadExpectation } from './expectation.ts';
+import {
+  type CallStep,
+  type HvcStep,
+  SCENARIO_VERSION,
+  type Scenario,
+  type Step,
+  type TopupStep,
+  type Value,
+} from './types.ts';
+import { printValue } from './value.ts';
+
+/** Units whose zero goes without saying. */
+const SILENT_ZERO: ReadonlySet<string> = new Set(['driver', 'iommu', 'pasid', 'pasidBits', 'flags']);
+
+/**
+ * The whole scenario.
+ * @throws RangeError when a title or a text has line breaks or space around it, which would not come back
+ */
+export function printScenario(scenario: Scenario): string {
+  return `${[...headerLines(scenario), '', ...scenario.steps.map(printStep)].join('\n')}\n`;
+}
+
+function headerLines({ profile, machine, hypervisor, title }: Scenario): string[] {
+  const lines = [
+    `postern scenario v${SCENARIO_VERSION}`,
+    `profile ${profile}`,
+    `machine ${machine}`,
+    `hypervisor ${hypervisor}`,
+  ];
+  if (title !== undefined) lines.push(`title ${oneLine(title)}`);
+  return lines;
+}
+
+/** The line (from 1) on which {@link printScenario} puts the first step. */
+export function firstStepLine(scenario: Scenario): number {
+  return headerLines(scenario).length + 2;
+}
+
+/** One step, without a line break. */
+export function printStep(step: Step): string {
+  switch (step.kind) {
+    case 'call':
+      return printCall(step);
+    case 'hvc':
+      return printHvc(step);
+    case 'write':
+      return `@cpu${step.cpu} write ${place(step.at)} ${word(step.value)}${arrow(step.expect)}`;
+    case 'read': {
+      const expected = step.expect === undefined ? undefined : printReadExpectation(step.expect);
+      return `@cpu${step.cpu} read ${place(step.at)}${arrow(expected)}`;
+    }
+    case 'topup':
+      return printTopup(step);
+    case 'describe': {
+      const { cpu, at, vm, isProtected, vcpus } = step;
+      const fields = `vm=${printValue(vm, 'handle', null)} protected=${word(isProtected)} vcpus=${word(vcpus)}`;
+      return `@cpu${cpu} describe ${place(at)} ${fields}${arrow(step.expect)}`;
+    }
+    case 'dma': {
+      const { device, access, iova, value, cached } = step;
+      const written = value === undefined ? '' : ` ${word(value)}`;
+      const expected = step.expect === undefined ? undefined : printDmaExpectation(step.expect);
+      return `${device} ${access} ${place(iova)}${written}${cached ? ' cached' : ''}${arrow(expected)}`;
+    }
+    case 'expect':
+      return `expect violation ${step.property}${step.text === undefined ? '' : ` ${oneLine(step.text)}`}`;
+  }
+}
+
+function printCall(step: CallStep): string {
+  const spec = callNamed(step.call);
+  const args: string[] = [];
+  for (const { name, unit } of spec.args) {
+    const value = step.args[name] ?? 0;
+    if (value === 0 && SILENT_ZERO.has(unit)) continue;
+    args.push(` ${name}=${printValue(value, unit, step.call)}`);
+  }
+  const bind = step.bind === undefined ? '' : `${step.bind} = `;
+  const expected = step.expect === undefined ? undefined : printCallExpectation(step.expect, spec.x1);
+  return `@cpu${step.cpu} ${bind}${step.call}${args.join('')}${arrow(expected)}`;
+}
+
+function printHvc(step: HvcStep): string {
+  const registers = step.registers.map((value, n) => (n > 0 && value === 0 ? '' : ` x${n}=${place(value)}`));
+  const expected = step.expect === undefined ? undefined : printCallExpectation(step.expect, hvcKind(step.registers));
+  return `@cpu${step.cpu} hvc${registers.join('')}${arrow(expected)}`;
+}
+
+/** Result kind of the call that the registers make, when x0 says so in numbers. */
+export function hvcKind(registers: readonly Value[]): Kind {
+  const [x0 = 0] = registers;
+  if (typeof x0 === 'object' && !('big' in x0)) return null;
+  const x = new Int32Array(16);
+  setBig(x, 0, BigInt(typeof x0 === 'number' ? x0 : x0.big));
+  return kindOf(decodeFunction(x));
+}
+
+function printTopup({ cpu, pool, chunks, order, expect }: TopupStep): string {
+  const count = chunks === 1 && order > 0 ? '' : ` ${chunks}`;
+  const size = order === 0 ? '' : ` order=${order}`;
+  const expected = expect === undefined ? undefined : printCallExpectation(expect, 'errno');
+  return `@cpu${cpu} topup ${pool}${count}${size}${arrow(expected)}`;
+}
+
+function arrow(expected: string | undefined): string {
+  return expected === undefined ? '' : ` -> ${expected}`;
+}
+
+function place(value: Value): string {
+  return printValue(value, 'pa', null);
+}
+
+function word(value: Value): string {
+  return printValue(value, 'flags', null);
+}
+
+function oneLine(text: string): string {
+  if (text === '' || text !== text.trim() || /[\p{Cc}\p{Zl}\p{Zp}\p{Cs}]/u.test(text)) {
+    throw new RangeError('a title or text of a scenario must be one line without space around it');
+  }
+  return text;
+}

@@ -1,0 +1,146 @@
+/**
+ * A scenario as data: what was done to a machine, step by step, and what should come of it. It is plain JSON; its text
+ * form (docs/scenarios.md) is made by `printScenario` and read by `parseScenario`.
+ */
+
+import type { CallName } from '#hypercall-abi';
+
+/** The version of text, data and share strings that this module reads and writes. */
+export const SCENARIO_VERSION = 0;
+
+/** A whole number of 2^53 and more, below 2^64, as `0x…`: JSON has no exact one. */
+export interface BigNumber {
+  readonly big: string;
+}
+
+/** A page of the host by name; see {@link PageBinder} for which one it is. */
+export interface PageRef {
+  readonly page: string;
+  /** Reserve a naturally aligned run of that many pages (a power of two) when the name is first used. */
+  readonly run?: number;
+  /** Pages from the named one. */
+  readonly offset?: number;
+  /** Bytes into that page. */
+  readonly byte?: number;
+}
+
+/** A domain, VM or device by name: the argument's unit says which. */
+export interface NameRef {
+  readonly name: string;
+}
+
+/** An argument. */
+export type Value = number | BigNumber | PageRef | NameRef;
+
+export type PoolName = 'heap' | 'iommu';
+
+/** What a call should return. What is left out is not compared; an empty one accepts anything (`*`). */
+export interface CallExpectation {
+  readonly errno?: number;
+  /** Bytes, pages, an address or a list head. */
+  readonly value?: Value;
+  /** A handle, whatever its number. */
+  readonly handle?: true;
+  /** The hypervisor knows no such call. */
+  readonly unsupported?: true;
+  /** The memory that is asked for. */
+  readonly request?: { readonly pool: PoolName; readonly pages: number };
+}
+
+/** A hypercall. `args` has every argument of the call table. */
+export interface CallStep {
+  readonly kind: 'call';
+  readonly cpu: number;
+  readonly call: CallName;
+  readonly args: Readonly<Record<string, Value>>;
+  /** The name that the returned VM handle gets. */
+  readonly bind?: string;
+  readonly expect?: CallExpectation;
+}
+
+/** A crossing with registers as they are: x0 to x7, those left out are 0. */
+export interface HvcStep {
+  readonly kind: 'hvc';
+  readonly cpu: number;
+  readonly registers: readonly Value[];
+  readonly expect?: CallExpectation;
+}
+
+/** What an access of a CPU should come to. `bus error`: nothing answers at that address. */
+export type AccessExpectation = 'ok' | 'abort' | 'bus error';
+
+/** The host writes 32 bits. */
+export interface WriteStep {
+  readonly kind: 'write';
+  readonly cpu: number;
+  readonly at: Value;
+  readonly value: Value;
+  readonly expect?: AccessExpectation;
+}
+
+/** The host reads 32 bits. */
+export interface ReadStep {
+  readonly kind: 'read';
+  readonly cpu: number;
+  readonly at: Value;
+  readonly expect?: number | 'abort' | 'bus error';
+}
+
+/** The host gives `chunks` chunks of 2^order fresh pages to a pool: links written, then one refill call. */
+export interface TopupStep {
+  readonly kind: 'topup';
+  readonly cpu: number;
+  readonly pool: PoolName;
+  readonly chunks: number;
+  readonly order: number;
+  readonly expect?: CallExpectation;
+}
+
+/** The host writes the description of a VM that init_vm will read. */
+export interface DescribeStep {
+  readonly kind: 'describe';
+  readonly cpu: number;
+  readonly at: Value;
+  readonly vm: Value;
+  readonly isProtected: Value;
+  readonly vcpus: Value;
+  readonly expect?: AccessExpectation;
+}
+
+/** Where a device's access went, the name of its fault, or that it ended without a record. */
+export type DmaExpectation = { readonly reaches: Value } | { readonly fault: string } | 'abort';
+
+/** A device reads or writes 32 bits. */
+export interface DmaStep {
+  readonly kind: 'dma';
+  readonly device: string;
+  readonly access: 'read' | 'write';
+  readonly iova: Value;
+  /** What is written. */
+  readonly value?: Value;
+  /** The caches answer with something other than what the tables say now, if they may still hold such a thing. */
+  readonly cached?: true;
+  readonly expect?: DmaExpectation;
+}
+
+/** A finding that belongs to the step before. */
+export interface ExpectStep {
+  readonly kind: 'expect';
+  readonly property: string;
+  readonly text?: string;
+}
+
+export type Step = CallStep | HvcStep | WriteStep | ReadStep | TopupStep | DescribeStep | DmaStep | ExpectStep;
+
+export interface Scenario {
+  readonly profile: string;
+  /** Name of a machine preset, or of one that the user brought. */
+  readonly machine: string;
+  /** Identity of the hypervisor: `postern`, or `postern+Z14` with a defect of the zoo. */
+  readonly hypervisor: string;
+  readonly title?: string;
+  readonly steps: readonly Step[];
+}
+
+/** The profile whose call table scenarios use. */
+export const PROFILE = 'android17';

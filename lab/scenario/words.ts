@@ -1,0 +1,45 @@
+/** Words that stand for numbers in a scenario: domain types, protections, pools. */
+
+import { type ArgumentUnit, type CallName, DomainType, PoolId, Prot } from '#hypercall-abi';
+
+type Words = Readonly<Record<string, number>>;
+
+const domainTypes: Words = DomainType;
+const pools: Words = PoolId;
+const dmaProt: Words = Prot;
+/** map_guest takes the protection bits of a stage-2 mapping. */
+const guestProt: Words = { exec: 1, write: 2, read: 4 };
+
+/** How numbers of one argument may be written. */
+export interface WordSet {
+  readonly words: Words;
+  /** Words may be joined by `|`. */
+  readonly isBits: boolean;
+}
+
+/** The words for an argument of that unit of that call, if it has any. */
+export function wordsFor(unit: ArgumentUnit, call: CallName | null): WordSet | null {
+  if (unit === 'domainType') return { words: domainTypes, isBits: false };
+  if (unit === 'pool') return { words: pools, isBits: false };
+  if (unit === 'prot') return { words: call === 'map_guest' ? guestProt : dmaProt, isBits: true };
+  return null;
+}
+
+/** The number that `text` stands for, or null. */
+export function numberOfWords({ words, isBits }: WordSet, text: string): number | null {
+  if (!isBits) return Object.hasOwn(words, text) ? words[text]! : null;
+  let bits = 0;
+  for (const word of text.split('|')) {
+    if (!Object.hasOwn(words, word)) return null;
+    bits |= words[word]!;
+  }
+  return bits;
+}
+
+/** The words for a number, or null where there are none for it. */
+export function wordsOfNumber({ words, isBits }: WordSet, value: number): string | null {
+  if (!isBits) return Object.keys(words).find((word) => words[word] === value) ?? null;
+  const chosen = Object.keys(words).filter((word) => (value & words[word]!) !== 0);
+  const covered = chosen.reduce((sum, word) => sum + words[word]!, 0);
+  return value > 0 && covered === value ? chosen.join('|') : null;
+}

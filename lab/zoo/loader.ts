@@ -1,0 +1,141 @@
+/**
+ * Builds a hypervisor from its sources at run time, with edits: apply them, erase the pauses for the plain build, strip
+ * the types, and link the modules in memory. Works wherever code may be made from text, in Node and in a browser (where
+ * a content security policy can forbid it).
+ *
+ * `hyp` and `io-pgtable` come from the sources, so that an edit may touch either; what they import of hypercall-abi and
+ * machine are the modules that run already, so that both sides mean the same memory.
+ */
+
+import { transform } from 'sucrase';
+import type { Hypervisor, SteppedHypervisor } from '#hypercall-abi';
+import * as hypercallAbi from '#hypercall-abi';
+import type { Machine, Touch } from '#machine';
+import * as machine from '#machine';
+import * as memory from '#machine/memory';
+import { sources } from '#sources';
+import { erase } from '../transform/erase.ts';
+import { applyEdits, EditError, type Sources } from './apply.ts';
+import type { EditSet } from './card.ts';
+
+/** A hypervisor that was built here. */
+export interface BuiltHypervisor<T> {
+  /** `postern`, then a `+` and the id of each set of edits, in the order of the ids: `postern+Z14+Z23`. */
+  readonly identity: string;
+  /** Puts it on a machine. */
+  readonly createHypervisor: (machine: Machine) => T;
+}
+
+/** Which build: the plain one, or the one that pauses wherever another CPU could step in. */
+export interface BuildOptions {
+  readonly plain: boolean;
+}
+
+type Exports = Record<string, unknown>;
+type Create = (machine: Machine) => { readonly identity: string };
+
+/** The hypervisor without edits. */
+export const BASE_IDENTITY = 'postern';
+const ENTRY = 'hyp/index.ts';
+const PAGE_TABLES = 'io-pgtable/index.ts';
+/** Builds that are kept: enough for a zoo, and a bound for a campaign that makes thousands. */
+const KEPT_BUILDS = 64;
+
+const builds = new Map<string, BuiltHypervisor<unknown>>();
+/** JavaScript of the unedited sources, by build and path. */
+const unedited = new Map<string, string>();
+
+/** Copies: a plain object is quicker to read from than whatever a bundler makes of a namespace. */
+const live: Readonly<Record<string, Exports>> = {
+  '#hypercall-abi': { ...hypercallAbi },
+  '#machine': { ...machine },
+  '#machine/memory': { ...memory },
+};
+
+/** The name of the hypervisor with these edits. */
+export function identityOf(sets: readonly EditSet[]): string {
+  return [BASE_IDENTITY, ...inOrder(sets).map(({ id }) => id)].join('+');
+}
+
+/**
+ * Builds the hypervisor with these edits; the same edits again give the same build. None at all is the correct
+ * hypervisor, from its sources.
+ * @throws EditError when an edit does not match exactly once, two of them touch the same lines, or what comes out
+ *   cannot be parsed or linked
+ */
+export function buildHypervisor(
+  sets: readonly EditSet[],
+  options: { readonly plain: false },
+): BuiltHypervisor<SteppedHypervisor<Touch>>;
+export function buildHypervisor(
+  sets: readonly EditSet[],
+  options?: { readonly plain: true },
+): BuiltHypervisor<Hypervisor>;
+export function buildHypervisor(
+  sets: readonly EditSet[],
+  { plain }: BuildOptions = { plain: true },
+): BuiltHypervisor<unknown> {
+  const ordered = inOrder(sets);
+  const key = JSON.stringify([plain, ordered.map(({ id, edits }) => [id, edits])]);
+  const known = builds.get(key);
+  if (known !== undefined) return known;
+
+  const identity = identityOf(ordered);
+  const create = link(applyEdits(sources, ordered), plain, identity).createHypervisor as Create;
+  const built = { identity, createHypervisor: (on: Machine) => ({ ...create(on), identity }) };
+  if (builds.size === KEPT_BUILDS) builds.delete(builds.keys().next().value!);
+  builds.set(key, built);
+  return built;
+}
+
+/** By id, `Z9` before `Z14`: the order in which sets are named must not make two hypervisors of one. */
+function inOrder(sets: readonly EditSet[]): EditSet[] {
+  return sets.toSorted((a, b) => a.id.localeCompare(b.id, 'en', { numeric: true }));
+}
+
+/** Runs the entry module of a tree of sources, and every module that it imports. @returns what it exports */
+function link(tree: Sources, plain: boolean, identity: string): Exports {
+  const loaded = new Map<string, Exports>();
+  const load = (path: string): Exports => {
+    const known = loaded.get(path);
+    if (known !== undefined) return known;
+    const exports: Exports = {};
+    loaded.set(path, exports);
+    const code = javaScript(tree, path, plain, identity);
+    // The name makes stack traces and profiles of different builds tell which one they are of.
+    const name = `${identity}${plain ? '' : '.stepped'}/${path}`;
+    const module = new Function('require', 'exports', `${code}\n//# sourceURL=${name}`);
+    module((specifier: string) => live[specifier] ?? load(pathOf(tree, specifier, path, identity)), exports);
+    return exports;
+  };
+  return load(ENTRY);
+}
+
+/** Path of the module that `importer` means by a specifier. */
+function pathOf(tree: Sources, specifier: string, importer: string, identity: string): string {
+  const path =
+    specifier === '#io-pgtable' || specifier === '#io-pgtable/plain'
+      ? PAGE_TABLES
+      : new URL(specifier, `http://postern/${importer}`).pathname.slice(1);
+  if (!Object.hasOwn(tree, path))
+    throw new EditError(`${identity}: ${importer} imports ${specifier}, which is not there`);
+  return path;
+}
+
+/** The JavaScript of a source, without types, and without pauses if `plain`; lines keep their numbers. */
+function javaScript(tree: Sources, path: string, plain: boolean, identity: string): string {
+  const source = tree[path]!;
+  const key = source === sources[path] ? `${plain} ${path}` : null;
+  const known = key === null ? undefined : unedited.get(key);
+  if (known !== undefined) return known;
+  try {
+    const { code } = transform(plain ? erase(source) : source, {
+      transforms: ['typescript', 'imports'],
+      disableESTransforms: true,
+    });
+    if (key !== null) unedited.set(key, code);
+    return code;
+  } catch (error) {
+    throw new EditError(`${identity}: ${path}: ${error instanceof Error ? error.message : error}`);
+  }
+}
