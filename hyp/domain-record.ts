@@ -51,14 +51,19 @@ export function domainOwner(h: Hyp, domain: number): number {
   return h.memory.read32(domain + OWNER);
 }
 
+/** What kind of domain it is: to be taken apart with {@link stageOf} and {@link smmuOf}. */
+export function domainKind(h: Hyp, domain: number): number {
+  return h.memory.read32(domain + KIND);
+}
+
 /** Translation stage, 1 or 2. */
-export function domainStage(h: Hyp, domain: number): number {
-  return h.memory.read32(domain + KIND) & 0xff;
+export function stageOf(kind: number): number {
+  return kind & 0xff;
 }
 
 /** Index of the SMMU that the domain is bound to. */
-export function domainSmmu(h: Hyp, domain: number): number {
-  return (h.memory.read32(domain + KIND) >>> 8) & 0xff;
+export function smmuOf(kind: number): number {
+  return (kind >>> 8) & 0xff;
 }
 
 /** Fill the record of a new domain; the reference count comes last, when everything else stands. */

@@ -19,7 +19,7 @@ import {
   entryHi,
   entryLo,
   findEntry,
-  IPA_BITS,
+  IPA_END,
   levelOf,
   needEntry,
   PAGE_SIZE,
@@ -109,7 +109,7 @@ export function* mapGuest(h: Hyp, pfn: number, gfn: number, pages: number, prot:
 
 function* donateToGuest(h: Hyp, vm: number, pa: number, ipa: number, pages: number): Steps<number> {
   if (!sizeIsAllowed(pages, pa / PAGE_SIZE, ipa / PAGE_SIZE)) return err('EINVAL');
-  if (ipa + pages * PAGE_SIZE > 2 ** IPA_BITS) return err('EINVAL');
+  if (ipa + pages * PAGE_SIZE > IPA_END) return err('EINVAL');
   let result = yield* checkHost(h, pa, pages, PageState.owned, true);
   if (result === 0 && !(yield* guestHasNone(h, vm, ipa, pages))) result = err('EPERM');
   if (result === 0) result = yield* needGuestTables(h, vm, ipa, pages);
@@ -123,7 +123,7 @@ function* donateToGuest(h: Hyp, vm: number, pa: number, ipa: number, pages: numb
 function* shareWithGuest(h: Hyp, vm: number, pa: number, ipa: number, pages: number, prot: number): Steps<number> {
   if ((prot & ~PROT_MASK) !== 0) return err('EINVAL');
   if (!sizeIsAllowed(pages, pa / PAGE_SIZE, ipa / PAGE_SIZE)) return err('EINVAL');
-  if (ipa + pages * PAGE_SIZE > 2 ** IPA_BITS || !isRamRange(h, pa, pages)) return err('EINVAL');
+  if (ipa + pages * PAGE_SIZE > IPA_END || !isRamRange(h, pa, pages)) return err('EINVAL');
   if (!(yield* guestHasNone(h, vm, ipa, pages))) return err('EPERM');
   for (let i = 0; i < pages; i++) {
     const at = hypPage(h, pa + i * PAGE_SIZE);
@@ -158,7 +158,7 @@ export function* unshareGuest(h: Hyp, handle: number, gfn: number, pages: number
   const vm = live >= 0 ? live : yield* findVm(h, handle, VmState.dying);
   const ipa = gfn * PAGE_SIZE;
   let result = err('EINVAL');
-  if (vm >= 0 && !isProtected(h, vm) && sizeIsAllowed(pages, gfn) && ipa + pages * PAGE_SIZE <= 2 ** IPA_BITS) {
+  if (vm >= 0 && !isProtected(h, vm) && sizeIsAllowed(pages, gfn) && ipa + pages * PAGE_SIZE <= IPA_END) {
     yield* lock(h, h.layout.hostLock);
     yield* lock(h, vm + VM_LOCK);
     result = yield* checkGuest(h, vm, ipa, pages, PageState.sharedBorrowed);
@@ -201,7 +201,7 @@ export function* reclaimDyingGuestPage(h: Hyp, handle: number, gfn: number, page
   const vm = yield* findVm(h, handle, VmState.dying);
   const ipa = gfn * PAGE_SIZE;
   let result = err('EINVAL');
-  if (vm >= 0 && sizeIsAllowed(pages, gfn) && ipa + pages * PAGE_SIZE <= 2 ** IPA_BITS) {
+  if (vm >= 0 && sizeIsAllowed(pages, gfn) && ipa + pages * PAGE_SIZE <= IPA_END) {
     yield* lock(h, h.layout.hostLock);
     yield* lock(h, vm + VM_LOCK);
     result = isProtected(h, vm) ? yield* checkGuest(h, vm, ipa, pages, PageState.owned) : err('EPERM');

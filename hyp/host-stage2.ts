@@ -15,7 +15,7 @@ import {
   entryHi,
   entryLo,
   findEntry,
-  IPA_BITS,
+  IPA_END,
   levelOf,
   needEntry,
   PAGE_SIZE,
@@ -76,7 +76,7 @@ export function* annotateAtBoot(h: Hyp, base: number, size: number, owner: numbe
  * @returns 0, -EPERM when another owner keeps the host out, -EINVAL beyond the IPA space, -ENOMEM
  */
 export function* mapHostOnDemand(h: Hyp, ipa: number): Steps<number> {
-  if (ipa >= 2 ** IPA_BITS) return err('EINVAL');
+  if (ipa >= IPA_END) return err('EINVAL');
   const found = yield* findEntry(h, root(h), ipa);
   const lo = entryLo(h, placeOf(found));
   if ((lo & VALID) !== 0) return 0;

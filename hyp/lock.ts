@@ -10,14 +10,22 @@ import type { Hyp } from './context.ts';
 export function* lock(h: Hyp, at: number): Steps<void> {
   yield { kind: 'lock', at };
   const holder = h.memory.read32(at);
-  if (holder !== 0) throw new Error(`CPU ${h.cpu} waits for lock 0x${at.toString(16)} held by CPU ${holder - 1}`);
+  if (holder !== 0) throw waitsForItself(h, at, holder);
   h.memory.write32(at, h.cpu + 1);
 }
 
 /** Release the lock at `at`. @throws Error when this CPU does not hold it */
 export function* unlock(h: Hyp, at: number): Steps<void> {
   const holder = h.memory.read32(at);
-  if (holder !== h.cpu + 1) throw new Error(`CPU ${h.cpu} releases lock 0x${at.toString(16)}, which it does not hold`);
+  if (holder !== h.cpu + 1) throw notHeld(h, at);
   yield { kind: 'unlock', at };
   h.memory.write32(at, 0);
+}
+
+function waitsForItself(h: Hyp, at: number, holder: number): Error {
+  return new Error(`CPU ${h.cpu} waits for lock 0x${at.toString(16)} held by CPU ${holder - 1}`);
+}
+
+function notHeld(h: Hyp, at: number): Error {
+  return new Error(`CPU ${h.cpu} releases lock 0x${at.toString(16)}, which it does not hold`);
 }

@@ -14,7 +14,7 @@ import type { Hyp } from './context.ts';
 import { hostStage2Owner, setHostStage2Owner, taintMmio } from './host-stage2.ts';
 import { OwnerId, PageState } from './layout.ts';
 import { lock, unlock } from './lock.ts';
-import { IPA_BITS, PAGE_SIZE } from './stage2.ts';
+import { IPA_END, PAGE_SIZE } from './stage2.ts';
 import {
   getHypPage,
   hostStateOf,
@@ -181,7 +181,7 @@ export function* donateToHost(h: Hyp, pa: number, pages: number): Steps<number> 
  * upstream wraps), -ENOMEM
  */
 export function* useDma(h: Hyp, pa: number, size: number): Steps<number> {
-  if (pa % PAGE_SIZE !== 0 || size % PAGE_SIZE !== 0 || pa + size > 2 ** IPA_BITS) return err('EINVAL');
+  if (((pa | size) & (PAGE_SIZE - 1)) !== 0 || pa + size > IPA_END) return err('EINVAL');
   const pages = size / PAGE_SIZE;
   yield* lock(h, h.layout.hostLock);
   const result = hypPage(h, pa) < 0 ? yield* useMmio(h, pa, pages) : yield* useRam(h, pa, pages);

@@ -22,13 +22,16 @@ const TWO32 = 4294967296;
 
 /** The physical address stored at `at`. */
 export function readPointer(h: Hyp, at: number): number {
-  const i = h.memory.indexOf(at);
-  return (h.memory.words[i + 1]! >>> 0) * TWO32 + (h.memory.words[i]! >>> 0);
+  const { memory } = h;
+  const i = memory.indexOf(at);
+  const lo = memory.words[i]! >>> 0;
+  const hi = memory.words[i + 1]!;
+  return hi === 0 ? lo : (hi >>> 0) * TWO32 + lo;
 }
 
 /** Store physical address `pa` at `at`. */
 export function writePointer(h: Hyp, at: number, pa: number): void {
-  h.memory.write64(at, Math.floor(pa / TWO32), pa);
+  h.memory.write64(at, pa < TWO32 ? 0 : Math.floor(pa / TWO32), pa);
 }
 
 function* push(h: Hyp, pool: number, pa: number, order: number): Steps<void> {

@@ -35,8 +35,11 @@ export function* returnRequest(h: Hyp): Steps<void> {
   const at = cpuRecord(h);
   yield { kind: 'read', at };
   const type = h.memory.read32(at + TYPE);
+  if (type === RequestType.none) {
+    encodeRequest(h.x, RequestType.none, 0);
+    return;
+  }
   encodeRequest(h.x, type, h.memory.read32(at + PAGES));
-  if (type === RequestType.none) return;
   yield { kind: 'write', at };
   h.memory.write32(at + TYPE, RequestType.none);
   h.memory.write32(at + PAGES, 0);

@@ -11,6 +11,8 @@ import { allocPages, freePages } from './pool.ts';
 import { requestHeap } from './request.ts';
 
 export const IPA_BITS = 48;
+/** First address beyond the IPA space. */
+export const IPA_END = 2 ** 48;
 export const PAGE_SIZE = 4096;
 export const BLOCK_SIZE = 2 ** 21;
 const ENTRIES = 512;
@@ -70,12 +72,12 @@ export function* findEntry(h: Hyp, root: number, ipa: number): Steps<number> {
 
 /** Address of an entry found by {@link findEntry}. */
 export function placeOf(found: number): number {
-  return found - (found % 8);
+  return found - (found & 7);
 }
 
 /** Level of an entry found by {@link findEntry}. */
 export function levelOf(found: number): number {
-  return found % 8;
+  return found & 7;
 }
 
 /**

@@ -85,6 +85,10 @@ export function* getHypPage(h: Hyp, at: number): Steps<void> {
 /** Count one user less. @throws Error when the count is zero already */
 export function* putHypPage(h: Hyp, at: number): Steps<void> {
   const record = yield* readHypPage(h, at);
-  if (refcountOf(record) === 0) throw new Error(`refcount of page record 0x${at.toString(16)} drops below zero`);
+  if (refcountOf(record) === 0) throw belowZero(at);
   yield* writeHypPage(h, at, record - 1);
+}
+
+function belowZero(at: number): Error {
+  return new Error(`refcount of page record 0x${at.toString(16)} drops below zero`);
 }

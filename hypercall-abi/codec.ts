@@ -13,16 +13,19 @@ export type ArgumentValue = number | bigint;
  * @throws RangeError when the number of arguments is not the call's
  */
 export function encodeCall(x: Int32Array, spec: CallSpec, args: readonly ArgumentValue[]): void {
-  if (args.length !== spec.args.length) {
-    throw new RangeError(`${spec.name}: expected ${spec.args.length} arguments, got ${args.length}`);
-  }
-  x.fill(0);
+  const count = args.length;
+  if (count !== spec.args.length) throw wrongCount(spec, count);
   setNumber(x, 0, functionId(spec));
-  for (let i = 0; i < args.length; i++) {
+  for (let i = 0; i < count; i++) {
     const value = args[i]!;
     if (typeof value === 'bigint') setBig(x, i + 1, value);
     else setNumber(x, i + 1, value);
   }
+  for (let i = 2 * count + 2; i < x.length; i++) x[i] = 0;
+}
+
+function wrongCount(spec: CallSpec, count: number): RangeError {
+  return new RangeError(`${spec.name}: expected ${spec.args.length} arguments, got ${count}`);
 }
 
 /** The call that `x` invokes, or undefined for a function id that is none. */

@@ -16,7 +16,10 @@ export function makeRegisters(): Int32Array {
 
 /** x[n] as an unsigned number; exact below 2^53, and for page-aligned values up to 2^64. */
 export function getNumber(x: Int32Array, n: number): number {
-  return (x[2 * n + 1]! >>> 0) * TWO32 + (x[2 * n]! >>> 0);
+  const lo = x[2 * n]! >>> 0;
+  const hi = x[2 * n + 1]!;
+  // Most values fit one word, and then stay integers to the compiler.
+  return hi === 0 ? lo : (hi >>> 0) * TWO32 + lo;
 }
 
 /** Low 32 bits of x[n], unsigned: how a u32 argument is read (the upper half is ignored). */
@@ -64,11 +67,12 @@ export function getBig(x: Int32Array, n: number): bigint {
  * which cannot matter to a caller that goes on to compare it with an address range below 2^52.
  */
 export function product(x: Int32Array, a: number, b: number): number {
-  const left = getNumber(x, a);
-  const right = getNumber(x, b);
-  const quick = left * right;
-  if (quick < TWO53) return quick;
-  return multiplyFits(x[2 * a + 1]! >>> 0, x[2 * a]! >>> 0, x[2 * b + 1]! >>> 0, x[2 * b]! >>> 0) ? quick : -1;
+  const quick = getNumber(x, a) * getNumber(x, b);
+  return quick < TWO53 || productFits(x, a, b) ? quick : -1;
+}
+
+function productFits(x: Int32Array, a: number, b: number): boolean {
+  return multiplyFits(x[2 * a + 1]! >>> 0, x[2 * a]! >>> 0, x[2 * b + 1]! >>> 0, x[2 * b]! >>> 0);
 }
 
 /** Whether (ah:al) * (bh:bl) fits 64 bits; all four words unsigned. */
@@ -76,7 +80,6 @@ function multiplyFits(ah: number, al: number, bh: number, bl: number): boolean {
   if (ah !== 0 && bh !== 0) return false;
   // Upper words cross once: what they add to bits 63:32 must fit together with the carry of al * bl.
   const cross = ah * bl + bh * al;
-  if (cross >= TWO32) return false;
   const mid = (al >>> 16) * (bl & 0xffff) + (((al & 0xffff) * (bl & 0xffff)) >>> 16);
   const mid2 = (al & 0xffff) * (bl >>> 16) + (mid % 65536);
   const high = (al >>> 16) * (bl >>> 16) + Math.floor(mid / 65536) + Math.floor(mid2 / 65536);
@@ -85,11 +88,12 @@ function multiplyFits(ah: number, al: number, bh: number, bl: number): boolean {
 
 /** Whether x[n] + size reaches 2^64 (so that the sum wraps). `size` is a {@link product}, below 2^64. */
 export function additionWraps(x: Int32Array, n: number, a: number, b: number, size: number): boolean {
-  const base = getNumber(x, n);
-  const sum = base + size;
   // Far from 2^64 the rounded sum is decisive; near it the words are added exactly.
-  if (sum < 18446744073709500000) return false;
-  if (sum > 18446744073709600000) return true;
+  const sum = getNumber(x, n) + size;
+  return sum >= 18446744073709500000 && (sum > 18446744073709600000 || exactSumWraps(x, n, a, b));
+}
+
+function exactSumWraps(x: Int32Array, n: number, a: number, b: number): boolean {
   const [sizeHi, sizeLo] = exactProduct(x, a, b);
   const lo = (x[2 * n]! >>> 0) + sizeLo;
   const hi = (x[2 * n + 1]! >>> 0) + sizeHi + (lo >= TWO32 ? 1 : 0);

@@ -140,5 +140,5 @@ export class ScratchMmio implements MmioDevice {
 }
 
 function aligned(pa: number, width: number): void {
-  if (pa % width !== 0) throw new RangeError(`access of ${width} bytes at 0x${pa.toString(16)} is not aligned`);
+  if ((pa & (width - 1)) !== 0) throw new RangeError(`access of ${width} bytes at 0x${pa.toString(16)} is not aligned`);
 }

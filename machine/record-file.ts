@@ -12,6 +12,7 @@ export class RecordFile {
   private readonly memory: PhysicalMemory;
   private readonly stateClass: StateClass;
   private readonly perChunkLog2: number;
+  private readonly inChunk: number;
   private readonly chunks: (number | undefined)[] = [];
 
   /** @param expected records to make room for at once: what is made later costs a little more */
@@ -20,15 +21,21 @@ export class RecordFile {
     this.width = width;
     this.stateClass = stateClass;
     this.perChunkLog2 = Math.log2(WORDS_PER_PAGE / width);
+    this.inChunk = WORDS_PER_PAGE / width - 1;
     const chunks = Math.max(1, Math.ceil((expected * width) / WORDS_PER_PAGE));
     for (let i = 0; i < chunks; i++) this.chunks.push(memory.allocFile(WORDS_PER_PAGE, stateClass));
+  }
+
+  /** Index in {@link PhysicalMemory.words} of the first word of a record that was written before. */
+  at(n: number): number {
+    return this.chunks[n >>> this.perChunkLog2]! + (n & this.inChunk) * this.width;
   }
 
   /** Word `field` of record `n`. */
   get(n: number, field: number): number {
     const chunk = this.chunks[n >>> this.perChunkLog2];
     if (chunk === undefined) return 0;
-    return this.memory.words[chunk + (n & ((1 << this.perChunkLog2) - 1)) * this.width + field]!;
+    return this.memory.words[chunk + (n & this.inChunk) * this.width + field]!;
   }
 
   /** Writes word `field` of record `n`; a word that does not change costs nothing. */
@@ -39,17 +46,34 @@ export class RecordFile {
       chunk = this.memory.allocFile(WORDS_PER_PAGE, this.stateClass);
       this.chunks[n >>> this.perChunkLog2] = chunk;
     }
-    const index = chunk + (n & ((1 << this.perChunkLog2) - 1)) * this.width + field;
+    const index = chunk + (n & this.inChunk) * this.width + field;
     if (this.memory.words[index] !== value) this.memory.put(index, value);
+  }
+
+  /** Index of the first word of record `n`, to be written with {@link PhysicalMemory.edit}. */
+  atForWrite(n: number): number {
+    const number = n >>> this.perChunkLog2;
+    let chunk = this.chunks[number];
+    if (chunk === undefined) {
+      chunk = this.memory.allocFile(WORDS_PER_PAGE, this.stateClass);
+      this.chunks[number] = chunk;
+    }
+    return chunk + (n & this.inChunk) * this.width;
   }
 
   /** Zeroes record `n`. */
   clear(n: number): void {
-    for (let field = 0; field < this.width; field++) this.put(n, field, 0);
+    if (this.chunks[n >>> this.perChunkLog2] === undefined) return;
+    const first = this.at(n);
+    const words = this.memory.edit(first, this.width);
+    for (let i = first; i < first + this.width; i++) words[i] = 0;
   }
 
-  /** Copies record `from` over record `to`. */
+  /** Copies record `from`, which was written before, over record `to`. */
   copy(from: number, to: number): void {
-    for (let field = 0; field < this.width; field++) this.put(to, field, this.get(from, field));
+    const target = this.atForWrite(to);
+    const source = this.at(from);
+    const words = this.memory.edit(target, this.width);
+    for (let i = 0; i < this.width; i++) words[target + i] = words[source + i]!;
   }
 }

@@ -20,10 +20,8 @@ export class GuestBooks {
   readonly #given = new AddressTree(VM_SPACES);
   /** By CPU: the one VM whose vCPU may be loaded, none, or several that may. */
   readonly #loaded = new Map<number, number>();
-  /** Top-level tables of VMs. */
+  /** Top-level tables of VMs. Once there were two, which one a finalised VM had is not known, and none is forgotten. */
   readonly #roots = new Set<number>();
-  /** Whether {@link #roots} may name pages that are no top-level tables any more. */
-  #rootsAreLoose = false;
   readonly #uncertain: RunSink;
   readonly #unshared: RunSink;
   readonly #reclaimed: RunSink;
@@ -43,7 +41,6 @@ export class GuestBooks {
     this.#given.reset();
     this.#loaded.clear();
     this.#roots.clear();
-    this.#rootsAreLoose = false;
   }
 
   /** vcpu_load was called: the VM may be loaded now. */
@@ -89,13 +86,12 @@ export class GuestBooks {
   finalize(handle: number): void {
     const space = spaceOf(handle);
     if (space !== UNKNOWN_VM) this.#given.clear(space, this.#uncertain);
-    const exact = this.#roots.size === 1 && !this.#rootsAreLoose;
-    for (const root of this.#roots) {
-      if (exact) this.#pages.move(root, PAGE, PageMove.returnHost);
-      else this.#pages.mayBeHosts(root);
+    if (this.#roots.size === 1) {
+      for (const root of this.#roots) this.#pages.move(root, PAGE, PageMove.returnHost);
+      this.#roots.clear();
+    } else {
+      for (const root of this.#roots) this.#pages.mayBeHosts(root);
     }
-    if (exact) this.#roots.clear();
-    else this.#rootsAreLoose = true;
   }
 }
 

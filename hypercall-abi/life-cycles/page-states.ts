@@ -198,8 +198,9 @@ export class PageStates {
     }
   }
 
-  /** Enter the set after the move; where it is empty, report, and know nothing of the page from then on. */
+  /** Enter the set after the move. Where it is empty, report; the page may be anything then, and is judged no more. */
   #take(i: number, pa: number, how: Move, mask: number, count: number): void {
+    if (mask === ANY) return;
     const to = how.to[mask]!;
     if (to !== 0) {
       this.#set(i, to, count);

@@ -90,7 +90,7 @@ export class LifeCycleTracker {
     this.reset();
   }
 
-  /** What was found so far, at most {@link VIOLATIONS_MAX}; of the pages of one call, only the first. */
+  /** What was found, at most {@link VIOLATIONS_MAX}: of the pages of one call the first, and of one page the first time. */
   get violations(): readonly LifeCycleViolation[] {
     return this.#violations;
   }

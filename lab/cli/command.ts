@@ -29,9 +29,9 @@ export interface CommandOption {
 }
 
 /**
- * What the user gave: options by their long name in camel case, arguments by their name in `Command.name`. Numbers in
- * any notation arrive as numbers, an option without a value as a boolean, one given twice as an array: read them with
- * the functions below.
+ * What the user gave: options by their long name in camel case, arguments by their name in `Command.name`. A value
+ * arrives as the text that was typed, a flag as a boolean, an option given twice as an array: read them with the
+ * functions below.
  */
 export type CommandArgs = Readonly<Record<string, unknown>>;
 

@@ -12,7 +12,7 @@ fault F_STREAM_DISABLED
 fault F_PERMISSION
 fault F_ADDR_SIZE
 fault F_TRANSLATION
-expect violation 
+expect violation life-cycle panic lock oracle structure streams tables unchanged spec ownership refcount invalidation isolation
  bus error
  -> abort
 usb net gpu read 0x cached -> page:

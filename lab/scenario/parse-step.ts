@@ -99,6 +99,13 @@ export function parseStep(text: string, file: string, line: number): Step {
   const first = rest.next('a step');
   const cpu = /^@cpu(\d{1,4})$/.exec(first);
   if (cpu !== null) return parseHost(rest, Number(cpu[1]));
+  if (rest.words[0] === '=') {
+    // `vm1 = @cpu0 reserve_vm` says the same as `@cpu0 vm1 = reserve_vm`.
+    const [, where = ''] = rest.words.splice(0, 2);
+    const on = /^@cpu(\d{1,4})$/.exec(where) ?? rest.fail({ expected: 'a CPU such as @cpu0', got: quoted(where) });
+    rest.words.unshift(first, '=');
+    return parseHost(rest, Number(on[1]));
+  }
   if (first.startsWith('@')) rest.fail({ expected: 'a CPU such as @cpu0', got: quoted(first) });
   return parseDma(rest, first);
 }

@@ -4,10 +4,11 @@
  */
 
 import { InputError, quoted } from '../input-error.ts';
+import { SCENARIO_MAGIC } from './format.ts';
 import { parseStep, withoutComment } from './parse-step.ts';
 import { PROFILE, SCENARIO_VERSION, type Scenario, type Step } from './types.ts';
 
-const FIRST_LINE = /^postern scenario v(\d+)$/;
+const FIRST_LINE = new RegExp(`^${SCENARIO_MAGIC}(\\d+)$`);
 const HEADER_WORD = /^[a-z0-9][\w.+/-]*$/i;
 
 /** A scenario with the line (from 1) that each of its steps stands on. */
@@ -67,7 +68,7 @@ export function parseScenarioLines(text: string, file = 'scenario'): ParsedScena
       steps.push(step);
       lines.push(line);
     });
-  if (!seenFirst) throw new InputError({ file, expected: `a first line "postern scenario v${SCENARIO_VERSION}"` });
+  if (!seenFirst) throw new InputError({ file, expected: `a first line "${SCENARIO_MAGIC}${SCENARIO_VERSION}"` });
   const { profile, machine, hypervisor, title } = header;
   const missing = profile === undefined ? 'profile' : machine === undefined ? 'machine' : 'hypervisor';
   if (profile === undefined || machine === undefined || hypervisor === undefined) {
@@ -79,7 +80,7 @@ export function parseScenarioLines(text: string, file = 'scenario'): ParsedScena
 function checkFirstLine(text: string, file: string, line: number): void {
   const version = FIRST_LINE.exec(text)?.[1];
   if (version === String(SCENARIO_VERSION)) return;
-  const expected = `"postern scenario v${SCENARIO_VERSION}"`;
+  const expected = `"${SCENARIO_MAGIC}${SCENARIO_VERSION}"`;
   throw new InputError({ file, line, expected, got: version === undefined ? quoted(text) : `version ${version}` });
 }
 

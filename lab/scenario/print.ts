@@ -2,6 +2,7 @@
 
 import { callNamed, decodeFunction, setBig } from '#hypercall-abi';
 import { type Kind, kindOf, printCallExpectation, printDmaExpectation, printReadExpectation } from './expectation.ts';
+import { SCENARIO_MAGIC } from './format.ts';
 import {
   type CallStep,
   type HvcStep,
@@ -26,7 +27,7 @@ export function printScenario(scenario: Scenario): string {
 
 function headerLines({ profile, machine, hypervisor, title }: Scenario): string[] {
   const lines = [
-    `postern scenario v${SCENARIO_VERSION}`,
+    `${SCENARIO_MAGIC}${SCENARIO_VERSION}`,
     `profile ${profile}`,
     `machine ${machine}`,
     `hypervisor ${hypervisor}`,

@@ -4,12 +4,13 @@
  */
 
 import { InputError, quoted } from '../input-error.ts';
+import { SHARE_PREFIX_NOW } from './format.ts';
 import { pack, unpack } from './pack.ts';
 import { parseScenario } from './parse.ts';
 import { printScenario } from './print.ts';
-import { SCENARIO_VERSION, type Scenario } from './types.ts';
+import type { Scenario } from './types.ts';
 
-const PREFIX = `postern:v${SCENARIO_VERSION}:`;
+const PREFIX = SHARE_PREFIX_NOW;
 const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
 const CHECKSUM_BYTES = 4;
 const PLACE = 'share string';

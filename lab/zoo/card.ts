@@ -4,6 +4,8 @@
  * fails loudly when the hypervisor moves on without it.
  */
 
+import type { Property } from '../oracle/findings.ts';
+
 /** One change of the source of `hyp` or `io-pgtable`, as it is written there: with its pauses. */
 export interface SourceEdit {
   /** Path from the root of the project, for example `hyp/map.ts`. */
@@ -54,5 +56,5 @@ export interface DefectCard extends EditSet {
   /** A machine preset on which it shows. */
   readonly machine: string;
   /** The property of an oracle that reports it. */
-  readonly property: string;
+  readonly property: Property;
 }

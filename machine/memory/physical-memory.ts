@@ -25,13 +25,15 @@ import {
 interface Region {
   readonly base: number;
   readonly size: number;
-  /** The slots of the pages of each 16 MiB, made on first write. */
+  /** Where the pages of each 16 MiB are in the backing store (index of their first word), made on first write. */
   readonly chunks: (Int32Array | undefined)[];
 }
 
-/** What one chunk of page slots covers. */
+/** What one chunk of pages covers. */
 const CHUNK_BYTES = 2 ** 24;
 const NO_CHUNK = new Int32Array(0);
+/** Below this index lies the zero page. */
+const FIRST_PAGE = WORDS_PER_PAGE;
 /** From this many words on, copying through a view beats a loop. */
 const LONG_RUN = 64;
 const SLOT_WORD_SHIFT = 10;
@@ -42,9 +44,10 @@ export class PhysicalMemory {
   words: Int32Array = new Int32Array(64 * WORDS_PER_PAGE);
   private slots = 1;
   private readonly regions: Region[] = [];
-  /** The chunk of page slots that was looked at last, and where its pages start: most accesses stay near the last one. */
-  private nearBase = -1;
+  /** The chunk that was looked at last, and where it starts and how far it goes: most accesses stay near the last one. */
   private near: Int32Array = NO_CHUNK;
+  private nearBase = 0;
+  private nearSize = 0;
   /** Physical address of each slot's page; -1 for file slots. */
   private slotPa: Float64Array = new Float64Array(64).fill(-1);
   private dirty: Uint8Array = new Uint8Array(64).fill(1);
@@ -101,22 +104,26 @@ export class PhysicalMemory {
 
   /** The slot of the page at `pa` for reading; 0 (the zero page) when it was never written. @throws BusError */
   slotOf(pa: number): number {
-    const offset = pa - this.nearBase;
-    if (offset >= 0 && offset < CHUNK_BYTES) {
-      const page = offset >>> PAGE_SHIFT;
-      if (page < this.near.length) return this.near[page]!;
-    }
-    return this.slotOfFar(pa);
+    return this.indexOf(pa) >>> SLOT_WORD_SHIFT;
   }
 
-  private slotOfFar(pa: number): number {
+  /** Index into {@link words} of the word at `pa`, for reading only: two neighbouring words are (lo, hi). @throws BusError */
+  indexOf(pa: number): number {
+    // This is where the time goes: the code stays short enough for the compiler to put it in place of the call.
+    const offset = pa - this.nearBase;
+    if (offset >= 0 && offset < this.nearSize) return this.near[offset >>> PAGE_SHIFT]! + ((offset & 4095) >>> 2);
+    return this.indexOfFar(pa);
+  }
+
+  private indexOfFar(pa: number): number {
     const region = this.regionOf(pa);
     const number = Math.floor((pa - region.base) / CHUNK_BYTES);
     const chunk = region.chunks[number];
-    if (chunk === undefined) return 0;
+    if (chunk === undefined) return wordInPage(pa);
     this.near = chunk;
     this.nearBase = region.base + number * CHUNK_BYTES;
-    return chunk[(pa - this.nearBase) >>> PAGE_SHIFT]!;
+    this.nearSize = chunk.length * PAGE_SIZE;
+    return chunk[(pa - this.nearBase) >>> PAGE_SHIFT]! + wordInPage(pa);
   }
 
   private regionOf(pa: number): Region {
@@ -129,8 +136,7 @@ export class PhysicalMemory {
 
   /** The slot of the page at `pa`, given to it now if it has none. @throws BusError */
   slotForWrite(pa: number): number {
-    const slot = this.slotOf(pa);
-    return slot !== 0 ? slot : this.giveSlot(pa);
+    return this.indexForWrite(pa) >>> SLOT_WORD_SHIFT;
   }
 
   /** Physical address of the page in `slot`; -1 when the slot belongs to a file. */
@@ -138,6 +144,7 @@ export class PhysicalMemory {
     return this.slotPa[slot]!;
   }
 
+  /** Gives the page at `pa` a slot; returns the index of the word at `pa`. */
   private giveSlot(pa: number): number {
     const region = this.regionOf(pa);
     const number = Math.floor((pa - region.base) / CHUNK_BYTES);
@@ -150,9 +157,9 @@ export class PhysicalMemory {
     }
     const page = (pa - base) >>> PAGE_SHIFT;
     const slot = this.takeSlots(1);
-    chunk[page] = slot;
+    chunk[page] = slot << SLOT_WORD_SHIFT;
     this.slotPa[slot] = base + page * PAGE_SIZE;
-    return slot;
+    return (slot << SLOT_WORD_SHIFT) + wordInPage(pa);
   }
 
   private takeSlots(count: number): number {
@@ -174,17 +181,13 @@ export class PhysicalMemory {
 
   /** The 32-bit word at `pa` (4-byte aligned), as int32. @throws BusError */
   read32(pa: number): number {
-    return this.words[(this.slotOf(pa) << SLOT_WORD_SHIFT) + wordInPage(pa)]!;
-  }
-
-  /** Index into {@link words} of the word at `pa`, for reading only: two neighbouring words are (lo, hi). */
-  indexOf(pa: number): number {
-    return (this.slotOf(pa) << SLOT_WORD_SHIFT) + wordInPage(pa);
+    return this.words[this.indexOf(pa)]!;
   }
 
   /** Index into {@link words} of the word at `pa`, to be written with {@link put64}. @throws BusError */
   indexForWrite(pa: number): number {
-    return (this.slotForWrite(pa) << SLOT_WORD_SHIFT) + wordInPage(pa);
+    const index = this.indexOf(pa);
+    return index >= FIRST_PAGE ? index : this.giveSlot(pa);
   }
 
   /** A copy of `size` bytes from `pa` (4-byte aligned, any size). @throws BusError */
@@ -201,20 +204,14 @@ export class PhysicalMemory {
 
   /** Write one 32-bit word (4-byte aligned). @throws BusError */
   write32(pa: number, value: number): void {
-    const slot = this.slotForWrite(pa);
-    const index = (slot << SLOT_WORD_SHIFT) + wordInPage(pa);
+    const index = this.indexForWrite(pa);
     const words = this.words;
     const old = words[index]!;
     if (this.logging) this.logWord(index, old);
     words[index] = value;
+    const slot = index >>> SLOT_WORD_SHIFT;
     this.dirty[slot] = 1;
-    if (this.watchers[slot] !== 0) {
-      const even = index & ~1;
-      const lo = words[even]!;
-      const hi = words[even + 1]!;
-      if (index === even) this.notify(slot, even, hi, old, hi, lo);
-      else this.notify(slot, even, old, lo, hi, lo);
-    }
+    if (this.watchers[slot] !== 0) this.notifyHalf(slot, index, old);
   }
 
   /** Write one 64-bit word (8-byte aligned) as two int32 halves. @throws BusError */
@@ -224,24 +221,18 @@ export class PhysicalMemory {
 
   /** {@link write64} by an index that {@link indexForWrite} gave; it stays good for ever. */
   put64(index: number, hi: number, lo: number): void {
-    const { words } = this;
+    const words = this.words;
     const oldLo = words[index]!;
     const oldHi = words[index + 1]!;
     if (this.logging) {
-      let at = this.logLength;
-      if (at + 4 > this.log.length) this.growLog(4);
-      const { log } = this;
-      log[at++] = oldLo;
-      log[at++] = index;
-      log[at++] = oldHi;
-      log[at++] = index + 1;
-      this.logLength = at;
+      this.logWord(index, oldLo);
+      this.logWord(index + 1, oldHi);
     }
     words[index] = lo;
     words[index + 1] = hi;
     const slot = index >>> SLOT_WORD_SHIFT;
     this.dirty[slot] = 1;
-    if (this.watchers[slot] !== 0) this.notify(slot, index, oldHi, oldLo, hi, lo);
+    if (this.watchers[slot] !== 0) this.notify(slot, index, oldHi, oldLo, words[index + 1]!, words[index]!);
   }
 
   /**
@@ -272,7 +263,7 @@ export class PhysicalMemory {
 
   /** Zero a whole page. */
   zeroPage(pa: number): void {
-    if (this.slotOf(pa) !== 0) this.writeRun(pa - (pa % PAGE_SIZE), WORDS_PER_PAGE / 2, 0, 0, 0);
+    if (this.slotOf(pa) !== 0) this.writeRun(pa - (pa & (PAGE_SIZE - 1)), WORDS_PER_PAGE / 2, 0, 0, 0);
   }
 
   /** Write bytes at `pa` (4-byte aligned; a size that is not a multiple of 4 keeps the rest of the last word). */
@@ -304,6 +295,16 @@ export class PhysicalMemory {
     this.dirty[index >>> SLOT_WORD_SHIFT] = 1;
   }
 
+  /**
+   * Journals the words [index, index + count) of one page of a file at once, and gives {@link words} for the caller to
+   * write those words in before anything else happens.
+   */
+  edit(index: number, count: number): Int32Array {
+    if (this.logging) this.logRun(index, count);
+    this.dirty[index >>> SLOT_WORD_SHIFT] = 1;
+    return this.words;
+  }
+
   // ---- observing
 
   /** Register an observer; returns the bit to pass to {@link watch}. At most eight. */
@@ -321,6 +322,15 @@ export class PhysicalMemory {
     const slot = this.slotForWrite(pa);
     this.watchers[slot]! |= observer;
     return slot;
+  }
+
+  /** One half of the 64-bit word at `index` was written; it was `old`. */
+  private notifyHalf(slot: number, index: number, old: number): void {
+    const even = index & ~1;
+    const lo = this.words[even]!;
+    const hi = this.words[even + 1]!;
+    if (index === even) this.notify(slot, even, hi, old, hi, lo);
+    else this.notify(slot, even, old, lo, hi, lo);
   }
 
   private notify(slot: number, index: number, oldHi: number, oldLo: number, hi: number, lo: number): void {

@@ -13,8 +13,8 @@
 import type { SmmuDescription } from '../description.ts';
 import type { PhysicalMemory, WriteObserver } from '../memory/index.ts';
 import { ALL_SIDS, ConfigReach } from './config-reach.ts';
-import { NodeKind, NodeStore, ONLY_LAST_LEVEL } from './node-store.ts';
-import { Field, Kind, StaleSet } from './stale-set.ts';
+import { NodeField, NodeKind, NodeStore, ONLY_LAST_LEVEL } from './node-store.ts';
+import { Field, GLOBAL, Kind, PENDING, StaleSet } from './stale-set.ts';
 import { StreamTable } from './stream-table.ts';
 import { NOTHING, Remainder, TableReach } from './table-reach.ts';
 
@@ -53,10 +53,12 @@ export class Caches implements WriteObserver {
   readonly store: NodeStore;
   readonly tables: TableReach;
   readonly config: ConfigReach;
+  private readonly memory: PhysicalMemory;
   private readonly scratchTable = new StreamTable();
   private readonly rest = new Remainder();
 
   constructor(memory: PhysicalMemory, smmu: SmmuDescription) {
+    this.memory = memory;
     this.stale = new StaleSet(memory);
     this.store = new NodeStore(memory, this);
     this.tables = new TableReach(memory, this.store, this.stale);
@@ -68,14 +70,16 @@ export class Caches implements WriteObserver {
     const head = this.store.heads.get(slot, 0);
     // Most writes stop here: nothing reachable on the page any more, or a first mapping, which removes nothing.
     if (head === 0 || ((head & ONLY_LAST_LEVEL) !== 0 && (oldLo & 1) === 0)) return;
-    const { store } = this;
+    const { memory, store } = this;
     const word = (pa & 4095) >>> 3;
     let next = 0;
     for (let node = head >>> 1; node !== 0; node = next) {
-      next = store.next(node);
-      const k = word - store.firstWord(node);
-      if (k < 0 || k >= store.wordCount(node)) continue;
-      switch (store.kind(node)) {
+      const at = store.at(node);
+      next = memory.words[at + NodeField.next]!;
+      const range = memory.words[at + NodeField.range]!;
+      const k = word - (range & 0xffff);
+      if (k < 0 || k >= range >>> 16) continue;
+      switch (memory.words[at + NodeField.what]! & 15) {
         case NodeKind.table:
           this.tables.wrote(node, k, pa, oldHi, oldLo, newHi, newLo);
           break;
@@ -99,35 +103,26 @@ export class Caches implements WriteObserver {
     const { stale } = this;
     const n = stale.size;
     for (let i = 0; i < n; i++) {
-      const kind = stale.kind(i);
-      if (kind > Kind.tag || !this.tagMatches(i, scope)) continue;
+      const at = stale.entry(i);
+      const what = this.memory.words[at]!;
+      const kind = what & 15;
+      if (kind > Kind.tag || !tagMatches(what, this.memory.words[at + Field.tag]!, scope)) continue;
       if (kind === Kind.leaf) this.coverLeaves(i, scope);
       else if (kind === Kind.table) this.coverTable(i, scope);
       else if (scope.whole) this.coverTag(i, scope);
     }
   }
 
-  private tagMatches(i: number, scope: TlbScope): boolean {
-    const { stale } = this;
-    const stage = stale.stage(i);
-    if ((scope.stages & stage) === 0) return false;
-    const tag = stale.get(i, Field.tag);
-    if (scope.vmid >= 0 && tag >>> 16 !== scope.vmid) return false;
-    if (stage === 2 || scope.asid < 0) return true;
-    if (stale.global(i)) return !scope.sparesGlobal;
-    return (tag & 0xffff) === scope.asid;
-  }
-
   private coverLeaves(i: number, scope: TlbScope): void {
     const { stale } = this;
     if (stale.pending(i) || (scope.ttl !== 0 && scope.ttl !== stale.level(i))) return;
-    if (scope.whole) {
-      stale.markPending(i);
-      return;
-    }
     const pages = stale.pagesPer(i);
     const first = stale.page(i);
     const count = stale.get(i, Field.count);
+    if (scope.whole || (scope.from <= first && scope.to >= first + count * pages)) {
+      stale.markPending(i);
+      return;
+    }
     // Any address inside a block invalidates the whole block.
     const from = Math.max(0, Math.floor((scope.from - first) / pages));
     const to = Math.min(count, Math.ceil((scope.to - first) / pages));
@@ -141,7 +136,12 @@ export class Caches implements WriteObserver {
     const first = stale.page(i);
     const from = scope.whole ? 0 : Math.max(0, scope.from - first);
     const to = scope.whole ? size : Math.min(size, scope.to - first);
-    if (from < to) this.coverPart(i, from, to);
+    if (from >= to) return;
+    // By ASID alone, the global leaves below the table stay, unless something else covers the whole of it.
+    const whole = stale.pending(i) && stale.get(i, Field.coveredTo) - stale.get(i, Field.coveredFrom) === size;
+    if (scope.sparesGlobal && !whole) stale.put(i, Field.globalsStay, 1);
+    else if (!scope.sparesGlobal && to - from === size) stale.put(i, Field.globalsStay, 0);
+    this.coverPart(i, from, to);
   }
 
   /** Joins [from, to) to the part of entry `i` that is covered; of two parts that do not touch, the larger counts. */
@@ -198,14 +198,25 @@ export class Caches implements WriteObserver {
     const { stale } = this;
     if (stale.waiting === 0) return;
     const n = stale.size;
-    this.condemn(n);
-    for (let i = 0; i < n; i++) if (stale.pending(i) && stale.kind(i) !== Kind.tag) this.drop(i);
-    // Roots last: the tables of a root are let go under the root's name.
-    for (let i = 0; i < n; i++) {
-      if (!stale.pending(i) || stale.kind(i) !== Kind.tag) continue;
-      this.tables.dropTag(stale.get(i, Field.root), stale.get(i, Field.coveredTo) === 1);
+    // A leaf leads nowhere: when only leaves wait, there is nothing to let go of but them.
+    if (!this.onlyLeavesWait(n)) {
+      this.condemn(n);
+      for (let i = 0; i < n; i++) if (stale.pending(i) && stale.kind(i) !== Kind.tag) this.drop(i);
+      // Roots last: the tables of a root are let go under the root's name.
+      for (let i = 0; i < n; i++) {
+        if (!stale.pending(i) || stale.kind(i) !== Kind.tag) continue;
+        this.tables.dropTag(stale.get(i, Field.root), stale.get(i, Field.coveredTo) === 1);
+      }
     }
     stale.removeWaiting();
+  }
+
+  private onlyLeavesWait(n: number): boolean {
+    for (let i = 0; i < n; i++) {
+      const what = this.memory.words[this.stale.entry(i)]!;
+      if ((what & PENDING) !== 0 && (what & 15) !== Kind.leaf) return false;
+    }
+    return true;
   }
 
   /**
@@ -223,8 +234,10 @@ export class Caches implements WriteObserver {
         const kind = stale.kind(k);
         if ((kind !== Kind.leaf && kind !== Kind.table) || stale.get(k, Field.root) !== root) continue;
         if (stale.pending(k) || (globalsStay && stale.global(k))) continue;
-        if (kind === Kind.table) this.coverPart(k, 0, stale.pagesPer(k));
-        else stale.markPending(k);
+        if (kind === Kind.table) {
+          stale.put(k, Field.globalsStay, globalsStay ? 1 : 0);
+          this.coverPart(k, 0, stale.pagesPer(k));
+        } else stale.markPending(k);
       }
     }
   }
@@ -249,7 +262,10 @@ export class Caches implements WriteObserver {
         const from = stale.get(i, Field.coveredFrom);
         const to = stale.get(i, Field.coveredTo);
         let rest = NOTHING;
-        if (to - from < stale.pagesPer(i)) {
+        if (stale.get(i, Field.globalsStay) !== 0) {
+          rest = this.rest;
+          rest.mode = 'globals';
+        } else if (to - from < stale.pagesPer(i)) {
           rest = this.rest;
           rest.mode = 'outside';
           rest.from = first + from;
@@ -281,4 +297,14 @@ export class Caches implements WriteObserver {
         break;
     }
   }
+}
+
+/** Whether a TLB entry, by the words of its record, has a tag that the command names. */
+function tagMatches(what: number, tag: number, scope: TlbScope): boolean {
+  const stage = (what >>> 8) & 3;
+  if ((scope.stages & stage) === 0) return false;
+  if (scope.vmid >= 0 && tag >>> 16 !== scope.vmid) return false;
+  if (stage === 2 || scope.asid < 0) return true;
+  if ((what & GLOBAL) !== 0) return !scope.sparesGlobal;
+  return (tag & 0xffff) === scope.asid;
 }

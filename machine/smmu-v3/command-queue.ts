@@ -31,6 +31,7 @@ export function consumeCommands(
   const mask = (2 << log2) - 1;
   const prod = registers.get(Register.CMDQ_PROD) & mask;
   let cons = registers.get(Register.CMDQ_CONS) & mask;
+  const inRam = memory.isRamRange(queueEntry(baseHi, baseLo, log2, 0, COMMAND_SIZE), COMMAND_SIZE << log2);
   while (cons !== prod) {
     const at = queueEntry(baseHi, baseLo, log2, cons, COMMAND_SIZE);
     let error: number = CERROR_ABT;
@@ -38,7 +39,7 @@ export function consumeCommands(
     let lo0 = 0;
     let hi1 = 0;
     let lo1 = 0;
-    if (memory.isRamRange(at, COMMAND_SIZE)) {
+    if (inRam || memory.isRamRange(at, COMMAND_SIZE)) {
       const index = memory.indexOf(at);
       const words = memory.words;
       lo0 = words[index]!;

@@ -6,7 +6,6 @@
 
 import type { SmmuDescription } from '../description.ts';
 import { POW2 } from '../pow2.ts';
-import { joinSigned } from '../word64.ts';
 import type { Caches, TlbScope } from './caches.ts';
 import { CERROR_ILL, CERROR_NONE } from './registers.ts';
 
@@ -40,6 +39,8 @@ const CS_SHIFT = 12;
 const CS_RESERVED = 3;
 const RANGE_ALL = 31;
 const ALL_STREAMS = 2 ** 32;
+/** Pages of 4 KiB in 2^32 bytes. */
+const PAGES_PER_HI = 2 ** 20;
 /** Log2 of the granule that a command's TG field encodes; 0: no range. */
 const TG_GRANULES: readonly number[] = [0, 12, 14, 16];
 
@@ -54,7 +55,21 @@ class Scope implements TlbScope {
   to = 0;
   leafOnly = false;
   ttl = 0;
+
+  /** As made: everything. */
+  reset(): void {
+    this.stages = 3;
+    this.vmid = -1;
+    this.asid = -1;
+    this.sparesGlobal = false;
+    this.whole = true;
+    this.leafOnly = false;
+    this.ttl = 0;
+  }
 }
+
+/** Of the command that is being carried out. */
+const scope = new Scope();
 
 /**
  * Carries out one command.
@@ -97,7 +112,8 @@ export function execute(
       return CERROR_NONE;
 
     case Opcode.TLBI_NSNH_ALL:
-      caches.invalidateTlb(new Scope());
+      scope.reset();
+      caches.invalidateTlb(scope);
       return CERROR_NONE;
     case Opcode.TLBI_NH_ALL:
     case Opcode.TLBI_NH_ASID:
@@ -138,7 +154,7 @@ function invalidate(
   stages: 1 | 2,
 ): number {
   const opcode = lo0 & 0xff;
-  const scope = new Scope();
+  scope.reset();
   scope.stages = opcode === Opcode.TLBI_S12_VMALL ? 3 : stages;
   // VMIDs tag TLB entries only where there is a stage 2.
   if (smmu.stage2) scope.vmid = hi0 & (smmu.vmid16 ? 0xffff : 0xff);
@@ -147,16 +163,16 @@ function invalidate(
     scope.sparesGlobal = opcode === Opcode.TLBI_NH_ASID;
   }
   if (opcode === Opcode.TLBI_NH_VA || opcode === Opcode.TLBI_NH_VAA || opcode === Opcode.TLBI_S2_IPA) {
-    if (!addressScope(smmu, scope, lo0, opcode === Opcode.TLBI_S2_IPA ? hi1 & 0xfffff : hi1, lo1)) return CERROR_ILL;
+    if (!addressScope(smmu, lo0, opcode === Opcode.TLBI_S2_IPA ? hi1 & 0xfffff : hi1, lo1)) return CERROR_ILL;
   }
   caches.invalidateTlb(scope);
   return CERROR_NONE;
 }
 
 /** Address, range and hints of an invalidation by address; false when they are ILLEGAL. */
-function addressScope(smmu: SmmuDescription, scope: Scope, lo0: number, hi1: number, lo1: number): boolean {
+function addressScope(smmu: SmmuDescription, lo0: number, hi1: number, lo1: number): boolean {
   scope.whole = false;
-  scope.from = joinSigned(hi1, lo1 & ~0xfff) / 4096;
+  scope.from = hi1 * PAGES_PER_HI + (lo1 >>> 12);
   scope.to = scope.from + 1;
   scope.leafOnly = (lo1 & LEAF) !== 0;
   const granule = smmu.rangeInvalidation ? TG_GRANULES[(lo1 >>> 10) & 3]! : 0;

@@ -3,9 +3,8 @@
  * stream table belongs to the table that was enabled; a CD node belongs to one StreamID, because CDs are cached per
  * stream even where several share the memory. What an STE leads to is its target: a CD, or a stage-2 root.
  *
- * Whole entries are what is tracked: a mix of old and new words of one STE or CD, which hardware may fetch, is explored
- * when outcomes are enumerated, but a table that only such a mix reaches is not watched. A CD table with substreams is
- * tracked for its first CD.
+ * Hardware may read an STE or CD with some words old and some new, until an invalidation has completed. What such a
+ * mix leads to is in reach too. A CD table with substreams is tracked for its first CD.
  */
 
 import type { SmmuDescription } from '../description.ts';
@@ -13,6 +12,7 @@ import { type PhysicalMemory, StateClass } from '../memory/index.ts';
 import { RecordFile } from '../record-file.ts';
 import { hiOf, join, loOf } from '../word64.ts';
 import { CD_SIZE, Cd, decodeCd } from './cd.ts';
+import { mixes, mixOptions, readMix } from './mixes.ts';
 import { NodeKind, type NodeStore } from './node-store.ts';
 import { Kind, type StaleSet, what } from './stale-set.ts';
 import { decodeSte, S1DSS_SUBSTREAM0, STE_SIZE, Ste, SteKind } from './ste.ts';
@@ -243,19 +243,31 @@ export class ConfigReach {
     const held = before === now ? 0 : before;
     if (before === now) this.releaseTarget(now);
     if (!this.stale.add(STE_ENTRY, 0, sid, oldHi, oldLo, pa, 0, held, 0)) this.releaseTarget(held);
+    this.keepSteMixes(sid, at, pa, oldHi, oldLo, now);
+  }
+
+  /** Keeps in reach what each mix of old and new words leads to, by one more entry for the word just written. */
+  private keepSteMixes(sid: number, at: number, pa: number, oldHi: number, oldLo: number, now: number): void {
+    const options = mixOptions(this.stale, Kind.ste, sid, at, true);
+    // The whole entry as it is, or as it was before this write, is in reach already.
+    if (options.reduce((total, word) => total * word.length, 1) <= 2) return;
+    for (const mix of mixes(options)) {
+      readMix(this.memory, this.stale, at, mix, this.ste.words);
+      decodeSte(this.ste, this.smmu);
+      const target = this.acquireTarget(sid, this.ste);
+      const known = target === now || !this.stale.add(STE_ENTRY, 0, sid, oldHi, oldLo, pa, 0, target, 0);
+      if (known) this.releaseTarget(target);
+    }
   }
 
   private findTarget(sid: number, ste: Ste): number {
-    if (ste.kind === SteKind.stage2) {
-      const root = this.tables.find(ste.stage2, ste.vmid, 0, false);
-      return root === 0 ? 0 : (root << 1) | IS_ROOT;
-    }
+    if (ste.kind === SteKind.stage2) return asTarget(this.tables.find(ste.stage2, ste.vmid, 0, false));
     if (!leadsToCd(ste)) return 0;
     return this.store.find(NodeKind.cd, 0, ste.vmid, sid, ste.contextPointer) << 1;
   }
 
   private acquireTarget(sid: number, ste: Ste): number {
-    if (ste.kind === SteKind.stage2) return (this.tables.acquire(ste.stage2, ste.vmid, 0, false) << 1) | IS_ROOT;
+    if (ste.kind === SteKind.stage2) return asTarget(this.tables.acquire(ste.stage2, ste.vmid, 0, false));
     if (!leadsToCd(ste)) return 0;
     const { vmid, contextPointer } = ste;
     const found = this.store.find(NodeKind.cd, 0, vmid, sid, contextPointer);
@@ -343,6 +355,24 @@ export class ConfigReach {
       this.releaseRoot(lower);
       this.releaseRoot(upper);
     }
+    this.keepCdMixes(sid, vmid, pa - 8 * k, pa, oldHi, oldLo);
+  }
+
+  /** As {@link keepSteMixes}, for a CD. */
+  private keepCdMixes(sid: number, vmid: number, at: number, pa: number, oldHi: number, oldLo: number): void {
+    const options = mixOptions(this.stale, Kind.cd, sid, at, true);
+    if (options.reduce((total, word) => total * word.length, 1) <= 2) return;
+    for (const mix of mixes(options)) {
+      const { cd } = this;
+      readMix(this.memory, this.stale, at, mix, cd.words);
+      decodeCd(cd, this.smmu);
+      this.acquireRoots(cd, vmid);
+      const lower = this.lowerRoot(cd, vmid);
+      const upper = this.upperRoot(cd, vmid);
+      if (lower + upper !== 0 && this.stale.add(CD_ENTRY, 0, sid, oldHi, oldLo, pa, 0, lower, upper)) continue;
+      this.releaseRoot(lower);
+      this.releaseRoot(upper);
+    }
   }
 
   // ---- pages
@@ -374,6 +404,10 @@ export class ConfigReach {
 
 const STE_ENTRY = what(Kind.ste, 0, 0, false, 0);
 const CD_ENTRY = what(Kind.cd, 0, 0, false, 0);
+
+function asTarget(root: number): number {
+  return root === 0 ? 0 : (root << 1) | IS_ROOT;
+}
 
 function leadsToCd(ste: Ste): boolean {
   return ste.kind === SteKind.stage1 && (ste.contextLog2 === 0 || ste.substreamDefault === S1DSS_SUBSTREAM0);

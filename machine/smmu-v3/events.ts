@@ -4,7 +4,7 @@
  */
 
 import type { PhysicalMemory } from '../memory/index.ts';
-import { below, hiOf, loOf } from '../word64.ts';
+import { hiOf, loOf } from '../word64.ts';
 import { GERROR_EVENTQ_ABT, OVERFLOW_FLAG, Register } from './registers.ts';
 import type { EventRecord } from './types.ts';
 

@@ -10,8 +10,8 @@ import { hiOf, joinSigned, loOf } from '../word64.ts';
 
 export const NodeKind = { l1std: 1, ste: 2, cd: 3, table: 4 } as const;
 
-/** Words of a node. */
-const F = { next: 0, what: 1, owner: 2, baseLo: 3, baseHi: 4, range: 5, refs: 6, slot: 7 } as const;
+/** Words of a node's record. `what`: kind[3:0] level[7:4]; `range`: first word[15:0] count[31:16]. */
+export const NodeField = { next: 0, what: 1, owner: 2, baseLo: 3, baseHi: 4, range: 5, refs: 6, slot: 7 } as const;
 
 /** What every node of a page is, packed: only last-level tables, so that a first mapping there removes nothing. */
 export const ONLY_LAST_LEVEL = 1;
@@ -40,58 +40,63 @@ export class NodeStore {
     return this.memory.words[this.header + 2]!;
   }
 
+  /** Index in {@link PhysicalMemory.words} of a node's record, to be read by {@link NodeField}. */
+  at(node: number): number {
+    return this.nodes.at(node);
+  }
+
   /** First node of the page in `slot`; 0 for none. */
   first(slot: number): number {
     return this.heads.get(slot, 0) >>> 1;
   }
 
   next(node: number): number {
-    return this.nodes.get(node, F.next);
+    return this.nodes.get(node, NodeField.next);
   }
 
   kind(node: number): number {
-    return this.nodes.get(node, F.what) & 15;
+    return this.nodes.get(node, NodeField.what) & 15;
   }
 
   level(node: number): number {
-    return this.nodes.get(node, F.what) >>> 4;
+    return this.nodes.get(node, NodeField.what) >>> 4;
   }
 
   /** Root of a table or stream-table node; VMID of a CD. */
   owner(node: number): number {
-    return this.nodes.get(node, F.owner);
+    return this.nodes.get(node, NodeField.owner);
   }
 
   /** First input page of a table, first StreamID of STEs, first index of level-1 descriptors, StreamID of a CD. */
   base(node: number): number {
-    return joinSigned(this.nodes.get(node, F.baseHi), this.nodes.get(node, F.baseLo));
+    return joinSigned(this.nodes.get(node, NodeField.baseHi), this.nodes.get(node, NodeField.baseLo));
   }
 
   /** Index in its page of the node's first 64-bit word, and how many words it has. */
   firstWord(node: number): number {
-    return this.nodes.get(node, F.range) & 0xffff;
+    return this.nodes.get(node, NodeField.range) & 0xffff;
   }
 
   wordCount(node: number): number {
-    return this.nodes.get(node, F.range) >>> 16;
+    return this.nodes.get(node, NodeField.range) >>> 16;
   }
 
   /** Index in {@link PhysicalMemory.words} of the node's first word. */
   wordsAt(node: number): number {
-    return (this.nodes.get(node, F.slot) << 10) + 2 * this.firstWord(node);
+    return (this.nodes.get(node, NodeField.slot) << 10) + 2 * this.firstWord(node);
   }
 
   /** Physical address of the node's first word. */
   address(node: number): number {
-    return this.memory.paOfSlot(this.nodes.get(node, F.slot)) + 8 * this.firstWord(node);
+    return this.memory.paOfSlot(this.nodes.get(node, NodeField.slot)) + 8 * this.firstWord(node);
   }
 
   refs(node: number): number {
-    return this.nodes.get(node, F.refs);
+    return this.nodes.get(node, NodeField.refs);
   }
 
   setRefs(node: number, refs: number): void {
-    this.nodes.put(node, F.refs, refs);
+    this.nodes.put(node, NodeField.refs, refs);
   }
 
   /** The node of that identity at `pa`; 0 when there is none. */
@@ -103,10 +108,10 @@ export class NodeStore {
     const hi = hiOf(base);
     for (let node = this.first(this.memory.slotOf(pa)); node !== 0; node = this.next(node)) {
       if (
-        this.nodes.get(node, F.what) === what &&
-        this.nodes.get(node, F.owner) === owner &&
-        this.nodes.get(node, F.baseLo) === lo &&
-        this.nodes.get(node, F.baseHi) === hi &&
+        this.nodes.get(node, NodeField.what) === what &&
+        this.nodes.get(node, NodeField.owner) === owner &&
+        this.nodes.get(node, NodeField.baseLo) === lo &&
+        this.nodes.get(node, NodeField.baseHi) === hi &&
         this.firstWord(node) === word
       ) {
         return node;
@@ -130,14 +135,14 @@ export class NodeStore {
     }
     const node = this.take();
     const { nodes, heads } = this;
-    nodes.put(node, F.next, this.first(slot));
-    nodes.put(node, F.what, kind | (level << 4));
-    nodes.put(node, F.owner, owner);
-    nodes.put(node, F.baseLo, loOf(base));
-    nodes.put(node, F.baseHi, hiOf(base));
-    nodes.put(node, F.range, ((pa & 4095) >>> 3) | (count << 16));
-    nodes.put(node, F.refs, 1);
-    nodes.put(node, F.slot, slot);
+    nodes.put(node, NodeField.next, this.first(slot));
+    nodes.put(node, NodeField.what, kind | (level << 4));
+    nodes.put(node, NodeField.owner, owner);
+    nodes.put(node, NodeField.baseLo, loOf(base));
+    nodes.put(node, NodeField.baseHi, hiOf(base));
+    nodes.put(node, NodeField.range, ((pa & 4095) >>> 3) | (count << 16));
+    nodes.put(node, NodeField.refs, 1);
+    nodes.put(node, NodeField.slot, slot);
     heads.put(slot, 0, node << 1);
     this.refreshHead(slot);
     return node;
@@ -145,18 +150,18 @@ export class NodeStore {
 
   /** Takes a node out of its page's list and frees it. */
   remove(node: number): void {
-    const slot = this.nodes.get(node, F.slot);
+    const slot = this.nodes.get(node, NodeField.slot);
     const after = this.next(node);
     if (this.first(slot) === node) {
       this.heads.put(slot, 0, after << 1);
     } else {
       let before = this.first(slot);
       while (this.next(before) !== node) before = this.next(before);
-      this.nodes.put(before, F.next, after);
+      this.nodes.put(before, NodeField.next, after);
     }
     this.refreshHead(slot);
     this.nodes.clear(node);
-    this.nodes.put(node, F.next, this.memory.words[this.header + 1]!);
+    this.nodes.put(node, NodeField.next, this.memory.words[this.header + 1]!);
     this.memory.put(this.header + 1, node);
   }
 
@@ -164,7 +169,7 @@ export class NodeStore {
     const first = this.first(slot);
     let flag = first === 0 ? 0 : ONLY_LAST_LEVEL;
     for (let node = first; node !== 0; node = this.next(node)) {
-      if (this.nodes.get(node, F.what) !== (NodeKind.table | (3 << 4))) flag = 0;
+      if (this.nodes.get(node, NodeField.what) !== (NodeKind.table | (3 << 4))) flag = 0;
     }
     this.heads.put(slot, 0, (first << 1) | flag);
   }

@@ -8,6 +8,7 @@
 import { classify, Descriptor, Regime } from '../table-walk.ts';
 import type { Caches } from './caches.ts';
 import { eventRecord } from './events.ts';
+import { mixes, mixOptions } from './mixes.ts';
 import { CR0_SMMUEN, Register } from './registers.ts';
 import { Field, Kind } from './stale-set.ts';
 import { STE_SIZE } from './ste.ts';
@@ -15,8 +16,6 @@ import { locateSte, StreamTable } from './stream-table.ts';
 import { CachedChoice, currentStreamTable, TlbUse, type TranslationUnit, translate } from './translate.ts';
 import type { Outcome } from './types.ts';
 
-/** Mixes of old and new words tried for one STE or CD; there are more only after many unflushed changes. */
-const MOST_MIXES = 256;
 const NOT_GLOBAL = 1 << 11;
 
 interface SteCandidate {
@@ -57,13 +56,13 @@ class Enumeration {
   }
 
   run(): Outcome[] {
-    const { u, caches } = this;
+    const { u, caches, sid } = this;
     this.attempt(null, '');
     if ((u.registers.get(Register.CR0) & CR0_SMMUEN) === 0) return this.outcomes;
     if (caches.stale.size === 0 && caches.tables.top <= 1) return this.outcomes;
     for (const candidate of this.steCandidates()) {
       this.choice.steAt = candidate.at;
-      const words = this.staleWords(Kind.ste, candidate.at, candidate.reachable);
+      const words = mixOptions(caches.stale, Kind.ste, sid, candidate.at, candidate.reachable);
       for (const mix of mixes(words)) {
         this.use(mix, 'ste');
         const via = joined(candidate.via, viaOf('ste', mix));
@@ -74,7 +73,7 @@ class Enumeration {
           this.throughTlb(via);
           continue;
         }
-        for (const cdMix of mixes(this.staleWords(Kind.cd, cdAt, true))) {
+        for (const cdMix of mixes(mixOptions(caches.stale, Kind.cd, sid, cdAt, true))) {
           this.use(cdMix, 'cd');
           const cdVia = joined(via, viaOf('cd', cdMix));
           this.attempt(this.choice, cdVia);
@@ -136,20 +135,6 @@ class Enumeration {
     this.attempt(choice, via);
   }
 
-  /** For each 64-bit word of the entry at `at`: stale entries that hold an older value, and -1 for the present one. */
-  private staleWords(kind: number, at: number, reachable: boolean): number[][] {
-    const { stale } = this.caches;
-    const words: number[][] = [[], [], [], []];
-    for (const options of words) if (reachable) options.push(-1);
-    for (let i = 0; i < stale.size; i++) {
-      if (stale.kind(i) !== kind || stale.get(i, Field.addressLo) >>> 0 !== this.sid) continue;
-      const word = (stale.at(i) - at) / 8;
-      if (word >= 0 && word < 4) words[word]!.push(i);
-    }
-    for (const options of words) if (options.length === 0) options.push(-1);
-    return words;
-  }
-
   private use(mix: readonly number[], which: 'ste' | 'cd'): void {
     const { stale } = this.caches;
     const words = which === 'ste' ? this.choice.steWords : this.choice.cdWords;
@@ -181,7 +166,10 @@ class Enumeration {
       const kind = stale.kind(i);
       if ((kind !== Kind.leaf && kind !== Kind.table) || stale.stage(i) !== stage) continue;
       const tag = stale.get(i, Field.tag);
-      if (tag >>> 16 !== vmid || (stage === 1 && !stale.global(i) && (tag & 0xffff) !== asid)) continue;
+      if (tag >>> 16 !== vmid) continue;
+      // Another ASID's leaf counts if it is global, and so do the global leaves below another ASID's table.
+      const sameTag = stage === 2 || stale.global(i) || (tag & 0xffff) === asid;
+      if (!sameTag && kind === Kind.leaf) continue;
       const pages = stale.pagesPer(i);
       const k = Math.floor((page - stale.page(i)) / pages);
       if (k < 0 || k >= stale.get(i, Field.count)) continue;
@@ -203,7 +191,7 @@ class Enumeration {
         choice.tlbHi = stale.get(i, Field.oldHi);
         choice.tlbLo = stale.get(i, Field.oldLo);
       }
-      this.attempt(choice, joined(via, `${kind === Kind.leaf ? 'leaf' : 'table'}:${i}`));
+      this.attempt(choice, joined(via, `${kind === Kind.leaf ? 'leaf' : 'table'}:${i}`), !sameTag);
     }
     for (let root = 1; root <= tables.top; root++) {
       if (tables.stage(root) !== stage || tables.tag(root) >>> 16 !== vmid) continue;
@@ -244,16 +232,6 @@ class Enumeration {
 function isLeaf(u: TranslationUnit): boolean {
   const { walk, regime } = u;
   return regime !== null && walk.fetches > 0 && classify(regime.granule, walk.level, walk.lo) === Descriptor.leaf;
-}
-
-/** All ways to pick one option per word, at most {@link MOST_MIXES}. The first is the first option of each. */
-function mixes(words: readonly (readonly number[])[]): number[][] {
-  let all: number[][] = [[]];
-  for (const options of words) {
-    all = all.flatMap((prefix) => options.map((option) => [...prefix, option]));
-    if (all.length > MOST_MIXES) all.length = MOST_MIXES;
-  }
-  return all;
 }
 
 function viaOf(which: 'ste' | 'cd', mix: readonly number[]): string {

@@ -20,8 +20,8 @@ import { currentStreamTable, TranslationUnit, translate } from './translate.ts';
 import type { Outcome, SmmuObserver, StaleEntry, Translation } from './types.ts';
 
 /** Words of the register file: page 0 up to 0x100, then the two event-queue indexes of page 1. */
-const PAGE0_WORDS = 64;
-const FILE_WORDS = PAGE0_WORDS + 2;
+const PAGE0_BYTES = 0x100;
+const FILE_WORDS = PAGE0_BYTES / 4 + 2;
 
 export class Smmu implements MmioDevice, RegisterFile {
   readonly description: SmmuDescription;
@@ -107,20 +107,20 @@ export class Smmu implements MmioDevice, RegisterFile {
 
   // ---- registers
 
-  /** Register word at a byte offset, by what it holds: no access rules. */
+  /** Word of the register at a byte offset, by what it holds: no access rules. */
   get(offset: number): number {
-    return this.memory.words[this.file + wordOf(offset)]!;
+    return this.memory.words[this.file + indexOf(offset)]!;
   }
 
-  /** Sets the register word at a byte offset: no access rules. */
+  /** Sets the word of the register at a byte offset: no access rules. */
   put(offset: number, value: number): void {
-    this.memory.put(this.file + wordOf(offset), value | 0);
+    this.memory.put(this.file + indexOf(offset), value | 0);
   }
 
   /** A 32-bit read at a byte offset from the SMMU's base. What is not a register reads zero. */
   read32(offset: number): number {
     if (offset >= Register.IDR0 && offset <= Register.AIDR) return this.ids[offset >>> 2]!;
-    return wordOf(offset) < 0 ? 0 : this.get(offset);
+    return isRegister(offset) ? this.get(offset) : 0;
   }
 
   /** A 64-bit read: returns the low word, leaves the high word in {@link hi}. Only 64-bit registers read non-zero. */
@@ -231,10 +231,12 @@ export class Smmu implements MmioDevice, RegisterFile {
   }
 }
 
-/** Index in the register file of the word at a byte offset; -1 where there is no register. */
-function wordOf(offset: number): number {
-  if (offset < 4 * PAGE0_WORDS) return offset >>> 2;
-  if (offset === Register.EVENTQ_PROD) return PAGE0_WORDS;
-  if (offset === Register.EVENTQ_CONS) return PAGE0_WORDS + 1;
-  return -1;
+/** Whether there is a word in the register file for a byte offset. */
+function isRegister(offset: number): boolean {
+  return offset < PAGE0_BYTES || offset === Register.EVENTQ_PROD || offset === Register.EVENTQ_CONS;
+}
+
+/** Index in the register file of the word of a register. */
+function indexOf(offset: number): number {
+  return (offset < PAGE0_BYTES ? offset : offset - Register.EVENTQ_PROD + PAGE0_BYTES) >>> 2;
 }

@@ -42,11 +42,15 @@ export const Field = {
   /** Part that an invalidation has covered, relative to the first page or StreamID. */
   coveredFrom: 12,
   coveredTo: 13,
+  /** Global leaves below a `table` that an invalidation covered are still cached. */
+  globalsStay: 14,
 } as const;
 
-const PENDING = 1 << 4;
-const GLOBAL = 1 << 10;
+/** In {@link Field.what}: covered by an invalidation, waits for the SYNC. */
+export const PENDING = 1 << 4;
+export const GLOBAL = 1 << 10;
 const LOOK_BACK = 64;
+const ENTRY_WORDS = 16;
 
 /** What an entry is, packed as in {@link Field.what}. */
 export function what(kind: Kind, level: number, stage: number, global: boolean, granule: number): number {
@@ -62,7 +66,7 @@ export class StaleSet {
   constructor(memory: PhysicalMemory) {
     this.memory = memory;
     this.header = memory.allocFile(2);
-    this.records = new RecordFile(memory, 16, StateClass.state, 64);
+    this.records = new RecordFile(memory, ENTRY_WORDS, StateClass.state, 64);
   }
 
   get size(): number {
@@ -72,6 +76,11 @@ export class StaleSet {
   /** Entries that wait for a SYNC. */
   get waiting(): number {
     return this.memory.words[this.header + 1]!;
+  }
+
+  /** Index in {@link PhysicalMemory.words} of entry `i`, to be read by {@link Field}. */
+  entry(i: number): number {
+    return this.records.at(i);
   }
 
   get(i: number, field: number): number {
@@ -122,10 +131,12 @@ export class StaleSet {
 
   /** Notes that an invalidation covers entry `i`: it goes with the next SYNC. */
   markPending(i: number): void {
-    const value = this.records.get(i, Field.what);
+    const { memory } = this;
+    const at = this.records.at(i);
+    const value = memory.words[at]!;
     if ((value & PENDING) !== 0) return;
-    this.records.put(i, Field.what, value | PENDING);
-    this.memory.put(this.header + 1, this.waiting + 1);
+    memory.put(at, value | PENDING);
+    memory.put(this.header + 1, this.waiting + 1);
   }
 
   /**
@@ -175,6 +186,7 @@ export class StaleSet {
     const n = this.size;
     const leafLog2 = levelShift((kindOf >>> 12) & 31, (kindOf >>> 5) & 7);
     const pages = POW2[leafLog2 - 12]!;
+    if (n > 0 && this.extendsLast(n - 1, kindOf, tag, page, oldHi, oldLo, root, pages)) return;
     for (let i = n - 1; i >= 0 && i >= n - LOOK_BACK; i--) {
       if (records.get(i, Field.what) !== kindOf || records.get(i, Field.tag) !== tag) continue;
       if (records.get(i, Field.root) !== root) continue;
@@ -194,6 +206,36 @@ export class StaleSet {
       return;
     }
     this.append(kindOf, tag, page, 1, oldHi, oldLo, at, root);
+  }
+
+  /** The common case of {@link addLeaf}: the leaf continues the newest run. Then the run is one longer. */
+  private extendsLast(
+    i: number,
+    kindOf: number,
+    tag: number,
+    page: number,
+    oldHi: number,
+    oldLo: number,
+    root: number,
+    pages: number,
+  ): boolean {
+    const words = this.memory.words;
+    const at = this.records.at(i);
+    if (words[at] !== kindOf || words[at + Field.tag] !== tag || words[at + Field.root] !== root) return false;
+    const count = words[at + Field.count]!;
+    const first = joinSigned(words[at + Field.addressHi]!, words[at + Field.addressLo]!);
+    if (page !== first + count * pages) return false;
+    const sum = (words[at + Field.oldLo]! >>> 0) + count * pages * 4096;
+    if ((sum | 0) !== oldLo) return false;
+    if (
+      sum < 4294967296
+        ? oldHi !== words[at + Field.oldHi]
+        : !this.continues(i, count, 12 + Math.log2(pages), oldHi, oldLo)
+    ) {
+      return false;
+    }
+    this.memory.put(at + Field.count, count + 1);
+    return true;
   }
 
   /** Whether a descriptor equals what leaf `k` of run `i` is, or would be. */
@@ -222,19 +264,20 @@ export class StaleSet {
     at: number,
     root: number,
   ): void {
-    const records = this.records;
     const n = this.size;
     this.memory.put(this.header, n + 1);
-    records.put(n, Field.what, kindOf);
-    records.put(n, Field.tag, tag);
-    records.put(n, Field.addressLo, loOf(address));
-    records.put(n, Field.addressHi, hiOf(address));
-    records.put(n, Field.count, count);
-    records.put(n, Field.oldLo, oldLo);
-    records.put(n, Field.oldHi, oldHi);
-    records.put(n, Field.atLo, loOf(at));
-    records.put(n, Field.atHi, hiOf(at));
-    records.put(n, Field.root, root);
+    const entry = this.records.atForWrite(n);
+    const words = this.memory.edit(entry, ENTRY_WORDS);
+    words[entry] = kindOf;
+    words[entry + Field.tag] = tag;
+    words[entry + Field.addressLo] = loOf(address);
+    words[entry + Field.addressHi] = hiOf(address);
+    words[entry + Field.count] = count;
+    words[entry + Field.oldLo] = oldLo;
+    words[entry + Field.oldHi] = oldHi;
+    words[entry + Field.atLo] = loOf(at);
+    words[entry + Field.atHi] = hiOf(at);
+    words[entry + Field.root] = root;
   }
 
   /** Covers leaves [from, to) of run `i`: that part waits for the SYNC, the rest stays as entries of its own. */
@@ -278,13 +321,14 @@ export class StaleSet {
     const n = this.size;
     let kept = 0;
     for (let i = 0; i < n; i++) {
-      if (this.pending(i)) continue;
+      if ((this.memory.words[this.records.at(i)]! & PENDING) !== 0) continue;
       if (kept !== i) this.records.copy(i, kept);
       kept++;
     }
     for (let i = kept; i < n; i++) this.records.clear(i);
-    this.memory.put(this.header, kept);
-    this.memory.put(this.header + 1, 0);
+    const words = this.memory.edit(this.header, 2);
+    words[this.header] = kept;
+    words[this.header + 1] = 0;
   }
 
   /** Entry `i` for people and tools. */

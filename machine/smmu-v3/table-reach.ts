@@ -10,7 +10,7 @@ import { POW2 } from '../pow2.ts';
 import { RecordFile } from '../record-file.ts';
 import { classify, Descriptor, descriptorAddress, levelShift, type Regime, startTableSize } from '../table-walk.ts';
 import { hiOf, joinSigned, loOf } from '../word64.ts';
-import { NodeKind, type NodeStore } from './node-store.ts';
+import { NodeField, NodeKind, type NodeStore } from './node-store.ts';
 import { Kind, type StaleSet, what } from './stale-set.ts';
 
 /** Words of a root. */
@@ -117,8 +117,9 @@ export class TableReach {
     return 0;
   }
 
-  /** Adds a reference to the root with that identity, making it if need be. */
+  /** Adds a reference to the root with that identity, making it if need be; 0 when its table is not in RAM. */
   acquire(regime: Regime, vmid: number, asid: number, upper: boolean): number {
+    if (!this.memory.isRam(regime.base)) return 0;
     const found = this.find(regime, vmid, asid, upper);
     if (found !== 0) {
       this.roots.put(found, F.refs, this.roots.get(found, F.refs) + 1);
@@ -177,7 +178,7 @@ export class TableReach {
   private refTable(root: number, level: number, page: number, pa: number, bytes: number): void {
     const pages = POW2[levelShift(this.granule(root), level) - 12]!;
     for (let offset = 0; offset < bytes; ) {
-      const size = Math.min(bytes - offset, 4096 - ((pa + offset) % 4096));
+      const size = Math.min(bytes - offset, 4096 - ((pa + offset) & 4095));
       this.refPart(root, level, page + (offset / 8) * pages, pa + offset, size / 8);
       offset += size;
     }
@@ -219,7 +220,7 @@ export class TableReach {
   private unrefTable(root: number, level: number, page: number, pa: number, bytes: number, rest: Remainder): void {
     const pages = POW2[levelShift(this.granule(root), level) - 12]!;
     for (let offset = 0; offset < bytes; ) {
-      const size = Math.min(bytes - offset, 4096 - ((pa + offset) % 4096));
+      const size = Math.min(bytes - offset, 4096 - ((pa + offset) & 4095));
       this.unrefPart(root, level, page + (offset / 8) * pages, pa + offset, rest);
       offset += size;
     }
@@ -259,15 +260,17 @@ export class TableReach {
 
   /** A descriptor of a table node was overwritten. `k`: its number in the node. */
   wrote(node: number, k: number, pa: number, oldHi: number, oldLo: number, newHi: number, newLo: number): void {
-    const { store } = this;
-    const level = store.level(node);
-    const root = store.owner(node);
-    const granule = this.granule(root);
+    const words = this.memory.words;
+    const at = this.store.at(node);
+    const level = words[at + NodeField.what]! >>> 4;
+    const root = words[at + NodeField.owner]!;
+    const granule = (words[this.roots.at(root) + F.shape]! >>> 12) & 0xff;
     const was = classify(granule, level, oldLo);
     const is = classify(granule, level, newLo);
     if (was === Descriptor.invalid && is !== Descriptor.table) return;
-    const page = store.base(node) + k * POW2[levelShift(granule, level) - 12]!;
-    if (is === Descriptor.table) this.refChild(root, level, page, newHi, newLo);
+    const base = joinSigned(words[at + NodeField.baseHi]!, words[at + NodeField.baseLo]!);
+    const page = base + k * POW2[levelShift(granule, level) - 12]!;
+    
     if (was === Descriptor.table) this.staleTable(root, level, page, oldHi, oldLo, pa);
     else if (was === Descriptor.leaf) this.staleLeaf(root, level, page, oldHi, oldLo, pa);
   }
@@ -282,12 +285,14 @@ export class TableReach {
 
   private staleLeaf(root: number, level: number, page: number, hi: number, lo: number, at: number): void {
     // A descriptor with the access flag clear is never cached.
-    if ((lo & AF) === 0 && (this.roots.get(root, F.flags) & 1) === 0) return;
-    const stage = this.stage(root);
+    const words = this.memory.words;
+    const record = this.roots.at(root);
+    if ((lo & AF) === 0 && (words[record + F.flags]! & 1) === 0) return;
+    const stage = words[record + F.stage]!;
     const global = stage === 1 && (lo & NOT_GLOBAL) === 0;
     this.stale.addLeaf(
-      what(Kind.leaf, level, stage, global, this.granule(root)),
-      this.tag(root),
+      what(Kind.leaf, level, stage, global, (words[record + F.shape]! >>> 12) & 0xff),
+      words[record + F.tag]!,
       page,
       hi,
       lo,

@@ -73,7 +73,10 @@ test('an unknown opcode is named by its number, not guessed', () => {
 
 test.each(runs)('the whole command queue of %s decodes', (run) => {
   const words = commandQueue(run);
-  for (let at = 0; at < words.length; at += 4) expect(decodeCommand(words, at).known).toBe(true);
+  const unknown: number[] = [];
+  for (let at = 0; at < words.length; at += 4) if (!decodeCommand(words, at).known) unknown.push(at);
+  expect(unknown).toEqual([]);
+  expect(words.length).toBeGreaterThan(0);
 });
 
 test('a strict kernel sends one SYNC for each unmap, and its range commands cover what was unmapped', () => {

@@ -1,8 +1,8 @@
 /** Arbitrary scenarios in the form in which the parser gives them. */
 import fc from 'fast-check';
 import { type CallName, callNamed, calls, Errno } from '#hypercall-abi';
-import type { CallExpectation, Scenario, Step, Value } from '../../lab/scenario/index.ts';
 import { hvcKind } from '../../lab/scenario/print.ts';
+import type { CallExpectation, Scenario, Step, Value } from '../../lab/scenario/types.ts';
 import { pageRef } from '../../lab/scenario/value.ts';
 
 const name = fc

@@ -69,7 +69,7 @@ test('every single changed, missing or doubled character of a share string is no
 });
 
 test('a string shared by format v0 stays readable', () => {
-  const share = 'GOLDEN';
+  const share = 'postern:v0:GMW4QcNNm4IFMZO8Bw';
   const scenario = parseScenario(`${header}@cpu0 topup iommu 4 -> 0\n@cpu1 reserve_vm -> handle\n`);
   expect(decodeShare(share)).toEqual(scenario);
 });
@@ -104,6 +104,7 @@ expect violation isolation page # 3 -> 4
     cached: true,
     expect: { fault: 'F_TRANSLATION' },
   });
+  expect(parseScenario(`${header}vm1 = @cpu1 reserve_vm -> handle`).steps).toEqual([reserve]);
   expect(found).toEqual({ kind: 'expect', property: 'isolation', text: 'page # 3 -> 4' });
 });
 

@@ -233,6 +233,36 @@ test('an interrupt between a call and its stock event does not tear them apart',
   expect(statistics.unpaired).toBe(0);
 });
 
+test('two tasks that map the same at once: a stock event sums up the calls of its own task', () => {
+  const { operations } = log(
+    pgMap(0x1000, 0x40001000, 1, PAGE, '0xa', 'a-1'),
+    pgMap(0x2000, 0x40002000, 1, PAGE, '0xa', 'a-1'),
+    pgMap(0x1000, 0x40001000, 2, PAGE, '0xb', 'b-2'),
+    map(0x1000, 0x40001000, 2 * PAGE, 'a-1'),
+  );
+  expect(operations).toMatchObject([
+    { root: 0, size: 2 * PAGE, line: 1 },
+    { root: 1, size: 2 * PAGE, line: 3 },
+  ]);
+});
+
+test('neighbouring calls with other permissions, or other physical addresses, are other operations', () => {
+  const write = (line: string): string => line.replace('prot=0x3', 'prot=0x2');
+  const { operations, statistics } = log(
+    pgMap(0x1000, 0x40001000, 1),
+    write(pgMap(0x2000, 0x40002000, 1)),
+    map(0x2000, 0x40002000, PAGE),
+    pgMap(0x3000, 0x50000000, 1),
+    map(0x3000, 0x50000000, PAGE),
+  );
+  expect(operations).toMatchObject([
+    { iova: 0x1000, prot: 3 },
+    { iova: 0x2000, prot: 2 },
+    { iova: 0x3000, pa: 0x50000000, prot: 3 },
+  ]);
+  expect(statistics.unpaired).toBe(1);
+});
+
 test('calls without a stock event stand for themselves, up to where the next one takes over', () => {
   const { operations, statistics } = log(
     pgMap(0x1fe000, 0x40000000, 16),

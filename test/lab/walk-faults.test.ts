@@ -100,6 +100,12 @@ interface Case {
   expected: Record<string, unknown>;
 }
 
+/** Hardware updates of access flag and dirty state, on the SMMU, in the CD and in the page. */
+function hardwareDirty(machine: Machine): Machine {
+  machine.idr0 |= 2 << 6;
+  return machine.field(CD, 43, 42, 3).field(S1_AT[3], 51, 51, 1);
+}
+
 const cases: Record<string, Case> = {
   // ---- which stream
   'SMMUEN 0 bypasses': { config: 5, change: (m) => (m.cr0 = 0), expected: { kind: 'bypassed', pa: IOVA } },
@@ -271,6 +277,28 @@ const cases: Record<string, Case> = {
     config: 5,
     change: (m) => m.field(S1_AT[1], 62, 61, 2).field(CD + 8, 1, 1, 1),
     write: true,
+    expected: { kind: 'translated' },
+  },
+  'a write to a clean page, where hardware keeps the dirty state': {
+    config: 5,
+    change: (m) => hardwareDirty(m).field(S1_AT[3], 7, 7, 1),
+    write: true,
+    expected: { kind: 'translated' },
+  },
+  'the same without DBM': {
+    config: 5,
+    change: (m) => hardwareDirty(m).field(S1_AT[3], 7, 7, 1).field(S1_AT[3], 51, 51, 0),
+    write: true,
+    expected: { event: 'F_PERMISSION', ...stage1 },
+  },
+  'a clean page gives nobody access who has none': {
+    config: 5,
+    change: (m) => hardwareDirty(m).field(S1_AT[3], 7, 6, 2),
+    expected: { event: 'F_PERMISSION', ...stage1 },
+  },
+  'an access flag of 0, where hardware sets it': {
+    config: 5,
+    change: (m) => hardwareDirty(m).field(S1_AT[3], 10, 10, 0),
     expected: { kind: 'translated' },
   },
   'a block of 2 MiB': {

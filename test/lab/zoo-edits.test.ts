@@ -11,7 +11,7 @@ import {
   steppedHypervisorByIdentity,
   unifiedDiff,
 } from '#lab/zoo/index';
-import { createMachine, tiny } from '#machine';
+import { createMachine, preset, tiny } from '#machine';
 import { sources } from '#sources';
 
 const one =
@@ -26,6 +26,10 @@ test.each(cards.map((card) => [card.id, card] as const))('%s: every edit matches
   const edited = applyEdits(sources, [card]);
   const touched = Object.keys(sources).filter((path) => edited[path] !== sources[path]);
   expect(touched).toEqual([...new Set(card.edits.map(({ file }) => file))].toSorted());
+});
+
+test('cards name machines that there are', () => {
+  for (const card of cards) expect(preset(card.machine).cpus).toBeGreaterThanOrEqual(card.cpus);
 });
 
 test('ids are unique and in order', () => {

@@ -67,9 +67,15 @@ export class Setup {
     return STRTAB + 64 * sid;
   }
 
-  /** Writes the words of an STE, word 0 last. */
+  /**
+   * Writes the words of an STE as a careful driver does: what follows word 0 first, and an invalidation before word 0,
+   * so that no mix of old and new is ever read. The invalidation after it is up to the caller.
+   */
   ste(sid: number, ...words: bigint[]): void {
-    for (let i = words.length - 1; i >= 0; i--) this.put(this.steAt(sid) + 8 * i, words[i]!);
+    for (let i = words.length - 1; i > 0; i--) this.put(this.steAt(sid) + 8 * i, words[i]!);
+    this.cfgiSte(sid);
+    this.sync();
+    this.put(this.steAt(sid), words[0]!);
   }
 
   /** An STE that walks stage 2: 40-bit input from level 1 with two concatenated tables, or as given. */

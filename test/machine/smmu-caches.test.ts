@@ -234,7 +234,7 @@ test('two live tables under one VMID mix', () => {
 });
 
 test('an STE that is changed word by word while it is live may be read as any mix, and leaves a tag behind', () => {
-  const { s } = withStage2();
+  const { s, top: old } = withStage2();
   const top = s.pair();
   mapPage(s, top, IOVA, BigInt(B) | BigInt(S2_RW) | 3n);
   s.put(s.steAt(1) + 16, stage2Word(7));
@@ -242,12 +242,11 @@ test('an STE that is changed word by word while it is live may be read as any mi
   expect(s.reaches(1, IOVA)).toEqual([B, A]);
   s.cfgiSte(1);
   s.sync();
-  // For a moment the STE gave the old table under the new VMID, and the TLB may have kept that.
-  expect(s.smmu.possible(1, IOVA, false)).toMatchObject([{ pa: B }, { pa: A, via: 'tag:1' }]);
-  expect(s.smmu.stale()).toMatchObject([
-    { kind: 'tag', vmid: 5 },
-    { kind: 'tag', vmid: 7 },
-  ]);
+  // For a moment the STE gave the old table under the new VMID, and a mix gave the new table under the old VMID.
+  expect(s.smmu.possible(1, IOVA, false)).toMatchObject([{ pa: B }, { pa: A, via: expect.stringMatching(/^tag:/) }]);
+  expect(new Set(s.smmu.stale().map((e) => `${e.kind} ${e.vmid} 0x${e.at.toString(16)}`))).toEqual(
+    new Set([`tag 5 0x${old.toString(16)}`, `tag 7 0x${old.toString(16)}`, `tag 5 0x${top.toString(16)}`]),
+  );
   s.tlbiVmall(7);
   s.sync();
   expect(s.reaches(1, IOVA)).toEqual([B]);

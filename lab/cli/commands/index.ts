@@ -1,5 +1,7 @@
 /** Every command, in the order in which `--help` lists them. */
 import type { Command } from '../command.ts';
+import { demoCommand } from './demo.ts';
+import { replayCommand } from './replay.ts';
 import { walkCommand } from './walk.ts';
 
-export const commands: readonly Command[] = [walkCommand];
+export const commands: readonly Command[] = [demoCommand, replayCommand, walkCommand];

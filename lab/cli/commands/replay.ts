@@ -1,5 +1,4 @@
 /** `postern replay`: run a real kernel's trace, or a scenario, through the hypervisor, with every oracle watching. */
-import { setImmediate } from 'node:timers/promises';
 import { preset } from '#machine';
 import type { Fixture } from '../../fixture/fixture.ts';
 import { readFixture } from '../../io/fixture.ts';
@@ -23,6 +22,7 @@ import {
   textArg,
   UsageError,
 } from '../command.ts';
+import { breathe } from './breathe.ts';
 import { replayScenario } from './replay-scenario.ts';
 
 export const replayCommand: Command = {
@@ -35,6 +35,7 @@ export const replayCommand: Command = {
     },
     { flags: '--machine <preset>', describe: 'Machine to replay a trace on', default: 'qemu-virt' },
     { flags: '--stage <n>', describe: 'Translation stage of the domains, 1 or 2 (default: as in the fixture, else 1)' },
+    { flags: '--story', describe: 'Tell a scenario step by step, in plain sentences' },
     { flags: '--unchecked', describe: 'Without oracles: for measuring' },
     { flags: '--json', describe: 'Print one JSON document' },
   ],
@@ -103,7 +104,7 @@ async function replayTrace(
     now: () => performance.now(),
     onProgress: (done, total) => bar.update(done, total),
     stop: () => stopped,
-    pause: () => setImmediate(),
+    pause: breathe,
   });
   bar.end();
   release();

@@ -13,7 +13,7 @@ export const z23: DefectCard = {
   },
   breaks: 'The reference count of a page is the number of leaves that map it.',
   attack:
-    'The host makes a map end short (by leaving the pool without pages for the next table), donates a page that is ' +
+    'The host makes a map end short (a leaf in the way, or no page left for the next table), donates a page that is ' +
     'mapped but no longer counted to a guest, and its device reads and writes the memory of that guest.',
   profile: 'android17',
   cpus: 1,

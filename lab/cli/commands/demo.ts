@@ -1,0 +1,128 @@
+/** `postern demo`: the tour. A real kernel's DMA crosses the hypercalls, an attack is refused, two defects are found. */
+import { fileURLToPath } from 'node:url';
+import { qemuVirt } from '#machine';
+import { attackScenario } from '../../demo/attack.ts';
+import { type FoundDefect, findDefect } from '../../demo/defects.ts';
+import { readFixture } from '../../io/fixture.ts';
+import { progressBar } from '../../io/progress.ts';
+import { readTrace } from '../../io/trace.ts';
+import { renderStory, wrap } from '../../narrator/render.ts';
+import { tell } from '../../narrator/tell.ts';
+import { stageOf, streamsOfRoots } from '../../replay/bind.ts';
+import { compareLive } from '../../replay/live.ts';
+import { renderReplay } from '../../replay/render.ts';
+import { replay } from '../../replay/replay.ts';
+import { parseScenario } from '../../scenario/index.ts';
+import { operationsOf } from '../../trace/operations.ts';
+import { hypervisorByIdentity } from '../../zoo/index.ts';
+import { type CliIo, type Command, flagArg, numberArg } from '../command.ts';
+import { storyStyle } from '../style.ts';
+import { breathe } from './breathe.ts';
+
+const TRACE = '../test/fixtures/rig/strict-all.trace.txt.gz';
+const FIXTURE = '../test/fixtures/rig/strict-all.json.gz';
+const DEFECTS = ['Z14', 'Z23'];
+const CALLS_MAX = 2_000_000;
+const WIDTH_MAX = 110;
+
+export const demoCommand: Command = {
+  name: 'demo',
+  describe: "The tour: replay a real kernel's DMA, refuse an attack, find two real defects",
+  options: [
+    { flags: '--seed <n>', describe: 'Seed of the random calls', default: 1 },
+    { flags: '--json', describe: 'Print one JSON document' },
+  ],
+  async run(args, io) {
+    const seed = numberArg(args, 'seed') ?? 1;
+    const json = flagArg(args, 'json');
+    const say = (text: string): void => {
+      if (!json) io.out(text);
+    };
+    let stopped = false;
+    const release = io.onInterrupt(() => {
+      stopped = true;
+    });
+    const traffic = await realTraffic(io, json, say, () => stopped);
+    const attack = refusedAttack(io, say);
+    const defects: FoundDefect[] = [];
+    for (const id of DEFECTS) {
+      if (stopped) break;
+      const found = findDefect(id, seed, CALLS_MAX);
+      if (found !== null) defects.push(found);
+      say(heading(`A real upstream defect: ${id}`));
+      say(found === null ? `${id} was not found in ${CALLS_MAX} calls.\n` : defectText(found, io));
+      await breathe();
+    }
+    release();
+    const ok = traffic.ok && attack.violations.length === 0 && defects.length === DEFECTS.length;
+    if (json) {
+      const document = { schema: 'postern/demo/0', seed, ok, replay: traffic.report, live: traffic.live, attack, defects };
+      io.out(`${JSON.stringify(document, null, 2)}\n`);
+    } else {
+      say(`\n${ok ? 'All as it should be.' : 'Something is not as it should be.'} Next: postern replay --help, postern walk --help\n`);
+    }
+    return ok ? 0 : 1;
+  },
+};
+
+function heading(text: string): string {
+  return `\n== ${text} ${'='.repeat(Math.max(3, 76 - text.length))}\n\n`;
+}
+
+async function realTraffic(io: CliIo, json: boolean, say: (text: string) => void, stop: () => boolean) {
+  say(heading("A real kernel's DMA, through the hypercalls"));
+  say('The IOMMU trace of a Linux 6.1 kernel with seven devices, recorded with the frozen memory of the same run. Every\n');
+  say('map and unmap crosses the hypercalls; every table byte, invalidation and page owner is checked after each call.\n\n');
+  const trace = await readTrace(fileURLToPath(new URL(TRACE, import.meta.url)));
+  const fixture = await readFixture(fileURLToPath(new URL(FIXTURE, import.meta.url)));
+  const log = operationsOf(trace.events);
+  const bar = progressBar(io, 'replaying', !json);
+  const { report, session } = await replay(log, {
+    machine: qemuVirt,
+    stage: stageOf(fixture),
+    streams: streamsOfRoots(log, fixture),
+    now: () => performance.now(),
+    onProgress: (done, total) => bar.update(done, total),
+    pause: breathe,
+    stop,
+  });
+  bar.end();
+  const live = compareLive(session.machine, report.roots, fixture);
+  const name = TRACE.slice(TRACE.lastIndexOf('/') + 1);
+  say(renderReplay({ trace: { ...trace, file: name }, log, report, live }));
+  const ok = report.violations.length === 0 && report.mismatchCount === 0 && live.equal === live.expected;
+  return { report, live, ok };
+}
+
+function refusedAttack(io: CliIo, say: (text: string) => void) {
+  say(heading('An attack, refused'));
+  const scenario = parseScenario(attackScenario, 'the attack');
+  const story = tell(scenario, hypervisorByIdentity(scenario.hypervisor));
+  say(`${story.title}.\n\n`);
+  say(renderStory(story, width(io), storyStyle(io)));
+  return story;
+}
+
+function width(io: CliIo): number {
+  return Math.min(io.columns, WIDTH_MAX);
+}
+
+/** The story of a found defect, with what it was upstream. */
+function defectText({ card, found, calls, stepsBefore, scenario, oneMinimal, share, story, diff }: FoundDefect, io: CliIo): string {
+  const columns = width(io);
+  const fixes = card.upstream.commits.length === 0 ? 'no published fix' : `fixed by ${card.upstream.commits.join(', ')}`;
+  const steps = scenario.steps.filter(({ kind }) => kind !== 'expect').length;
+  let text = wrap(`${card.title} (${card.kind}, ${fixes}). ${card.upstream.reference}`, columns, '');
+  text += `\nFound by ${calls.toLocaleString('en-US')} random calls in ${stepsBefore} steps; shrunk to ${steps}`;
+  text += oneMinimal ? ', none of which can be left out:\n\n' : ':\n\n';
+  text += renderStory(story, columns, storyStyle(io));
+  text += `\n${wrap(`The rule: ${card.breaks}`, columns, '')}`;
+  text += wrap(`What an attacker gains: ${card.attack}`, columns, '');
+  text += `Reported as ${found.property} (${found.rule}).\n\nThe defect as an edit of the correct hypervisor:\n\n`;
+  text += diff
+    .trimEnd()
+    .split('\n')
+    .map((line) => `    ${line}\n`)
+    .join('');
+  return `${text}\nRun it again: postern replay '${share}'\n`;
+}

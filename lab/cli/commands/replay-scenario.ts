@@ -1,0 +1,50 @@
+/** The part of `postern replay` that runs scenarios: each step with what came of it, and whether that was expected. */
+import pc from 'picocolors';
+import { renderStory } from '../../narrator/render.ts';
+import { tell } from '../../narrator/tell.ts';
+import { decodeShare, encodeShare, parseScenarioLines, type Scenario } from '../../scenario/index.ts';
+import { runScenario, type ScenarioReport } from '../../scenario/run.ts';
+import { hypervisorByIdentity } from '../../zoo/index.ts';
+import { type CliIo, type CommandArgs, flagArg } from '../command.ts';
+import { storyStyle } from '../style.ts';
+
+/** A scenario as it was handed in. */
+export type ScenarioInput = { readonly share: string } | { readonly text: string; readonly file: string };
+
+/** @returns 0 when every step came to what it expects, else 1 */
+export async function replayScenario(input: ScenarioInput, args: CommandArgs, io: CliIo): Promise<number> {
+  const file = 'share' in input ? 'share string' : input.file;
+  const { scenario, lines } =
+    'share' in input ? { scenario: decodeShare(input.share), lines: undefined } : parseScenarioLines(input.text, file);
+  const report = runScenario(scenario, { hypervisors: hypervisorByIdentity, full: 'every', file, ...(lines === undefined ? {} : { lines }) });
+  const share = encodeShare(scenario);
+  if (flagArg(args, 'json')) {
+    io.out(`${JSON.stringify({ schema: 'postern/scenario-run/0', scenario, report, share }, null, 2)}\n`);
+  } else {
+    if (flagArg(args, 'story')) {
+      io.out(renderStory(tell(scenario, hypervisorByIdentity(scenario.hypervisor)), Math.min(io.columns, 110), storyStyle(io)));
+    } else {
+      io.out(renderRun(report, io));
+    }
+    io.out(`\n${summary(scenario, report)}\nshare: ${share}\n`);
+  }
+  return report.ok ? 0 : 1;
+}
+
+function renderRun({ steps }: ScenarioReport, io: CliIo): string {
+  const colours = pc.createColors(io.isTty);
+  let text = '';
+  for (const { text: step, result, asExpected, violations } of steps) {
+    const mark = asExpected ? colours.green('ok ') : colours.red('NOT');
+    text += `${mark} ${step}${asExpected ? '' : colours.red(`   (came to: ${result})`)}\n`;
+    for (const { property, text: why } of violations) text += colours.yellow(`      violation of ${property}: ${why}\n`);
+  }
+  return text;
+}
+
+function summary({ hypervisor, machine }: Scenario, { steps, violations, ok, firstDifference }: ScenarioReport): string {
+  const what = `${steps.length} steps on ${machine}, hypervisor ${hypervisor}: ${violations.length} violations`;
+  if (ok) return `${what}; all as expected`;
+  const { line, text } = steps[firstDifference!]!;
+  return `${what}; the first step that is not as expected stands on line ${line}: ${text}`;
+}

@@ -1,0 +1,129 @@
+/**
+ * Tells a scenario as a story: runs it on a fresh machine with a recorder and the oracles, and gives for each step one
+ * plain sentence about what was asked and what came of it, and one for each thing that happened inside.
+ */
+import { callNamed } from '#hypercall-abi';
+import { preset } from '#machine';
+import { type DmaStep, printStep, type Scenario, type Step } from '../scenario/index.ts';
+import { Executor, type Outcome } from '../scenario/execute.ts';
+import { printValue } from '../scenario/value.ts';
+import { type HypervisorFactory, Session, type Violation } from '../session/session.ts';
+import { hex, type NameOf } from './names.ts';
+import { type Fact, Recorder } from './recorder.ts';
+import { callSentence, factSentence } from './sentences.ts';
+
+/** One step, told. */
+export interface ToldStep {
+  /** Number of the step, from 1. */
+  readonly number: number;
+  /** The step as the scenario writes it. */
+  readonly text: string;
+  /** What was asked, and what came of it. */
+  readonly sentence: string;
+  /** What happened meanwhile, in order. */
+  readonly details: readonly string[];
+  readonly violations: readonly Violation[];
+}
+
+export interface Story {
+  readonly title: string;
+  readonly hypervisor: string;
+  readonly machine: string;
+  readonly steps: readonly ToldStep[];
+  readonly violations: readonly Violation[];
+}
+
+/** A detail that says the same for many pages in a row is told for the first of them only. */
+const SAME_KIND_MAX = 3;
+
+/** Run `scenario` on `hypervisor` and tell it. @throws DescriptionError for an unknown machine */
+export function tell(scenario: Scenario, hypervisor: HypervisorFactory): Story {
+  const session = new Session({ machine: preset(scenario.machine), hypervisor, full: 'every' });
+  const recorder = new Recorder(session);
+  const executor = new Executor(session);
+  const nameOf = pageNames(executor);
+  const steps: ToldStep[] = [];
+  for (const step of scenario.steps) {
+    if (step.kind === 'expect') continue;
+    const text = printStep(step);
+    const outcome = executor.perform(step);
+    const facts = recorder.take();
+    steps.push({
+      number: steps.length + 1,
+      text,
+      sentence: sentenceOf(step, outcome, executor, nameOf),
+      details: details(facts, nameOf),
+      violations: executor.newViolations(),
+    });
+  }
+  return {
+    title: scenario.title ?? 'A scenario',
+    hypervisor: scenario.hypervisor,
+    machine: scenario.machine,
+    steps,
+    violations: steps.flatMap(({ violations }) => violations),
+  };
+}
+
+function pageNames(executor: Executor): NameOf {
+  return (pa) => {
+    const value = executor.names.nameOf(pa);
+    return typeof value === 'number' ? `the page at ${hex(pa)}` : printValue(value, 'pa', null).replace('page:', 'page ');
+  };
+}
+
+function details(facts: readonly Fact[], nameOf: NameOf): string[] {
+  const told = new Map<string, number>();
+  const sentences: string[] = [];
+  for (const fact of facts) {
+    const sentence = factSentence(fact, nameOf);
+    if (sentence === null) continue;
+    const count = (told.get(fact.kind) ?? 0) + 1;
+    told.set(fact.kind, count);
+    if (count <= SAME_KIND_MAX) sentences.push(sentence);
+  }
+  for (const [kind, count] of told) {
+    if (count > SAME_KIND_MAX) sentences.push(`(and ${count - SAME_KIND_MAX} more of that kind: ${kind})`);
+  }
+  return sentences;
+}
+
+function sentenceOf(step: Step, outcome: Outcome, executor: Executor, nameOf: NameOf): string {
+  switch (step.kind) {
+    case 'call': {
+      const spec = callNamed(step.call);
+      const args: Record<string, number> = {};
+      for (const { name, unit } of spec.args) args[name] = Number(executor.names.resolve(step.args[name] ?? 0, unit));
+      if (outcome.kind !== 'call') throw new Error('a call has the outcome of a call');
+      return callSentence({ spec, cpu: step.cpu, args, result: outcome.result }, nameOf);
+    }
+    case 'hvc':
+      return 'The host crosses with registers of its own choosing.';
+    case 'topup': {
+      const pages = step.chunks * 2 ** step.order;
+      const pool = step.pool === 'iommu' ? 'the IOMMU pool' : 'the hypervisor heap';
+      return `The host donates ${pages} ${pages === 1 ? 'page' : 'pages'} to ${pool}.`;
+    }
+    case 'describe':
+      return 'The host writes the description of a VM into a page it shares.';
+    case 'write':
+    case 'read': {
+      const pa = Number(executor.names.resolve(step.at, 'pa'));
+      const through = outcome.kind === 'write' ? outcome.access === 'ok' : outcome.kind === 'read' && typeof outcome.read === 'number';
+      return `The host ${step.kind === 'write' ? 'writes to' : 'reads'} ${nameOf(pa)}${through ? '' : ': the hypervisor injects an abort'}.`;
+    }
+    case 'dma':
+      return dmaSentence(step, outcome, executor, nameOf);
+    case 'expect':
+      return '';
+  }
+}
+
+function dmaSentence(step: DmaStep, outcome: Outcome, executor: Executor, nameOf: NameOf): string {
+  const iova = hex(Number(executor.names.resolve(step.iova, 'iova')));
+  const how = step.cached ? ', by what its caches may still hold,' : '';
+  const what = `The device ${step.device} ${step.access === 'read' ? 'reads' : 'writes'} at IOVA ${iova}${how}`;
+  if (outcome.kind !== 'dma') return `${what}.`;
+  if (outcome.pa >= 0) return `${what} and reaches ${nameOf(outcome.pa)}.`;
+  return `${what} and is stopped${outcome.fault === null ? ' without a record' : ` with ${outcome.fault}`}.`;
+}

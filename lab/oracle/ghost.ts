@@ -1,0 +1,370 @@
+/**
+ * The ghost: what the calls so far have made of pages, domains, streams, VMs and CPUs, kept by the oracle and never by
+ * the hypervisor. Every word is journaled, so it goes back in time with the machine.
+ *
+ * Whom a page belongs to, for the theorem, is said here. Pools are not followed page by page: their pages are the
+ * hypervisor's, and that is all.
+ */
+
+import { DOMAIN_COUNT, VM_COUNT, VM_HANDLE_BASE } from '#hypercall-abi';
+import { type PhysicalMemory, StateClass } from '#machine/memory';
+import type { Facts } from './facts.ts';
+import { leafHash } from './leaf.ts';
+import { JournaledTable } from './journaled-table.ts';
+import { LEAF_BYTES, Maplets } from './maplets.ts';
+
+/** Whom a page belongs to. */
+export const Owner = { host: 0, hyp: 1, guest: 2 } as const;
+export const OWNER_NAMES = ['host', 'hypervisor', 'guest'] as const;
+
+const OWNER_MASK = 3;
+const SHARED_HYP = 4;
+const VM_SHIFT = 8;
+const PIN_SHIFT = 16;
+
+/** Life of a VM slot. */
+export const VmLife = { free: 0, reserved: 1, live: 2, dying: 3 } as const;
+
+const DOMAIN_STRIDE = 8;
+const VM_STRIDE = 8;
+const D = { used: 0, stage: 1, smmu: 2, attached: 3, maplets: 4, hashA: 5, hashB: 6, leaves: 7 } as const;
+const V = { life: 0, protected: 1, vcpus: 2, loads: 3, pages: 4, pgd: 5 } as const;
+
+export class Ghost {
+  readonly memory: PhysicalMemory;
+  readonly maplets: Maplets;
+  private readonly facts: Facts;
+  private readonly state: number;
+  private readonly dma: number;
+  private readonly shares: number;
+  private readonly domains: number;
+  private readonly vms: number;
+  private readonly cpus: number;
+  private readonly streams: JournaledTable;
+  private readonly guests: JournaledTable;
+
+  constructor(facts: Facts) {
+    const { memory, pages } = facts;
+    const file = (words: number): number => memory.allocFile(words, StateClass.derived);
+    this.facts = facts;
+    this.memory = memory;
+    this.state = file(pages);
+    this.dma = file(pages);
+    this.shares = file(pages);
+    this.domains = file(DOMAIN_COUNT * DOMAIN_STRIDE);
+    this.vms = file(VM_COUNT * VM_STRIDE);
+    this.cpus = file(facts.description.cpus);
+    this.maplets = new Maplets(memory);
+    this.streams = new JournaledTable(memory, 1);
+    this.guests = new JournaledTable(memory, 2);
+  }
+
+  private add(at: number, delta: number): void {
+    this.memory.put(at, this.memory.words[at]! + delta);
+  }
+
+  // ---- pages
+
+  owner(page: number): number {
+    return this.memory.words[this.state + page]! & OWNER_MASK;
+  }
+
+  /** Slot of the VM that has the page, when {@link owner} is guest. */
+  ownerVm(page: number): number {
+    return (this.memory.words[this.state + page]! >>> VM_SHIFT) & 0xff;
+  }
+
+  /** The page's owner in words. */
+  ownerName(page: number): string {
+    const owner = this.owner(page);
+    return owner === Owner.guest ? `guest 0x${(VM_HANDLE_BASE + this.ownerVm(page)).toString(16)}` : OWNER_NAMES[owner]!;
+  }
+
+  setOwner(page: number, owner: number, vm = 0): void {
+    this.memory.put(this.state + page, owner | (vm << VM_SHIFT));
+  }
+
+  /** Whether the host has it, and nobody else may touch it. */
+  isHostAlone(page: number): boolean {
+    return (this.memory.words[this.state + page]! & (OWNER_MASK | SHARED_HYP)) === 0 && this.shareCount(page) === 0;
+  }
+
+  isSharedWithHyp(page: number): boolean {
+    return (this.memory.words[this.state + page]! & SHARED_HYP) !== 0;
+  }
+
+  setSharedWithHyp(page: number, shared: boolean): void {
+    const at = this.state + page;
+    this.memory.put(at, shared ? this.memory.words[at]! | SHARED_HYP : this.memory.words[at]! & ~SHARED_HYP);
+  }
+
+  /** How often the page is pinned for good: the hardware itself writes there. */
+  pins(page: number): number {
+    return this.memory.words[this.state + page]! >>> PIN_SHIFT;
+  }
+
+  addPin(page: number): void {
+    this.add(this.state + page, 1 << PIN_SHIFT);
+  }
+
+  /** How many leaves of all domains lead to the page. */
+  dmaCount(page: number): number {
+    return this.memory.words[this.dma + page]!;
+  }
+
+  /** What the page's reference count must be while the host has it. */
+  references(page: number): number {
+    return this.dmaCount(page) + this.pins(page);
+  }
+
+  shareCount(page: number): number {
+    return this.memory.words[this.shares + page]!;
+  }
+
+  addShare(page: number, delta: number): void {
+    this.add(this.shares + page, delta);
+  }
+
+  // ---- domains
+
+  private domain(id: number): number {
+    return this.domains + id * DOMAIN_STRIDE;
+  }
+
+  domainUsed(id: number): boolean {
+    return this.memory.words[this.domain(id) + D.used] !== 0;
+  }
+
+  domainStage(id: number): number {
+    return this.memory.words[this.domain(id) + D.stage]!;
+  }
+
+  domainSmmu(id: number): number {
+    return this.memory.words[this.domain(id) + D.smmu]!;
+  }
+
+  /** Streams that translate through the domain. */
+  domainAttached(id: number): number {
+    return this.memory.words[this.domain(id) + D.attached]!;
+  }
+
+  domainHashA(id: number): number {
+    return this.memory.words[this.domain(id) + D.hashA]!;
+  }
+
+  domainHashB(id: number): number {
+    return this.memory.words[this.domain(id) + D.hashB]!;
+  }
+
+  domainLeaves(id: number): number {
+    return this.memory.words[this.domain(id) + D.leaves]!;
+  }
+
+  /** The domain's set of maplets; good while it is in use. */
+  domainMaplets(id: number): number {
+    return this.memory.words[this.domain(id) + D.maplets]!;
+  }
+
+  makeDomain(id: number, stage: number, smmu: number): void {
+    const at = this.domain(id);
+    this.memory.put(at + D.used, 1);
+    this.memory.put(at + D.stage, stage);
+    this.memory.put(at + D.smmu, smmu);
+    this.memory.put(at + D.attached, 0);
+    this.memory.put(at + D.maplets, this.maplets.make());
+  }
+
+  freeDomain(id: number, touched: (page: number) => void): void {
+    const at = this.domain(id);
+    const root = this.memory.words[at + D.maplets]!;
+    this.maplets.forEach(root, (_iova, level, leaf) => {
+      this.count(this.maplets.targetPage(leaf), level, -1, touched);
+    });
+    this.maplets.free(root);
+    for (let i = 0; i < DOMAIN_STRIDE; i++) this.memory.put(at + i, 0);
+  }
+
+  addMaplet(
+    id: number,
+    iova: number,
+    level: number,
+    targetPage: number,
+    meaning: number,
+    touched: (page: number) => void,
+  ): void {
+    this.maplets.insert(this.domainMaplets(id), iova, level, targetPage, meaning);
+    this.weigh(id, iova, level, targetPage, meaning, 1, touched);
+  }
+
+  /** Remove every maplet at or below the slot of `level` at `iova`. */
+  removeMaplets(id: number, iova: number, level: number, touched: (page: number) => void): void {
+    const { maplets } = this;
+    const root = this.domainMaplets(id);
+    const at = maplets.find(root, iova, level);
+    if (maplets.level !== level) return;
+    if (maplets.isLeaf(at)) {
+      this.weigh(id, iova, level, maplets.targetPage(at), maplets.meaning(at), -1, touched);
+      maplets.remove(root, iova, level);
+      return;
+    }
+    maplets.forEachBelow(at, level, iova, (leafIova, leafLevel, leaf) => {
+      this.weigh(id, leafIova, leafLevel, maplets.targetPage(leaf), maplets.meaning(leaf), -1, touched);
+      maplets.remove(root, leafIova, leafLevel);
+    });
+  }
+
+  private weigh(
+    id: number,
+    iova: number,
+    level: number,
+    targetPage: number,
+    meaning: number,
+    sign: number,
+    touched: (page: number) => void,
+  ): void {
+    const at = this.domain(id);
+    const iovaPage = iova / LEAF_BYTES[3]!;
+    this.add(at + D.hashA, sign * leafHash(iovaPage, level, targetPage, meaning, false));
+    this.add(at + D.hashB, sign * leafHash(iovaPage, level, targetPage, meaning, true));
+    this.add(at + D.leaves, sign);
+    this.count(targetPage, level, sign, touched);
+  }
+
+  /** Count a leaf on every page of RAM that it leads to. */
+  private count(targetPage: number, level: number, sign: number, touched: (page: number) => void): void {
+    const { facts } = this;
+    const pages = LEAF_BYTES[level]! / LEAF_BYTES[3]!;
+    for (let i = 0; i < pages; i++) {
+      const page = facts.pageOf((targetPage + i) * LEAF_BYTES[3]!);
+      if (page < 0) continue;
+      this.add(this.dma + page, sign);
+      touched(page);
+    }
+  }
+
+  // ---- streams
+
+  /** The domain that a stream is attached to, or -1. */
+  streamDomain(smmu: number, sid: number): number {
+    const at = this.streams.find(sid | 0, smmu);
+    return at < 0 ? -1 : this.memory.words[at]!;
+  }
+
+  attach(smmu: number, sid: number, id: number): void {
+    this.memory.put(this.streams.insert(sid | 0, smmu), id);
+    this.add(this.domain(id) + D.attached, 1);
+  }
+
+  detach(smmu: number, sid: number): void {
+    const at = this.streams.find(sid | 0, smmu);
+    if (at < 0) return;
+    this.add(this.domain(this.memory.words[at]!) + D.attached, -1);
+    this.streams.remove(sid | 0, smmu);
+  }
+
+  forEachStream(visit: (smmu: number, sid: number, id: number) => void): void {
+    this.streams.forEach((sid, smmu, at) => {
+      visit(smmu, sid >>> 0, this.memory.words[at]!);
+    });
+  }
+
+  // ---- VMs
+
+  /** Slot of a handle, or -1. */
+  vmSlot(handle: number): number {
+    const slot = handle - VM_HANDLE_BASE;
+    return slot >= 0 && slot < VM_COUNT ? slot : -1;
+  }
+
+  private vm(slot: number): number {
+    return this.vms + slot * VM_STRIDE;
+  }
+
+  vmLife(slot: number): number {
+    return this.memory.words[this.vm(slot) + V.life]!;
+  }
+
+  vmProtected(slot: number): boolean {
+    return this.memory.words[this.vm(slot) + V.protected] !== 0;
+  }
+
+  /** Number of vCPUs, unsigned. */
+  vmVcpus(slot: number): number {
+    return this.memory.words[this.vm(slot) + V.vcpus]! >>> 0;
+  }
+
+  vmLoads(slot: number): number {
+    return this.memory.words[this.vm(slot) + V.loads]!;
+  }
+
+  /** Pages in the guest's stage 2. */
+  vmPages(slot: number): number {
+    return this.memory.words[this.vm(slot) + V.pages]!;
+  }
+
+  /** Page of the guest's top-level table. */
+  vmPgd(slot: number): number {
+    return this.memory.words[this.vm(slot) + V.pgd]!;
+  }
+
+  setVmLife(slot: number, life: number): void {
+    this.memory.put(this.vm(slot) + V.life, life);
+  }
+
+  initVm(slot: number, isProtected: boolean, vcpus: number, pgd: number): void {
+    const at = this.vm(slot);
+    this.memory.put(at + V.life, VmLife.live);
+    this.memory.put(at + V.protected, isProtected ? 1 : 0);
+    this.memory.put(at + V.vcpus, vcpus | 0);
+    this.memory.put(at + V.pgd, pgd);
+  }
+
+  clearVm(slot: number): void {
+    for (let i = 0; i < VM_STRIDE; i++) this.memory.put(this.vm(slot) + i, 0);
+  }
+
+  /** Slot of the VM whose vCPU is loaded on a CPU, or -1. */
+  loadedVm(cpu: number): number {
+    return this.memory.words[this.cpus + cpu]! - 1;
+  }
+
+  load(cpu: number, slot: number): void {
+    this.memory.put(this.cpus + cpu, slot + 1);
+    this.add(this.vm(slot) + V.loads, 1);
+  }
+
+  unload(cpu: number): void {
+    this.add(this.vm(this.loadedVm(cpu)) + V.loads, -1);
+    this.memory.put(this.cpus + cpu, 0);
+  }
+
+  // ---- guests' stage 2
+
+  /** Page that a guest has at `gfn`, or -1. */
+  guestPage(slot: number, gfn: number): number {
+    const at = this.guests.find(gfn | 0, guestKey(slot, gfn));
+    return at < 0 ? -1 : this.memory.words[at]!;
+  }
+
+  /** Access bits that the guest was given: read 1, write 2. */
+  guestAccess(slot: number, gfn: number): number {
+    const at = this.guests.find(gfn | 0, guestKey(slot, gfn));
+    return at < 0 ? 0 : this.memory.words[at + 1]!;
+  }
+
+  mapGuest(slot: number, gfn: number, page: number, access: number): void {
+    const at = this.guests.insert(gfn | 0, guestKey(slot, gfn));
+    this.memory.put(at, page);
+    this.memory.put(at + 1, access);
+    this.add(this.vm(slot) + V.pages, 1);
+  }
+
+  unmapGuest(slot: number, gfn: number): void {
+    if (this.guests.remove(gfn | 0, guestKey(slot, gfn))) this.add(this.vm(slot) + V.pages, -1);
+  }
+}
+
+/** Second key word: VM slot, and the upper bits of a guest page number (36 bits in all). */
+function guestKey(slot: number, gfn: number): number {
+  return (slot << 8) | ((gfn / 4294967296) & 0xf);
+}

@@ -1,0 +1,247 @@
+/**
+ * Reads the hypervisor's records in memory by the tables of hyp/layout.ts: where a field is, and what it holds now.
+ * This is the only thing that the oracle knows of the hypervisor.
+ */
+
+import {
+  CpuRecord,
+  DomainRecord,
+  type Field,
+  HypPage,
+  type HypLayout,
+  PoolRecord,
+  type RecordTable,
+  SmmuRecord,
+  VmRecord,
+} from '#hyp/layout';
+import type { PhysicalMemory } from '#machine/memory';
+import { TWO32 } from './facts.ts';
+
+function fieldOf(table: RecordTable, name: string): Field {
+  const found = table.fields.find((field) => field.name === name);
+  if (found === undefined) throw new RangeError(`the layout of ${table.name} has no field ${name}`);
+  return found;
+}
+
+/** Byte offset of a field's word in its record. */
+export function offsetOf(table: RecordTable, name: string): number {
+  return fieldOf(table, name).offset;
+}
+
+/** Takes a field out of the 32-bit word that holds it, as an unsigned number. */
+export function fieldReader(table: RecordTable, name: string): (word: number) => number {
+  const { lsb, width } = fieldOf(table, name);
+  const mask = width === 32 ? -1 : (1 << width) - 1;
+  return (word) => ((word >>> lsb) & mask) >>> 0;
+}
+
+const PAGE_REFS = fieldReader(HypPage, 'refcount');
+const PAGE_HOST = fieldReader(HypPage, 'hostState');
+const PAGE_HYP = fieldReader(HypPage, 'hypStateComplement');
+const PAGE_ORDER = fieldReader(HypPage, 'order');
+
+/** Fields of the first word of a page record. */
+export const PageWord = {
+  references: PAGE_REFS,
+  hostState: PAGE_HOST,
+  /** The hypervisor's state; the record holds its complement. */
+  hypState: (word: number): number => 3 - PAGE_HYP(word),
+  /** 0 when the page heads no free block of a pool. */
+  freeOrder: PAGE_ORDER,
+};
+
+export const PAGE_RECORD_BYTES = HypPage.size;
+export const DOMAIN_RECORD_BYTES = DomainRecord.size;
+export const SMMU_RECORD_BYTES = SmmuRecord.size;
+export const VM_RECORD_BYTES = VmRecord.size;
+export const CPU_RECORD_BYTES = CpuRecord.size;
+
+const SHARE_COUNT = offsetOf(HypPage, 'shareCount');
+export const DOMAIN_REFS = offsetOf(DomainRecord, 'refs');
+export const DOMAIN_ROOT = offsetOf(DomainRecord, 'rootLo');
+const DOMAIN_OWNER = offsetOf(DomainRecord, 'owner');
+const DOMAIN_LOCK = offsetOf(DomainRecord, 'lock');
+const DOMAIN_KIND = offsetOf(DomainRecord, 'stage');
+const stageField = fieldReader(DomainRecord, 'stage');
+const smmuField = fieldReader(DomainRecord, 'smmu');
+export const SMMU_PROD = offsetOf(SmmuRecord, 'cmdqProd');
+const SMMU_LOCK = offsetOf(SmmuRecord, 'lock');
+const VM_STATE = offsetOf(VmRecord, 'state');
+const vmStateField = fieldReader(VmRecord, 'state');
+const vmProtectedField = fieldReader(VmRecord, 'protected');
+
+/** Reads records at their places. Every number is unsigned. */
+export class LayoutReader {
+  readonly layout: HypLayout;
+  private readonly memory: PhysicalMemory;
+
+  constructor(memory: PhysicalMemory, layout: HypLayout) {
+    this.memory = memory;
+    this.layout = layout;
+  }
+
+  private word(pa: number): number {
+    return this.memory.read32(pa) >>> 0;
+  }
+
+  private pointer(pa: number): number {
+    return this.word(pa + 4) * TWO32 + this.word(pa);
+  }
+
+  /** First word of a page's record; see {@link PageWord}. */
+  page(page: number): number {
+    return this.memory.read32(this.layout.vmemmap + page * PAGE_RECORD_BYTES);
+  }
+
+  pageShares(page: number): number {
+    return this.word(this.layout.vmemmap + page * PAGE_RECORD_BYTES + SHARE_COUNT);
+  }
+
+  private domain(id: number): number {
+    return this.layout.domains + id * DOMAIN_RECORD_BYTES;
+  }
+
+  domainRefs(id: number): number {
+    return this.word(this.domain(id) + DOMAIN_REFS);
+  }
+
+  domainOwner(id: number): number {
+    return this.word(this.domain(id) + DOMAIN_OWNER);
+  }
+
+  domainStage(id: number): number {
+    return stageField(this.memory.read32(this.domain(id) + DOMAIN_KIND));
+  }
+
+  domainSmmu(id: number): number {
+    return smmuField(this.memory.read32(this.domain(id) + DOMAIN_KIND));
+  }
+
+  domainRoot(id: number): number {
+    return this.pointer(this.domain(id) + DOMAIN_ROOT);
+  }
+
+  domainLock(id: number): number {
+    return this.word(this.domain(id) + DOMAIN_LOCK);
+  }
+
+  private smmu(index: number): number {
+    return this.layout.smmus + index * SMMU_RECORD_BYTES;
+  }
+
+  private smmuField(index: number, name: string): number {
+    return fieldReader(SmmuRecord, name)(this.memory.read32(this.smmu(index) + offsetOf(SmmuRecord, name)));
+  }
+
+  smmuBase(index: number): number {
+    return this.pointer(this.smmu(index) + offsetOf(SmmuRecord, 'mmioLo'));
+  }
+
+  streamTable(index: number): number {
+    return this.pointer(this.smmu(index) + offsetOf(SmmuRecord, 'strtabLo'));
+  }
+
+  streamTableLog2(index: number): number {
+    return this.smmuField(index, 'strtabLog2');
+  }
+
+  /** Split of a two-level stream table; 0 for a linear one. */
+  streamTableSplit(index: number): number {
+    return this.smmuField(index, 'strtabSplit');
+  }
+
+  commandQueue(index: number): number {
+    return this.pointer(this.smmu(index) + offsetOf(SmmuRecord, 'cmdqLo'));
+  }
+
+  commandQueueLog2(index: number): number {
+    return this.smmuField(index, 'cmdqLog2');
+  }
+
+  commandProducer(index: number): number {
+    return this.word(this.smmu(index) + SMMU_PROD);
+  }
+
+  smmuLock(index: number): number {
+    return this.word(this.smmu(index) + SMMU_LOCK);
+  }
+
+  private vm(slot: number): number {
+    return this.layout.vms + slot * VM_RECORD_BYTES;
+  }
+
+  vmState(slot: number): number {
+    return vmStateField(this.memory.read32(this.vm(slot) + VM_STATE));
+  }
+
+  vmProtected(slot: number): boolean {
+    return vmProtectedField(this.memory.read32(this.vm(slot) + VM_STATE)) !== 0;
+  }
+
+  vmVcpus(slot: number): number {
+    return this.word(this.vm(slot) + offsetOf(VmRecord, 'vcpus'));
+  }
+
+  vmRoot(slot: number): number {
+    return this.pointer(this.vm(slot) + offsetOf(VmRecord, 'rootLo'));
+  }
+
+  vmLock(slot: number): number {
+    return this.word(this.vm(slot) + offsetOf(VmRecord, 'lock'));
+  }
+
+  vmLoads(slot: number): number {
+    return this.word(this.vm(slot) + offsetOf(VmRecord, 'loads'));
+  }
+
+  vmPages(slot: number): number {
+    return this.word(this.vm(slot) + offsetOf(VmRecord, 'guestPages'));
+  }
+
+  private cpu(cpu: number): number {
+    return this.layout.cpuRecords + cpu * CPU_RECORD_BYTES;
+  }
+
+  /** Handle of the VM that is loaded on a CPU, 0 for none. */
+  loadedVm(cpu: number): number {
+    return this.word(this.cpu(cpu) + offsetOf(CpuRecord, 'loadedVm'));
+  }
+
+  /** Memory request left in a CPU's slot, 0 for none. */
+  requestType(cpu: number): number {
+    return this.word(this.cpu(cpu) + offsetOf(CpuRecord, 'requestType'));
+  }
+
+  /** Address of a pool's record: 0 heap, 1 IOMMU. */
+  private pool(id: number): number {
+    return id === 0 ? this.layout.heapPool : this.layout.iommuPool;
+  }
+
+  poolLock(id: number): number {
+    return this.word(this.pool(id) + offsetOf(PoolRecord, 'lock'));
+  }
+
+  poolFreePages(id: number): number {
+    return this.word(this.pool(id) + offsetOf(PoolRecord, 'freePages'));
+  }
+
+  /** First free block of 2^order pages, 0 when there is none. */
+  poolHead(id: number, order: number): number {
+    return this.pointer(this.pool(id) + offsetOf(PoolRecord, 'heads') + 8 * order);
+  }
+
+  hostRoot(): number {
+    return this.pointer(this.layout.hostStage2Root);
+  }
+
+  /** The lock word that is held, as a name; null when all of the global ones are free. */
+  heldLock(): string | null {
+    const { layout } = this;
+    if (this.word(layout.hostLock) !== 0) return 'host lock';
+    if (this.word(layout.hypLock) !== 0) return 'hyp lock';
+    if (this.word(layout.domainLock) !== 0) return 'domain table lock';
+    if (this.word(layout.vmLock) !== 0) return 'VM table lock';
+    if (this.poolLock(0) !== 0) return 'heap pool lock';
+    return this.poolLock(1) !== 0 ? 'IOMMU pool lock' : null;
+  }
+}

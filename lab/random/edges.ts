@@ -1,0 +1,92 @@
+/** Values at which arithmetic and checks tend to go wrong, by what an argument means. */
+
+import type { ArgumentUnit } from '#hypercall-abi';
+import type { MachineDescription } from '#machine';
+import type { Value } from '../scenario/index.ts';
+import type { Prng } from './prng.ts';
+
+const MAX64: Value = { big: '0xffffffffffffffff' };
+const LAST_PAGE: Value = { big: '0xfffffffffffff000' };
+const TOP_BIT: Value = { big: '0x8000000000000000' };
+
+type Edges = Readonly<Record<ArgumentUnit, readonly Value[]>>;
+
+/** Edge values on one machine. */
+export function edgesOf({ ram, carveOut, smmus, devices }: MachineDescription): Edges {
+  const { base, size } = ram[0]!;
+  const addresses: Value[] = [
+    0,
+    base,
+    base - 4096,
+    base + size - 4096,
+    base + size,
+    carveOut.base,
+    carveOut.base - 4096,
+    carveOut.base + carveOut.size,
+    ...smmus.map((smmu) => smmu.base),
+    base + 1,
+    2 ** 40,
+    2 ** 52,
+    LAST_PAGE,
+    MAX64,
+  ];
+  const frames: Value[] = [
+    0,
+    1,
+    base / 4096,
+    carveOut.base / 4096,
+    (base + size) / 4096,
+    2 ** 28,
+    2 ** 40,
+    2 ** 52,
+    MAX64,
+  ];
+  const counts: Value[] = [0, 1, 2, 511, 512, 513, 2 ** 20, 2 ** 52, TOP_BIT, MAX64];
+  const words: Value[] = [0, 1, 2, 3, 0x7fffffff, 0xffffffff];
+  const sids: Value[] = devices.flatMap(({ sid }) => [sid, sid + 1, 2 ** (smmus[0]?.sidBits ?? 0)]);
+  return {
+    pfn: frames,
+    gfn: [0, 1, 2, 511, 512, 2 ** 27, 2 ** 28 - 1, 2 ** 28, 2 ** 40, 2 ** 52, MAX64],
+    pages: counts,
+    pa: addresses,
+    iova: [
+      0,
+      0x1000,
+      0x1ff000,
+      0x200000,
+      0x3ffff000,
+      0x40000000,
+      2 ** 39 - 4096,
+      2 ** 39,
+      2 ** 40 - 4096,
+      2 ** 40,
+      2 ** 48,
+      2 ** 52,
+      0x1001,
+      0x1800,
+      LAST_PAGE,
+      MAX64,
+      TOP_BIT,
+    ],
+    bytes: [0, 1, 0x800, 0x1000, 0x1001, 0x2000, 0x10000, 0x200000, 0x40000000, 2 ** 39, TOP_BIT, MAX64],
+    count: counts,
+    prot: [0, 1, 2, 3, 4, 8, 16, 32, 63, 64, 0xffffffff],
+    handle: [0, 1, 0xfff, 0x1000, 0x1001, 0x101f, 0x1020, 0xffffffff],
+    driver: words,
+    iommu: words,
+    domain: [0, 1, 2, 255, 256, 511, 512, 0x10001, 0x7fffffff, 0xffffffff, { big: '0x8000000000000001' }],
+    domainType: [0, 1, 2, 3, -1, 0x7fffffff],
+    stream: [...sids, 0x7fffffff, 0xffffffff],
+    pasid: words,
+    pasidBits: [0, 1, 20, 32, 0xffffffff],
+    flags: [0, 1, MAX64],
+    pool: words,
+    list: addresses,
+    index: words,
+  };
+}
+
+/** An edge value for an argument of that unit. */
+export function edge(edges: Edges, unit: ArgumentUnit, prng: Prng): Value {
+  return prng.pick(edges[unit]);
+}

@@ -1,0 +1,164 @@
+/**
+ * Makes up the next step of a random run. Sensible steps lead somewhere; one in ten gets a wrong argument, a few are
+ * garbage. What goes wrong in hypervisors is sought on purpose: maps that end half way (an empty pool, a range across
+ * the border of a table or onto a mapping), unmaps right after maps, pages that change hands after they were mapped,
+ * and device accesses that caches may still answer.
+ */
+
+import { type CallName, callNamed, calls, FUNCTION_ID_BASE } from '#hypercall-abi';
+import type { MachineDescription } from '#machine';
+import type { CallStep, Step, Value } from '../scenario/index.ts';
+import { edge, edgesOf } from './edges.ts';
+import { GuestSteps } from './guests.ts';
+import { MappingSteps } from './mappings.ts';
+import type { Prng } from './prng.ts';
+import { World } from './world.ts';
+
+/** A way to make up a step; null when nothing fits at the moment. */
+export type Recipe = () => Step | null;
+
+/** Percentages. */
+const SERVE_REQUEST = 75;
+const TRY_AGAIN = 85;
+const WRONG_ARGUMENT = 10;
+const GARBAGE = 4;
+/** Recipes that are tried before a garbage crossing takes the place of a step. */
+const TRIES = 8;
+
+export class StepGenerator {
+  readonly world = new World();
+  private prng: Prng;
+  private readonly machine: MachineDescription;
+  private readonly allowed: ReadonlySet<CallName>;
+  private readonly edges: ReturnType<typeof edgesOf>;
+  private readonly recipes: readonly (readonly [weight: number, calls: readonly CallName[], recipe: Recipe])[];
+  private readonly weights: number;
+  private readonly mappings: MappingSteps;
+  private readonly guests: GuestSteps;
+  private again: CallStep | null = null;
+
+  /** @param allowed the calls that may be made */
+  constructor(machine: MachineDescription, allowed: readonly CallName[], prng: Prng) {
+    this.machine = machine;
+    this.allowed = new Set(allowed);
+    this.edges = edgesOf(machine);
+    this.prng = prng;
+    this.mappings = new MappingSteps(machine, this.world, prng);
+    this.guests = new GuestSteps(machine, this.world, prng);
+    const { mappings, guests } = this;
+    const all: readonly (readonly [number, readonly CallName[], Recipe])[] = [
+      [5, ['alloc_domain'], () => mappings.allocDomain()],
+      [2, ['free_domain'], () => mappings.freeDomain()],
+      [6, ['attach_dev'], () => mappings.attach()],
+      [3, ['detach_dev'], () => mappings.detach()],
+      [24, ['map_pages'], () => mappings.map()],
+      [16, ['unmap_pages'], () => mappings.unmap()],
+      [2, ['iova_to_phys'], () => mappings.translate()],
+      [9, [], () => mappings.dma()],
+      [2, ['alloc_mgt_refill'], () => this.topup()],
+      [3, ['alloc_mgt_refill'], () => guests.donate()],
+      [1, ['alloc_mgt_reclaim'], () => guests.reclaimPool()],
+      [1, ['alloc_mgt_reclaimable'], () => guests.reclaimable()],
+      [3, ['host_share_hyp'], () => guests.share()],
+      [2, ['host_unshare_hyp'], () => guests.unshare()],
+      [9, ['reserve_vm', 'init_vm', 'vcpu_load'], () => guests.advanceVm()],
+      [8, ['map_guest'], () => guests.mapGuest()],
+      [3, ['unshare_guest', 'reclaim_dying_guest_page'], () => guests.takeBack()],
+      [2, ['start_teardown_vm', 'finalize_teardown_vm', 'vcpu_put', 'unreserve_vm'], () => guests.tearDown()],
+      [3, [], () => guests.access()],
+    ];
+    this.recipes = all.filter(([, names]) => names.every((name) => this.allowed.has(name)));
+    this.weights = this.recipes.reduce((sum, [weight]) => sum + weight, 0);
+  }
+
+  /** Begin a run anew. */
+  reset(prng: Prng): void {
+    this.prng = prng;
+    this.mappings.reset(prng);
+    this.guests.reset(prng);
+    this.world.reset();
+    this.again = null;
+  }
+
+  /** The next step. {@link World.observe} must be told what comes of it. */
+  next(): Step {
+    const { prng } = this;
+    const { asked } = this.world;
+    if (asked !== null && this.allowed.has('alloc_mgt_refill')) {
+      this.world.asked = null;
+      if (prng.chance(SERVE_REQUEST)) {
+        this.again = prng.chance(TRY_AGAIN) ? asked.step : null;
+        const { pool, pages } = asked.request;
+        return pool === 1
+          ? { kind: 'topup', cpu: asked.step.cpu, pool: 'iommu', chunks: 1, order: Math.ceil(Math.log2(pages)) }
+          : { kind: 'topup', cpu: asked.step.cpu, pool: 'heap', chunks: pages, order: 0 };
+      }
+    }
+    const { again } = this;
+    this.again = null;
+    if (again !== null) return again;
+    if (prng.chance(GARBAGE)) return this.garbage();
+    const step = this.sensible();
+    return step.kind === 'call' && prng.chance(WRONG_ARGUMENT) ? this.withWrongArgument(step) : step;
+  }
+
+  private sensible(): Step {
+    for (let i = 0; i < TRIES; i++) {
+      let at = this.prng.below(this.weights);
+      for (const [weight, , recipe] of this.recipes) {
+        at -= weight;
+        if (at >= 0) continue;
+        const step = recipe();
+        if (step !== null) return step;
+        break;
+      }
+    }
+    return this.garbage();
+  }
+
+  private topup(): Step {
+    const { prng } = this;
+    const pool = prng.chance(85) ? 'iommu' : 'heap';
+    const order = pool === 'iommu' && prng.chance(20) ? prng.between(1, 2) : 0;
+    return { kind: 'topup', cpu: 0, pool, chunks: prng.between(1, order > 0 ? 1 : 3), order };
+  }
+
+  /** One argument becomes an edge value, or somebody else's handle. */
+  private withWrongArgument(step: CallStep): CallStep {
+    const { prng } = this;
+    const { args } = callNamed(step.call);
+    if (args.length === 0) return step;
+    const { name, unit } = prng.pick(args);
+    let value = edge(this.edges, unit, prng);
+    if (unit === 'domain' && this.world.domains.length > 0 && prng.chance(50)) {
+      value = { name: prng.pick(this.world.domains).name };
+    }
+    if (unit === 'handle' && this.world.vms.length > 0 && prng.chance(50))
+      value = { name: prng.pick(this.world.vms).name };
+    if (unit === 'stream' && prng.chance(50)) value = { name: prng.pick(this.machine.devices).name };
+    return { ...step, args: { ...step.args, [name]: value } };
+  }
+
+  /** Registers as they come. */
+  private garbage(): Step {
+    const { prng } = this;
+    const spec = prng.pick(calls);
+    const isCall = this.allowed.has(spec.name) && prng.chance(85);
+    const position = isCall ? spec.position : prng.pick([0, 20, 24, 39, 47, 63, 84, 127, 128, 200, 0x10047]);
+    if (!isCall && calls.some((call) => call.position === position && !this.allowed.has(call.name)))
+      return this.garbage();
+    const registers: Value[] = [FUNCTION_ID_BASE + position];
+    const count = isCall ? spec.args.length : prng.below(7);
+    for (let n = 0; n < count; n++) {
+      const unit = isCall ? spec.args[n]!.unit : 'pa';
+      registers.push(prng.chance(70) ? positive(edge(this.edges, unit, prng)) : prng.next());
+    }
+    while (registers.at(-1) === 0) registers.pop();
+    return { kind: 'hvc', cpu: prng.below(this.machine.cpus), registers };
+  }
+}
+
+/** Registers have no sign. */
+function positive(value: Value): Value {
+  return typeof value === 'number' && value < 0 ? 2 ** 32 + value : value;
+}

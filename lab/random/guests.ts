@@ -1,0 +1,168 @@
+/** Random steps about who holds a page: shared with the hypervisor, donated to a pool, given to a guest, taken back. */
+
+import type { MachineDescription } from '#machine';
+import type { PageRef, Step, Value } from '../scenario/index.ts';
+import { callStep } from './call-step.ts';
+import type { Prng } from './prng.ts';
+import type { PageHolder, Vm, World } from './world.ts';
+
+const VMS_MAX = 4;
+const SINGLES = 8;
+const RUN = 16;
+const GUEST_PROT = 7;
+const POOLS = [0, 1];
+
+export class GuestSteps {
+  private readonly machine: MachineDescription;
+  private readonly world: World;
+  private prng: Prng;
+
+  constructor(machine: MachineDescription, world: World, prng: Prng) {
+    this.machine = machine;
+    this.world = world;
+    this.prng = prng;
+  }
+
+  reset(prng: Prng): void {
+    this.prng = prng;
+  }
+
+  share(): Step {
+    return callStep(this.cpu(), 'host_share_hyp', { pfn: this.page() });
+  }
+
+  unshare(): Step | null {
+    const page = this.heldPage('shared');
+    return page && callStep(this.cpu(), 'host_unshare_hyp', { pfn: page });
+  }
+
+  /** Donate one page, mapped for DMA or not, as a list of one. */
+  donate(): Step {
+    const { prng } = this;
+    const pool = prng.pick(POOLS);
+    const page = this.page();
+    const order = prng.chance(10) ? prng.between(1, 3) : 0;
+    return callStep(this.cpu(), 'alloc_mgt_refill', {
+      pool,
+      head: order > 0 ? { ...page, byte: order } : page,
+      count: 1,
+    });
+  }
+
+  reclaimPool(): Step {
+    return callStep(this.cpu(), 'alloc_mgt_reclaim', { pool: this.prng.pick(POOLS), target: this.prng.between(0, 4) });
+  }
+
+  reclaimable(): Step {
+    return callStep(this.cpu(), 'alloc_mgt_reclaimable', { pool: this.prng.pick(POOLS) });
+  }
+
+  /** The next thing that a VM needs: a handle, a description that the hypervisor may read, a table, a CPU. */
+  advanceVm(): Step | null {
+    const { prng } = this;
+    const { vms } = this.world;
+    const open = vms.filter(({ stage, loadedOn }) => stage !== 'gone' && stage !== 'dying' && loadedOn < 0);
+    if (open.length === 0 || (vms.length < VMS_MAX && prng.chance(10))) return this.reserve();
+    const vm = prng.pick(open);
+    const name = { name: vm.name };
+    switch (vm.stage) {
+      case 'reserved':
+        return callStep(this.cpu(), 'host_share_hyp', { pfn: { page: vm.page } });
+      case 'shared':
+        vm.stage = 'described';
+        return {
+          kind: 'describe',
+          cpu: this.cpu(),
+          at: { page: vm.page },
+          vm: name,
+          isProtected: vm.isProtected ? 1 : 0,
+          vcpus: prng.between(1, 2),
+        };
+      case 'described':
+        return callStep(this.cpu(), 'init_vm', { kvm: { page: vm.page }, pgd: { page: `${vm.name}t` } });
+      default:
+        return callStep(this.cpu(), 'vcpu_load', { vm: name, vcpu: 0 });
+    }
+  }
+
+  private reserve(): Step | null {
+    const { vms } = this.world;
+    if (vms.length >= VMS_MAX) return null;
+    const name = `vm${vms.length + 1}`;
+    const isProtected = this.prng.chance(65);
+    vms.push({ name, stage: 'reserved', isProtected, page: `${name}k`, loadedOn: -1, guestPages: [] });
+    return { ...callStep(this.cpu(), 'reserve_vm', {}), bind: name };
+  }
+
+  mapGuest(): Step | null {
+    const { prng } = this;
+    const loaded = this.world.vms.filter(({ loadedOn }) => loadedOn >= 0);
+    if (loaded.length === 0) return prng.chance(3) ? this.mapGuestOn(0, this.page()) : null;
+    const vm = prng.pick(loaded);
+    if (prng.chance(4)) {
+      const args = { pfn: { page: 'huge', run: 512 }, gfn: 512 * prng.below(3), pages: 512, prot: GUEST_PROT };
+      return callStep(vm.loadedOn, 'map_guest', args);
+    }
+    return this.mapGuestOn(vm.loadedOn, this.page());
+  }
+
+  private mapGuestOn(cpu: number, pfn: Value): Step {
+    const { prng } = this;
+    const gfn = prng.chance(80) ? prng.below(24) : 512 * prng.between(1, 3) - prng.below(2);
+    const prot = prng.chance(80) ? GUEST_PROT : prng.below(9);
+    return callStep(cpu, 'map_guest', { pfn, gfn, pages: 1, prot });
+  }
+
+  takeBack(): Step | null {
+    const { prng } = this;
+    const vms = this.world.vms.filter(({ guestPages }) => guestPages.length > 0);
+    if (vms.length === 0) return null;
+    const vm = prng.pick(vms);
+    const call = vm.isProtected === prng.chance(90) ? 'reclaim_dying_guest_page' : 'unshare_guest';
+    if (call === 'reclaim_dying_guest_page' && vm.stage !== 'dying' && prng.chance(80)) return null;
+    return callStep(this.cpu(), call, { vm: { name: vm.name }, gfn: prng.pick(vm.guestPages).gfn, pages: 1 });
+  }
+
+  tearDown(): Step | null {
+    const { prng } = this;
+    const vms = this.world.vms.filter(({ stage }) => stage === 'live' || stage === 'dying' || prng.chance(5));
+    if (vms.length === 0) return null;
+    const vm = prng.pick(vms);
+    if (vm.loadedOn >= 0 && prng.chance(70)) return callStep(vm.loadedOn, 'vcpu_put', {});
+    return callStep(this.cpu(), endOf(vm), { vm: { name: vm.name } });
+  }
+
+  /** The host itself reads or writes a page, whosever it is. */
+  access(): Step {
+    const { prng } = this;
+    const at: Value = { ...this.page(), ...(prng.chance(50) && { byte: 4 * prng.between(1, 4) }) };
+    const cpu = this.cpu();
+    return prng.chance(50) ? { kind: 'read', cpu, at } : { kind: 'write', cpu, at, value: prng.next() };
+  }
+
+  /** Any page that was ever used. */
+  private page(): PageRef {
+    const { prng } = this;
+    const held = [...this.world.pages.keys()];
+    if (held.length > 0 && prng.chance(30)) return { page: prng.pick(held) };
+    if (prng.chance(15)) {
+      const offset = prng.below(RUN);
+      return { page: 'run', run: RUN, ...(offset > 0 && { offset }) };
+    }
+    return { page: `p${prng.below(SINGLES)}` };
+  }
+
+  private heldPage(holder: PageHolder): PageRef | null {
+    const pages = [...this.world.pages].filter(([, held]) => held === holder);
+    return pages.length === 0 ? null : { page: this.prng.pick(pages)[0] };
+  }
+
+  private cpu(): number {
+    return this.prng.chance(90) ? 0 : this.prng.below(this.machine.cpus);
+  }
+}
+
+function endOf({ stage }: Vm): 'unreserve_vm' | 'finalize_teardown_vm' | 'start_teardown_vm' {
+  if (stage === 'dying') return 'finalize_teardown_vm';
+  return stage === 'live' ? 'start_teardown_vm' : 'unreserve_vm';
+}

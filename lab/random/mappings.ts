@@ -1,0 +1,216 @@
+/** Random steps about domains, attachments, mappings, and what devices do with them. */
+
+import { DomainType, Prot } from '#hypercall-abi';
+import type { MachineDescription } from '#machine';
+import type { Step, Value } from '../scenario/index.ts';
+import { callStep } from './call-step.ts';
+import type { Prng } from './prng.ts';
+import type { Domain, Mapping, World } from './world.ts';
+
+const PAGE = 0x1000;
+const BLOCK = 0x200000;
+const GIB = 0x40000000;
+/** Domains of one run, single pages and their names, and the runs of pages that are mapped in pieces. */
+const DOMAINS_MAX = 4;
+const SINGLES = 8;
+const RUN = 16;
+
+const PROTS = [
+  Prot.read | Prot.write,
+  Prot.read | Prot.write | Prot.cache,
+  Prot.read,
+  Prot.write,
+  Prot.read | Prot.write | Prot.priv,
+  Prot.read | Prot.noexec,
+  Prot.read | Prot.write | Prot.mmio,
+];
+
+export class MappingSteps {
+  private readonly machine: MachineDescription;
+  private readonly world: World;
+  private prng: Prng;
+
+  constructor(machine: MachineDescription, world: World, prng: Prng) {
+    this.machine = machine;
+    this.world = world;
+    this.prng = prng;
+  }
+
+  reset(prng: Prng): void {
+    this.prng = prng;
+  }
+
+  allocDomain(): Step | null {
+    const { prng } = this;
+    const { domains } = this.world;
+    let domain = domains.find(({ live }) => !live);
+    if (domain === undefined || (prng.chance(30) && domains.length < DOMAINS_MAX)) {
+      if (domains.length >= DOMAINS_MAX) return null;
+      domain = { name: `d${domains.length + 1}`, live: false, attached: [], mappings: [], unmapped: [] };
+      domains.push(domain);
+    }
+    const type = prng.chance(60) ? DomainType.s1 : DomainType.s2;
+    return callStep(this.cpu(), 'alloc_domain', { iommu: this.iommu(), domain: { name: domain.name }, type });
+  }
+
+  freeDomain(): Step | null {
+    const domain = this.domain();
+    return domain && callStep(this.cpu(), 'free_domain', { domain: { name: domain.name } });
+  }
+
+  attach(): Step | null {
+    const domain = this.domain();
+    if (domain === null || (domain.attached.length > 0 && this.prng.chance(70))) return null;
+    const endpoint = { name: this.prng.pick(this.machine.devices).name };
+    return callStep(this.cpu(), 'attach_dev', { iommu: this.iommu(), domain: { name: domain.name }, endpoint });
+  }
+
+  detach(): Step | null {
+    const { prng } = this;
+    const domain = this.domain();
+    if (domain === null) return null;
+    const own = domain.attached.length > 0 && prng.chance(85);
+    const endpoint = { name: own ? prng.pick(domain.attached) : prng.pick(this.machine.devices).name };
+    return callStep(this.cpu(), 'detach_dev', { iommu: this.iommu(), domain: { name: domain.name }, endpoint });
+  }
+
+  map(): Step | null {
+    const { prng } = this;
+    const domain = this.domain();
+    if (domain === null) return null;
+    const kind = prng.below(100);
+    if (kind < 10) return this.mapBlock(domain);
+    if (kind < 35) return this.mapPages(domain, this.border() - PAGE * prng.between(1, 3), prng.between(2, 6));
+    const known = this.mapping(domain);
+    if (kind < 60 && known !== null) {
+      // Onto a mapping: some pages before it, so that the map ends half way.
+      const before = Math.min(prng.below(4), known.iova / PAGE);
+      return this.mapPages(domain, known.iova - PAGE * before, before + prng.between(1, 3));
+    }
+    return this.mapPages(domain, PAGE * prng.between(0, 31), prng.chance(60) ? 1 : prng.between(2, 5));
+  }
+
+  private mapPages(domain: Domain, iova: number, pgcount: number): Step {
+    const paddr = this.pages(pgcount);
+    return callStep(this.cpu(), 'map_pages', {
+      domain: { name: domain.name },
+      iova,
+      paddr,
+      pgsize: PAGE,
+      pgcount,
+      prot: this.prot(),
+    });
+  }
+
+  /** 2 MiB at once: as a block, or as a table full of pages. */
+  private mapBlock(domain: Domain): Step {
+    const { prng } = this;
+    const iova = BLOCK * prng.below(3);
+    const [pgsize, pgcount] = prng.chance(75) ? [BLOCK, 1] : [PAGE, 512];
+    const paddr: Value = { page: 'huge', run: 512 };
+    return callStep(this.cpu(), 'map_pages', {
+      domain: { name: domain.name },
+      iova,
+      paddr,
+      pgsize,
+      pgcount,
+      prot: this.prot(),
+    });
+  }
+
+  unmap(): Step | null {
+    const { prng } = this;
+    const domain = this.domain();
+    if (domain === null) return null;
+    const known = this.mapping(domain);
+    const unmap = (iova: number, pgsize: number, pgcount: number): Step =>
+      callStep(this.cpu(), 'unmap_pages', { domain: { name: domain.name }, iova, pgsize, pgcount });
+    if (known === null && prng.chance(80)) return null;
+    if (known === null || prng.chance(8)) return unmap(PAGE * prng.between(0, 15), PAGE, prng.between(1, 4));
+    const pages = Math.ceil(known.size / PAGE);
+    const kind = prng.below(100);
+    if (kind < 50) return unmap(known.iova, known.pgsize, Math.max(1, Math.floor(known.size / known.pgsize)));
+    if (kind < 70) {
+      const skipped = prng.below(pages);
+      return unmap(known.iova + skipped * PAGE, PAGE, prng.between(1, Math.min(4, pages - skipped)));
+    }
+    if (kind < 85) return unmap(known.iova, PAGE, pages + prng.between(1, 3));
+    return unmap(known.iova - (known.iova % BLOCK), BLOCK, prng.between(1, 2));
+  }
+
+  translate(): Step | null {
+    const domain = this.domain();
+    if (domain === null) return null;
+    return callStep(this.cpu(), 'iova_to_phys', { domain: { name: domain.name }, iova: this.usedIova(domain) });
+  }
+
+  /** A device uses an address that leads somewhere, or that did. */
+  dma(): Step | null {
+    const { prng } = this;
+    const attached = this.world.domains.filter((domain) => domain.attached.length > 0);
+    if (attached.length === 0 && prng.chance(80)) return null;
+    const domain = attached.length > 0 && prng.chance(90) ? prng.pick(attached) : this.domain();
+    if (domain === null) return null;
+    const own = domain.attached.length > 0 && prng.chance(90);
+    const device = own ? prng.pick(domain.attached) : prng.pick(this.machine.devices).name;
+    const iova = this.usedIova(domain) + 4 * prng.below(4);
+    const cached = prng.chance(30) ? { cached: true as const } : {};
+    if (prng.chance(50)) return { kind: 'dma', device, access: 'read', iova, ...cached };
+    return { kind: 'dma', device, access: 'write', iova, value: prng.next(), ...cached };
+  }
+
+  private usedIova(domain: Domain): number {
+    const { prng } = this;
+    const gone = domain.unmapped.length > 0 && prng.chance(35);
+    const range = gone ? prng.pick(domain.unmapped) : this.mapping(domain);
+    if (range === null) return PAGE * prng.between(0, 15);
+    return range.iova + PAGE * prng.below(Math.max(1, Math.floor(range.size / PAGE)));
+  }
+
+  private mapping({ mappings }: Domain): Mapping | null {
+    const { prng } = this;
+    if (mappings.length === 0) return null;
+    // The youngest most of the time: unmap soon after map.
+    return prng.chance(50) ? mappings.at(-1)! : prng.pick(mappings);
+  }
+
+  /** A live domain most of the time. */
+  private domain(): Domain | null {
+    const { prng } = this;
+    const { domains } = this.world;
+    const live = domains.filter((domain) => domain.live);
+    if (live.length > 0 && prng.chance(97)) return prng.pick(live);
+    return domains.length > 0 && prng.chance(20) ? prng.pick(domains) : null;
+  }
+
+  /** Where `pgcount` contiguous pages begin. */
+  private pages(pgcount: number): Value {
+    const { prng } = this;
+    if (pgcount > 1 && prng.chance(85)) {
+      const offset = prng.below(Math.max(1, RUN - pgcount + 1));
+      return { page: 'run', run: RUN, ...(offset > 0 && { offset }) };
+    }
+    const held = [...this.world.pages.keys()];
+    // Pages that are no longer the host's alone are the ones worth an attack.
+    if (held.length > 0 && prng.chance(15)) return { page: prng.pick(held) };
+    return { page: `p${prng.below(SINGLES)}` };
+  }
+
+  private prot(): number {
+    return this.prng.chance(70) ? PROTS[0]! : this.prng.pick(PROTS);
+  }
+
+  /** An IOVA at which another table begins. */
+  private border(): number {
+    const { prng } = this;
+    return prng.chance(80) ? BLOCK * prng.between(1, 3) : GIB * prng.between(1, 2);
+  }
+
+  private cpu(): number {
+    return this.prng.chance(90) ? 0 : this.prng.below(this.machine.cpus);
+  }
+
+  private iommu(): number {
+    return this.prng.below(this.machine.smmus.length);
+  }
+}

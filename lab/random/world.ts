@@ -1,0 +1,201 @@
+/**
+ * What a host remembers of its own doing: domains, mappings, pages, VMs, as far as results tell. Calls are made up from
+ * it so that most of them mean something. It may be wrong; then calls fail, which is worth a try as well.
+ */
+
+import type { CallResult } from '#hypercall-abi';
+import type { CallStep, Outcome, PageRef, Step, Value } from '../scenario/index.ts';
+
+const PAGE_SIZE = 4096;
+
+export interface Mapping {
+  readonly iova: number;
+  /** Bytes. */
+  readonly size: number;
+  readonly pgsize: number;
+  readonly paddr: Value;
+}
+
+export interface Domain {
+  readonly name: string;
+  live: boolean;
+  readonly attached: string[];
+  readonly mappings: Mapping[];
+  /** Ranges that were mapped once. */
+  readonly unmapped: Mapping[];
+}
+
+export type VmStage = 'reserved' | 'shared' | 'described' | 'live' | 'dying' | 'gone';
+
+export interface Vm {
+  readonly name: string;
+  stage: VmStage;
+  readonly isProtected: boolean;
+  /** Page that holds its description. */
+  readonly page: string;
+  /** CPU on which a vCPU of it is loaded, or -1. */
+  loadedOn: number;
+  readonly guestPages: { readonly gfn: number; readonly page: PageRef }[];
+}
+
+export type PageHolder = 'host' | 'shared' | 'guest' | 'hyp';
+
+/** Remembered ranges per domain: old ones make room. */
+const REMEMBERED = 12;
+
+export class World {
+  readonly domains: Domain[] = [];
+  readonly vms: Vm[] = [];
+  readonly pages = new Map<string, PageHolder>();
+  /** A call that asked for memory, and what it asked for. */
+  asked: { readonly step: CallStep; readonly request: NonNullable<CallResult['request']> } | null = null;
+
+  reset(): void {
+    this.domains.length = 0;
+    this.vms.length = 0;
+    this.pages.clear();
+    this.asked = null;
+  }
+
+  /** Learn from what came of a step. */
+  observe(step: Step, outcome: Outcome): void {
+    if (outcome.kind !== 'call' || step.kind !== 'call') return;
+    const { result } = outcome;
+    this.asked = result.request === null ? null : { step, request: result.request };
+    if (!result.supported) return;
+    this.learn(step, result);
+  }
+
+  private learn(step: CallStep, { errno, value }: CallResult): void {
+    const { args } = step;
+    const domain = this.domains.find(({ name }) => name === nameIn(args.domain));
+    switch (step.call) {
+      case 'map_pages':
+        if (value > 0 && domain !== undefined) {
+          domain.mappings.push({
+            iova: num(args.iova),
+            size: value,
+            pgsize: num(args.pgsize),
+            paddr: args.paddr!,
+          });
+          if (domain.mappings.length > REMEMBERED) domain.mappings.shift();
+        }
+        return;
+      case 'unmap_pages':
+        if (value > 0 && domain !== undefined) forget(domain, num(args.iova), value);
+        return;
+      case 'unreserve_vm': {
+        const vm = this.vm(args.vm);
+        if (vm !== undefined && vm.stage !== 'live' && vm.stage !== 'dying') vm.stage = 'gone';
+        return;
+      }
+      case 'vcpu_load': {
+        const vm = this.vm(args.vm);
+        const isTaken = this.vms.some(({ loadedOn }) => loadedOn === step.cpu);
+        if (vm?.stage === 'live' && vm.loadedOn < 0 && !isTaken) vm.loadedOn = step.cpu;
+        return;
+      }
+      case 'vcpu_put':
+        for (const vm of this.vms) if (vm.loadedOn === step.cpu) vm.loadedOn = -1;
+        return;
+    }
+    if (errno === 0) this.succeeded(step, domain);
+  }
+
+  private succeeded({ call, args, cpu }: CallStep, domain: Domain | undefined): void {
+    const vm = this.vm(args.vm);
+    switch (call) {
+      case 'alloc_domain':
+        if (domain !== undefined) domain.live = true;
+        break;
+      case 'free_domain':
+        if (domain === undefined) break;
+        domain.live = false;
+        domain.unmapped.push(...domain.mappings.splice(0));
+        break;
+      case 'attach_dev':
+        domain?.attached.push(nameIn(args.endpoint));
+        break;
+      case 'detach_dev': {
+        const at = domain?.attached.indexOf(nameIn(args.endpoint)) ?? -1;
+        if (at >= 0) domain?.attached.splice(at, 1);
+        break;
+      }
+      case 'host_share_hyp':
+        this.hold(args.pfn, 'shared');
+        for (const other of this.vms)
+          if (other.stage === 'reserved' && other.page === pageIn(args.pfn)) other.stage = 'shared';
+        break;
+      case 'host_unshare_hyp':
+        this.hold(args.pfn, 'host');
+        break;
+      case 'init_vm': {
+        this.hold(args.pgd, 'hyp');
+        const made = this.vms.find(({ stage, page }) => stage === 'described' && page === pageIn(args.kvm));
+        if (made !== undefined) made.stage = 'live';
+        break;
+      }
+      case 'map_guest': {
+        const loaded = this.vms.find(({ loadedOn }) => loadedOn === cpu);
+        const page = args.pfn;
+        if (loaded === undefined || typeof page !== 'object' || !('page' in page)) break;
+        loaded.guestPages.push({ gfn: num(args.gfn), page });
+        this.hold(page, loaded.isProtected ? 'guest' : 'shared');
+        break;
+      }
+      case 'unshare_guest':
+      case 'reclaim_dying_guest_page': {
+        const at = vm?.guestPages.findIndex(({ gfn }) => gfn === num(args.gfn)) ?? -1;
+        if (vm === undefined || at < 0) break;
+        const [back] = vm.guestPages.splice(at, 1);
+        this.hold(back!.page, 'host');
+        break;
+      }
+      case 'start_teardown_vm':
+        if (vm !== undefined) vm.stage = 'dying';
+        break;
+      case 'finalize_teardown_vm':
+        if (vm !== undefined) vm.stage = 'gone';
+        break;
+      case 'alloc_mgt_refill':
+        this.hold(args.head, 'hyp');
+        break;
+    }
+  }
+
+  vm(value: Value | undefined): Vm | undefined {
+    return this.vms.find(({ name }) => name === nameIn(value));
+  }
+
+  private hold(value: Value | undefined, holder: PageHolder): void {
+    const page = pageIn(value);
+    if (page !== '') this.pages.set(page, holder);
+  }
+}
+
+function forget(domain: Domain, iova: number, size: number): void {
+  const end = iova + size;
+  for (const mapping of domain.mappings.splice(0)) {
+    const mappedEnd = mapping.iova + mapping.size;
+    if (mapping.iova >= end || mappedEnd <= iova) {
+      domain.mappings.push(mapping);
+      continue;
+    }
+    if (mapping.iova < iova) domain.mappings.push({ ...mapping, size: iova - mapping.iova });
+    if (mappedEnd > end) domain.mappings.push({ ...mapping, iova: end, size: mappedEnd - end, pgsize: PAGE_SIZE });
+    domain.unmapped.push(mapping);
+    if (domain.unmapped.length > REMEMBERED) domain.unmapped.shift();
+  }
+}
+
+function num(value: Value | undefined): number {
+  return typeof value === 'number' ? value : 0;
+}
+
+function nameIn(value: Value | undefined): string {
+  return typeof value === 'object' && 'name' in value ? value.name : '';
+}
+
+function pageIn(value: Value | undefined): string {
+  return typeof value === 'object' && 'page' in value ? value.page : '';
+}

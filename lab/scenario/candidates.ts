@@ -1,0 +1,69 @@
+/** Runs many candidates in a row on one booted machine: what shrinking and fuzzing need. */
+
+import type { MachineDescription } from '#machine';
+import { type HypervisorFactory, Session, type SessionOptions } from '../session/session.ts';
+import { withOutcome } from './compare.ts';
+import { Executor, type Outcome } from './execute.ts';
+import { callOf, type Found } from './signature.ts';
+import type { Step } from './types.ts';
+
+/** One booted machine on which candidates are run, each from boot. */
+export class CandidateRunner {
+  readonly executor: Executor;
+  /** Candidates run so far. */
+  runs = 0;
+
+  constructor(machine: MachineDescription, hypervisor: HypervisorFactory, full: SessionOptions['full'] = 'never') {
+    this.executor = new Executor(new Session({ machine, hypervisor, full }));
+  }
+
+  /**
+   * Run the steps up to the first violation. Steps that the machine cannot do are passed over.
+   * @returns the violation, or null
+   */
+  run(steps: readonly Step[]): Found | null {
+    const { executor } = this;
+    this.runs++;
+    executor.reset();
+    for (let i = 0; i < steps.length; i++) {
+      this.attempt(steps[i]!);
+      const [violation] = executor.newViolations();
+      if (violation !== undefined) {
+        const { property, rule } = violation;
+        return { property, rule, call: callOf(steps[i]!), step: i, violation };
+      }
+    }
+    return null;
+  }
+
+  /** The steps, each with what it came to as what is expected of it; after the last one, what it violates. */
+  record(steps: readonly Step[]): Step[] {
+    const { executor } = this;
+    executor.reset();
+    const recorded: Step[] = [];
+    for (const step of steps) {
+      if (step.kind === 'expect') continue;
+      const outcome = this.attempt(step);
+      recorded.push(outcome === null ? step : withOutcome(step, outcome, executor.names));
+      const violations = executor.newViolations();
+      for (const property of new Set(violations.map((violation) => violation.property))) {
+        const { text } = violations.find((violation) => violation.property === property)!;
+        recorded.push({ kind: 'expect', property, text: oneLine(text) });
+      }
+    }
+    return recorded;
+  }
+
+  private attempt(step: Step): Outcome | null {
+    try {
+      return this.executor.perform(step);
+    } catch (error) {
+      if (error instanceof RangeError) return null;
+      throw error;
+    }
+  }
+}
+
+function oneLine(text: string): string {
+  return text.replace(/[\p{Cc}\p{Zl}\p{Zp}\p{Cs}\s]+/gu, ' ').trim() || 'found';
+}

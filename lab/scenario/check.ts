@@ -1,0 +1,56 @@
+/** Whether a scenario fits a machine: CPUs, devices, alignment of literal addresses. */
+
+import type { MachineDescription } from '#machine';
+import { InputError } from '../input-error.ts';
+import { firstStepLine } from './print.ts';
+import type { Scenario, Step, Value } from './types.ts';
+import { isName, isPage } from './value.ts';
+
+/** Where the steps of a scenario stand, for messages. */
+export interface Placement {
+  /** Name of the file. */
+  readonly file?: string;
+  /** Line of each step; those of the printed form when left out. */
+  readonly lines?: readonly number[];
+}
+
+/** The line of step `i`. */
+export function lineOf(scenario: Scenario, i: number, { lines }: Placement): number {
+  return lines?.[i] ?? firstStepLine(scenario) + i;
+}
+
+/** @throws InputError at the first step that the machine cannot do */
+export function checkFits(scenario: Scenario, machine: MachineDescription, placement: Placement = {}): void {
+  const devices = new Set(machine.devices.map(({ name }) => name));
+  scenario.steps.forEach((step, i) => {
+    const fail = (field: string, expected: string, got: string): never => {
+      const file = placement.file ?? 'scenario';
+      throw new InputError({ file, line: lineOf(scenario, i, placement), field, expected, got });
+    };
+    if ('cpu' in step && step.cpu >= machine.cpus) {
+      fail('cpu', `a CPU from 0 to ${machine.cpus - 1}`, `@cpu${step.cpu}`);
+    }
+    const known = `one of the devices of ${machine.name}: ${[...devices].join(', ')}`;
+    if (step.kind === 'dma' && !devices.has(step.device)) fail('device', known, step.device);
+    if (step.kind === 'call') {
+      const { endpoint } = step.args;
+      if (endpoint !== undefined && isName(endpoint) && !devices.has(endpoint.name)) {
+        fail('endpoint', known, endpoint.name);
+      }
+    }
+    const address = accessed(step);
+    if (address !== null && !isAligned(address)) fail('address', 'a multiple of 4', 'one that is not');
+  });
+}
+
+/** The address of an access of 32 bits. */
+function accessed(step: Step): Value | null {
+  if (step.kind === 'dma') return step.iova;
+  return step.kind === 'write' || step.kind === 'read' || step.kind === 'describe' ? step.at : null;
+}
+
+function isAligned(value: Value): boolean {
+  if (typeof value === 'number') return value % 4 === 0;
+  if (isPage(value)) return (value.byte ?? 0) % 4 === 0;
+  return !('big' in value) || BigInt(value.big) % 4n === 0n;
+}

@@ -1,0 +1,227 @@
+/**
+ * Performs steps of a scenario on a session, quickly and again and again: one boot, then as many runs as are wanted,
+ * each of which begins with the machine, the oracles and the names as they were after boot.
+ */
+
+import {
+  type ArgumentValue,
+  Boundary,
+  type CallResult,
+  callNamed,
+  decodeFunction,
+  decodeResult,
+  Errno,
+  LifeCycleTracker,
+  type LifeCycleViolation,
+  listHead,
+  PoolId,
+  setBig,
+  setNumber,
+  VmDescription,
+} from '#hypercall-abi';
+import { BusError, hostPort } from '#machine';
+import type { Session, Violation } from '../session/session.ts';
+import { NameBinder } from './bind.ts';
+import type { Kind } from './expectation.ts';
+import { kindOf } from './expectation.ts';
+import type { AccessExpectation, CallStep, DescribeStep, DmaStep, HvcStep, Step, TopupStep, Value } from './types.ts';
+
+const TWO32 = 2 ** 32;
+
+/** What a step came to. */
+export type Outcome =
+  | { readonly kind: 'call'; readonly result: CallResult; readonly returns: Kind }
+  | { readonly kind: 'write'; readonly access: AccessExpectation }
+  | { readonly kind: 'read'; readonly read: number | 'abort' | 'bus error' }
+  | { readonly kind: 'dma'; readonly pa: number; readonly fault: string | null }
+  | { readonly kind: 'expect' };
+
+export class Executor {
+  readonly names: NameBinder;
+  readonly boundary: Boundary;
+  private readonly session: Session;
+  private readonly tracker: LifeCycleTracker | null;
+  private readonly mark: number;
+  private seenFindings = 0;
+  private seenLifeCycles = 0;
+
+  /** @param session freshly booted; it belongs to the executor from here on */
+  constructor(session: Session) {
+    this.session = session;
+    const { machine, oracle } = session;
+    this.tracker = oracle === null ? null : new LifeCycleTracker();
+    // A boundary of its own, because its tracker must be taken back to boot for every run.
+    this.boundary = oracle === null ? session.boundary : new Boundary(oracle, machine.cpus.map(hostPort), this.tracker);
+    this.names = new NameBinder(machine.description, session.hostMemory);
+    this.mark = machine.memory.mark();
+  }
+
+  /** Back to boot. */
+  reset(): void {
+    this.session.machine.memory.undo(this.mark);
+    this.session.oracle?.reset();
+    this.tracker?.reset();
+    this.names.reset();
+    this.seenFindings = 0;
+    this.seenLifeCycles = 0;
+  }
+
+  /** Violations since the last time this was asked. */
+  newViolations(): Violation[] {
+    const findings = this.session.oracle?.findings ?? [];
+    const lifeCycles = this.tracker?.violations ?? [];
+    if (findings.length === this.seenFindings && lifeCycles.length === this.seenLifeCycles) return NONE;
+    const found = [
+      ...findings.slice(this.seenFindings).map(({ property, rule, text }) => ({ property, rule, text })),
+      ...lifeCycles.slice(this.seenLifeCycles).map(fromLifeCycle),
+    ];
+    this.seenFindings = findings.length;
+    this.seenLifeCycles = lifeCycles.length;
+    return found;
+  }
+
+  /**
+   * Do one step.
+   * @throws RangeError when the machine has no such CPU or device, an address is misaligned, or pages run out
+   */
+  perform(step: Step): Outcome {
+    switch (step.kind) {
+      case 'call':
+        return this.call(step);
+      case 'hvc':
+        return this.hvc(step);
+      case 'write':
+        return { kind: 'write', access: this.write(step.cpu, this.address(step.at), this.word(step.value)) };
+      case 'read':
+        return { kind: 'read', read: this.read(step.cpu, this.address(step.at)) };
+      case 'topup':
+        return this.topup(step);
+      case 'describe':
+        return { kind: 'write', access: this.describe(step) };
+      case 'dma':
+        return this.dma(step);
+      case 'expect':
+        return EXPECT;
+    }
+  }
+
+  private call(step: CallStep): Outcome {
+    const spec = callNamed(step.call);
+    const args: ArgumentValue[] = [];
+    for (const { name, unit } of spec.args) args.push(this.names.resolve(step.args[name] ?? 0, unit));
+    const result = this.boundary.call(step.cpu, step.call, ...args);
+    if (step.bind !== undefined) this.names.bindVm(step.bind, result.value);
+    return { kind: 'call', result, returns: spec.x1 };
+  }
+
+  private hvc({ cpu, registers }: HvcStep): Outcome {
+    const values = registers.map((value) => this.names.resolve(value, 'pa'));
+    const x = this.boundary.registers(cpu);
+    x.fill(0);
+    values.forEach((value, n) => {
+      if (typeof value === 'bigint') setBig(x, n, value);
+      else setNumber(x, n, value);
+    });
+    const spec = decodeFunction(x);
+    this.boundary.hvc(cpu);
+    return { kind: 'call', result: spec === undefined ? UNSUPPORTED : decodeResult(x, spec), returns: kindOf(spec) };
+  }
+
+  private topup({ cpu, pool, chunks, order }: TopupStep): Outcome {
+    let head = 0;
+    for (let i = 0; i < chunks; i++) {
+      const pa = this.names.draw(order);
+      if (pa === 0) return { kind: 'call', result: failed(Errno.ENOMEM), returns: 'errno' };
+      if (!this.boundary.write64(cpu, pa, Math.floor(head / TWO32), head | 0)) {
+        return { kind: 'call', result: failed(Errno.EPERM), returns: 'errno' };
+      }
+      head = listHead(pa, order);
+    }
+    const result = this.boundary.call(cpu, 'alloc_mgt_refill', PoolId[pool], head, chunks);
+    return { kind: 'call', result, returns: 'errno' };
+  }
+
+  private describe({ cpu, at, vm, isProtected, vcpus }: DescribeStep): AccessExpectation {
+    const base = this.address(at);
+    const handle = this.names.resolve(vm, 'handle');
+    const words = [
+      [VmDescription.handle, Number(handle)],
+      [VmDescription.protected, this.word(isProtected)],
+      [VmDescription.vcpus, this.word(vcpus)],
+    ] as const;
+    for (const [offset, word] of words) {
+      const access = this.write(cpu, base + offset, word);
+      if (access !== 'ok') return access;
+    }
+    return 'ok';
+  }
+
+  private write(cpu: number, at: number, word: number): AccessExpectation {
+    try {
+      return this.boundary.write32(cpu, at, word | 0) ? 'ok' : 'abort';
+    } catch (error) {
+      if (error instanceof BusError) return 'bus error';
+      throw error;
+    }
+  }
+
+  private read(cpu: number, at: number): number | 'abort' | 'bus error' {
+    try {
+      const word = this.boundary.read32(cpu, at);
+      return word === null ? 'abort' : word >>> 0;
+    } catch (error) {
+      if (error instanceof BusError) return 'bus error';
+      throw error;
+    }
+  }
+
+  private dma({ device, access, iova, value, cached }: DmaStep): Outcome {
+    const engine = this.session.machine.device(device);
+    const at = this.deviceAddress(iova);
+    const write = access === 'write';
+    const options = { outcome: cached ? this.otherOutcome(device, at, write) : 0 };
+    const done = write ? engine.write(at, [this.word(value ?? 0)], options) : engine.read(at, 1, options);
+    if (done.ok) return { kind: 'dma', pa: done.pa, fault: null };
+    return { kind: 'dma', pa: -1, fault: done.event === null ? null : done.event.name };
+  }
+
+  /** The first possible outcome, other than what the tables say, that goes through; else what the tables say. */
+  private otherOutcome(device: string, iova: number, write: boolean): number {
+    const all = this.session.machine.device(device).possible(iova, write);
+    const other = all.findIndex(({ ok }, i) => i > 0 && ok);
+    return Math.max(0, other);
+  }
+
+  private address(value: Value): number {
+    const at = Number(this.names.resolve(value, 'pa'));
+    if (at % 4 !== 0) throw new RangeError(`address 0x${at.toString(16)} is not a multiple of 4`);
+    return at;
+  }
+
+  /** An IOVA as devices take it: the upper half of the space is negative. */
+  private deviceAddress(value: Value): number {
+    const iova = this.names.resolve(value, 'iova');
+    const at = typeof iova === 'bigint' ? Number(BigInt.asIntN(64, iova)) : iova;
+    if (at % 4 !== 0) throw new RangeError(`IOVA ${at} is not a multiple of 4`);
+    return at;
+  }
+
+  /** The low 32 bits of a value. */
+  private word(value: Value): number {
+    const number = this.names.resolve(value, 'flags');
+    return typeof number === 'bigint' ? Number(BigInt.asIntN(32, number)) : (number % TWO32) | 0;
+  }
+}
+
+const EXPECT: Outcome = { kind: 'expect' };
+const NONE: Violation[] = [];
+const UNSUPPORTED: CallResult = { errno: 0, value: 0, supported: false, request: null };
+
+function failed(errno: number): CallResult {
+  return { errno: -errno, value: 0, supported: true, request: null };
+}
+
+function fromLifeCycle({ machine, subject, state, event, rule, call }: LifeCycleViolation): Violation {
+  const text = `${machine} ${subject} is ${state}, where ${event} must not happen: ${rule} (${call})`;
+  return { property: 'life-cycle', rule, text };
+}

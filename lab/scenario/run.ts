@@ -1,0 +1,112 @@
+/** Runs a scenario on a machine of its own, with an account of every step. */
+
+import { DescriptionError, type MachineDescription, preset } from '#machine';
+import { InputError } from '../input-error.ts';
+import { type HypervisorFactory, Session, type SessionOptions, type Violation } from '../session/session.ts';
+import { checkFits, lineOf, type Placement } from './check.ts';
+import { matches, outcomeText } from './compare.ts';
+import { Executor, type Outcome } from './execute.ts';
+import { printStep } from './print.ts';
+import type { ExpectStep, Scenario, Step } from './types.ts';
+
+/** What became of one step. */
+export interface StepResult {
+  readonly line: number;
+  /** The step as text, with what it expects. */
+  readonly text: string;
+  /** What came back, in the words of the format. */
+  readonly result: string;
+  readonly asExpected: boolean;
+  /** What was found wrong after it. */
+  readonly violations: readonly Violation[];
+}
+
+export interface ScenarioReport {
+  readonly steps: readonly StepResult[];
+  readonly violations: readonly Violation[];
+  /** Every step came to what it expects, and just the expected violations appeared. */
+  readonly ok: boolean;
+  /** Index of the first step that was not as expected, or null. */
+  readonly firstDifference: number | null;
+}
+
+export interface RunOptions extends Placement {
+  /** The hypervisor of that identity. It may throw an InputError. */
+  readonly hypervisors: (identity: string) => HypervisorFactory;
+  /** The machine of that name; the presets when left out. */
+  readonly machines?: (name: string) => MachineDescription;
+  readonly full?: NonNullable<SessionOptions['full']>;
+  /** Called after every step, while the session stands there: to show it. */
+  readonly onStep?: (result: StepResult, index: number, session: Session) => void;
+}
+
+/**
+ * Run a scenario on a machine of its own.
+ * @throws InputError when it does not fit the machine, or machine or hypervisor are not known
+ */
+export function runScenario(scenario: Scenario, options: RunOptions): ScenarioReport {
+  const machine = machineOf(scenario, options);
+  checkFits(scenario, machine, options);
+  const hypervisor = options.hypervisors(scenario.hypervisor);
+  const session = new Session({ machine, hypervisor, full: options.full ?? 'never' });
+  const executor = new Executor(session);
+  const steps: StepResult[] = [];
+  const violations: Violation[] = [];
+  let isExpectedFound = false;
+  scenario.steps.forEach((step, i) => {
+    const line = lineOf(scenario, i, options);
+    const outcome = perform(executor, step, line, options);
+    const found = executor.newViolations();
+    violations.push(...found);
+    let asExpected: boolean;
+    if (step.kind === 'expect') {
+      asExpected =
+        steps[lastAction(scenario, i)]?.violations.some(({ property }) => property === step.property) ?? false;
+      isExpectedFound ||= asExpected;
+    } else {
+      // What follows from a violation that was announced is no news.
+      const announced = isExpectedFound || isExpect(scenario.steps[i + 1]);
+      asExpected = matches(step, outcome, executor.names) && (found.length === 0 || announced);
+    }
+    const result: StepResult = {
+      line,
+      text: printStep(step),
+      result: step.kind === 'expect' ? (asExpected ? 'found' : 'not found') : outcomeText(outcome, executor.names),
+      asExpected,
+      violations: found,
+    };
+    steps.push(result);
+    options.onStep?.(result, i, session);
+  });
+  const first = steps.findIndex(({ asExpected }) => !asExpected);
+  return { steps, violations, ok: first < 0, firstDifference: first < 0 ? null : first };
+}
+
+/** Index of the step that an expectation at `i` is about. */
+function lastAction(scenario: Scenario, i: number): number {
+  let at = i - 1;
+  while (isExpect(scenario.steps[at])) at--;
+  return at;
+}
+
+function isExpect(step: Step | undefined): step is ExpectStep {
+  return step?.kind === 'expect';
+}
+
+function machineOf({ machine }: Scenario, { machines, file = 'scenario' }: RunOptions): MachineDescription {
+  try {
+    return (machines ?? preset)(machine);
+  } catch (error) {
+    if (!(error instanceof DescriptionError)) throw error;
+    throw new InputError({ file, field: 'machine', expected: error.message.replace(/^.*expected /, ''), got: machine });
+  }
+}
+
+function perform(executor: Executor, step: Step, line: number, { file = 'scenario' }: Placement): Outcome {
+  try {
+    return executor.perform(step);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new InputError({ file, line, expected: 'a step that the machine can do', got: error.message });
+  }
+}

@@ -1,0 +1,170 @@
+/**
+ * The tracker in front of the real hypervisor, under a host that calls at random: it never accuses what is right, and
+ * what it believes of a page never excludes what the hypervisor's own records say.
+ */
+import { expect, test } from 'vitest';
+import { HostMemory, setUpSmmu } from '#host';
+import { hypLayout } from '#hyp/layout';
+import { createHypervisor } from '#hyp/plain';
+import { type ArgumentValue, Boundary, type CallName, type CallResult, LifeCycleTracker } from '#hypercall-abi';
+import { createMachine, hostPort, type Machine, tiny } from '#machine';
+
+const PAGE = 4096;
+const BLOCK = 2 ** 21;
+const VM = 0x1000;
+/** The smallest machine, with RAM for two blocks that nobody else uses. */
+const RAM = 0x40000000;
+const description = {
+  ...tiny,
+  ram: [{ base: RAM, size: 0x1000000 }],
+  carveOut: { base: RAM + 0xf00000, size: 0x100000 },
+};
+
+/** xorshift32: the same numbers from the same seed. */
+function numbersFrom(seed: number): (below: number) => number {
+  let x = seed;
+  return (below) => {
+    x ^= x << 13;
+    x ^= x >>> 17;
+    x ^= x << 5;
+    return (x >>> 0) % below;
+  };
+}
+
+function start() {
+  const machine = createMachine(description);
+  const ports = machine.cpus.map(hostPort);
+  const memory = new HostMemory(description);
+  for (const smmu of description.smmus) setUpSmmu(ports[0]!, memory, smmu);
+  const hypervisor = createHypervisor(machine);
+  expect(hypervisor.boot({ smmus: description.smmus.map(({ base }) => base) })).toBe(0);
+  const tracker = new LifeCycleTracker();
+  return { machine, tracker, boundary: new Boundary(hypervisor, ports, tracker), memory };
+}
+
+/** What the hypervisor's records say of a page, in the words of the life cycle. */
+function recordedState(machine: Machine, pa: number): string {
+  const { vmemmap } = hypLayout(description);
+  const at = vmemmap + ((pa - RAM) / PAGE) * 8;
+  const record = machine.memory.read32(at);
+  const [refcount, host, hyp] = [record & 0xffff, (record >>> 24) & 15, 3 - ((record >>> 28) & 15)];
+  if (host === 0) return refcount === 0 ? 'hostOwned' : 'hostDma';
+  if (host === 1) return hyp === 2 ? 'sharedHyp' : 'sharedGuest';
+  return hyp === 0 ? 'hypOwned' : 'guestOwned';
+}
+
+/** One host at random: a few pages, domains, streams and VMs, so that calls meet. */
+function makeHost({ boundary, memory, machine }: ReturnType<typeof start>, seed: number) {
+  const random = numbersFrom(seed);
+  const pages = Array.from({ length: 24 }, () => memory.alloc());
+  const done = new Map<string, number>();
+  const cpu = () => random(machine.cpus.length);
+  const page = () => pages[random(pages.length)]!;
+  const call = (name: CallName, ...args: ArgumentValue[]): CallResult => {
+    const result = boundary.call(cpu(), name, ...args);
+    if (result.errno === 0 && (result.value > 0 || !['map_pages', 'unmap_pages', 'alloc_mgt_reclaim'].includes(name))) {
+      done.set(name, (done.get(name) ?? 0) + 1);
+    }
+    return result;
+  };
+  const domain = () => 1 + random(3);
+  const iova = () => random(6) * PAGE + random(2) * BLOCK;
+  const refill = (pool: number, chunks: number) => {
+    let head = 0;
+    for (let i = 0; i < chunks; i++) {
+      const pa = page();
+      boundary.write64(0, pa, 0, head);
+      head = pa;
+    }
+    call('alloc_mgt_refill', pool, head, chunks);
+  };
+  const initVm = () => {
+    const kvm = page();
+    const vm = call('reserve_vm').value;
+    [vm, random(2), 1 + random(2)].forEach((word, i) => {
+      boundary.write32(0, kvm + 4 * i, word);
+    });
+    call('host_share_hyp', kvm / PAGE);
+    if (call('init_vm', kvm, page()).errno !== 0 && random(2) === 0) call('unreserve_vm', vm);
+    call('host_unshare_hyp', kvm / PAGE);
+  };
+  const vm = () => VM + random(3);
+  const gfn = () => random(4);
+  const acts: (() => unknown)[] = [
+    () => call('alloc_domain', 0, 0, domain(), random(2)),
+    () => random(3) === 0 && call('free_domain', domain()),
+    () => call('attach_dev', 0, domain(), random(3), 0, 0, 0),
+    () => call('detach_dev', 0, domain(), random(3), 0),
+    () => call('map_pages', domain(), iova(), page(), PAGE, 1 + random(2), 3),
+    () => call('map_pages', domain(), iova(), page(), PAGE, 1, 3),
+    () => call('map_pages', domain(), iova(), page(), PAGE, 1, 3),
+    () => call('map_pages', domain(), iova(), page(), PAGE, 1, 3),
+    () => call('map_pages', domain(), random(2) * BLOCK, RAM, BLOCK, 1, 3),
+    () => call('map_pages', domain(), 0, RAM, BLOCK, 2, 3),
+    () => call('unmap_pages', domain(), iova(), PAGE, 1 + random(3)),
+    () => call('unmap_pages', domain(), random(2) * BLOCK, BLOCK, 1 + random(2)),
+    () => call('iova_to_phys', domain(), iova()),
+    () => call('host_share_hyp', page() / PAGE),
+    () => call('host_unshare_hyp', page() / PAGE),
+    () => refill(random(2), 1),
+    () => refill(random(2), 1 + random(3)),
+    () => call('alloc_mgt_reclaim', 1, 1),
+    () => call('alloc_mgt_reclaim', random(2), random(8)),
+    initVm,
+    () => call('vcpu_load', vm(), 0),
+    () => call('vcpu_put'),
+    () => call('map_guest', page() / PAGE, gfn(), 1, 7),
+    () => call('map_guest', page() / PAGE, gfn(), 1, 7),
+    () => call('unshare_guest', vm(), gfn(), 1),
+    () => call('start_teardown_vm', vm()),
+    () => call('reclaim_dying_guest_page', vm(), gfn(), 1),
+    () => call('reclaim_dying_guest_page', vm(), gfn(), 1),
+    () => call('finalize_teardown_vm', vm()),
+  ];
+  return { pages, done, step: () => acts[random(acts.length)]!() };
+}
+
+test('a correct hypervisor is never accused, and no belief excludes the truth', () => {
+  const succeeded = new Map<string, number>();
+  let certain = 0;
+  let looked = 0;
+  for (let seed = 1; seed <= 12; seed++) {
+    const session = start();
+    const { pages, done, step } = makeHost(session, seed);
+    for (let i = 0; i < 1500; i++) {
+      step();
+      expect(session.tracker.violations, `seed ${seed}, step ${i}`).toEqual([]);
+      if (i % 10 !== 0) continue;
+      for (const pa of pages) {
+        const believed = session.tracker.pageStates(pa).split(' or ');
+        expect(believed, `seed ${seed}, step ${i}, page 0x${pa.toString(16)}`).toContain(
+          recordedState(session.machine, pa),
+        );
+        looked++;
+        if (believed.length === 1) certain++;
+      }
+    }
+    for (const [name, count] of done) succeeded.set(name, (succeeded.get(name) ?? 0) + count);
+  }
+  // The walk must have been somewhere, and the tracker must not be right by knowing nothing.
+  for (const name of [
+    'alloc_domain',
+    'free_domain',
+    'attach_dev',
+    'detach_dev',
+    'map_pages',
+    'unmap_pages',
+    'host_share_hyp',
+    'host_unshare_hyp',
+    'alloc_mgt_refill',
+    'alloc_mgt_reclaim',
+    'init_vm',
+    'map_guest',
+    'unshare_guest',
+    'reclaim_dying_guest_page',
+    'finalize_teardown_vm',
+  ]) {
+    expect(succeeded.get(name) ?? 0, name).toBeGreaterThan(5);
+  }
+  expect(certain / looked).toBeGreaterThan(0.3);
+});
