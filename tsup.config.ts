@@ -6,8 +6,10 @@ const modules = {
   index: 'index.ts',
   'hypercall-abi': 'hypercall-abi/index.ts',
   machine: 'machine/index.ts',
-  'io-pgtable': 'io-pgtable/index.ts',
-  hyp: 'hyp/index.ts',
+  // The plain builds: without the points where another CPU could step in.
+  'io-pgtable': '.plain/io-pgtable/index.ts',
+  hyp: '.plain/hyp/index.ts',
+  'hyp-stepped': 'hyp/index.ts',
   host: 'host/index.ts',
   lab: 'lab/index.ts',
 };
@@ -29,8 +31,6 @@ export default defineConfig(({ env }) => {
     platform: 'node',
     removeNodeProtocol: false,
     splitting: true,
-    // Only the benchmarks use it, and those are not published.
-    external: ['mitata'],
     sourcemap: true,
     // Each pass clears its own files: npm builds the code once more after the declarations when it packs.
     clean: typesOnly || ['!**/*.d.ts'],

@@ -51,19 +51,27 @@ export function domainOwner(h: Hyp, domain: number): number {
   return h.memory.read32(domain + OWNER);
 }
 
-/** What kind of domain it is: to be taken apart with {@link stageOf} and {@link smmuOf}. */
+/** Stage and SMMU of the domain, in one word: to be taken apart with {@link stageOf} and {@link smmuOf}. */
 export function domainKind(h: Hyp, domain: number): number {
   return h.memory.read32(domain + KIND);
 }
 
-/** Translation stage, 1 or 2. */
 export function stageOf(kind: number): number {
   return kind & 0xff;
 }
 
-/** Index of the SMMU that the domain is bound to. */
 export function smmuOf(kind: number): number {
   return (kind >>> 8) & 0xff;
+}
+
+/** Translation stage, 1 or 2. */
+export function domainStage(h: Hyp, domain: number): number {
+  return stageOf(domainKind(h, domain));
+}
+
+/** Index of the SMMU that the domain is bound to. */
+export function domainSmmu(h: Hyp, domain: number): number {
+  return smmuOf(domainKind(h, domain));
 }
 
 /** Fill the record of a new domain; the reference count comes last, when everything else stands. */
@@ -103,6 +111,7 @@ export function pageTableConfig(smmu: SmmuDescription, stage: number): PageTable
 export function domainPageTable(h: Hyp, domain: number, id: number): PageTable {
   h.domain = domain;
   h.domainId = id;
-  const layout = h.tableLayouts[2 * domainSmmu(h, domain) + domainStage(h, domain) - 1]!;
+  const kind = domainKind(h, domain);
+  const layout = h.tableLayouts[2 * smmuOf(kind) + stageOf(kind) - 1]!;
   return openPageTable(h.pageTableOps, layout, readPointer(h, domain + ROOT));
 }

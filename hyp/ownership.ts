@@ -184,14 +184,15 @@ export function* useDma(h: Hyp, pa: number, size: number): Steps<number> {
   if (((pa | size) & (PAGE_SIZE - 1)) !== 0 || pa + size > IPA_END) return err('EINVAL');
   const pages = size / PAGE_SIZE;
   yield* lock(h, h.layout.hostLock);
-  const result = hypPage(h, pa) < 0 ? yield* useMmio(h, pa, pages) : yield* useRam(h, pa, pages);
+  const first = hypPage(h, pa);
+  const result = first < 0 ? yield* useMmio(h, pa, pages) : yield* useRam(h, pa, first, pages);
   yield* unlock(h, h.layout.hostLock);
   return result;
 }
 
-function* useRam(h: Hyp, pa: number, pages: number): Steps<number> {
+/** @param first record of the page at `pa` */
+function* useRam(h: Hyp, pa: number, first: number, pages: number): Steps<number> {
   if (!isRamRange(h, pa, pages)) return err('EINVAL');
-  const first = hypPage(h, pa);
   for (let i = 0; i < pages; i++) {
     const record = yield* readHypPage(h, first + 8 * i);
     if (hostStateOf(record) !== PageState.owned) return err('EPERM');

@@ -76,8 +76,9 @@ export function* issueCommand(h: Hyp, smmu: number, hi0: number, lo0: number, hi
   }
   const at = readPointer(h, smmu + CMDQ) + (producer & ((1 << log2) - 1)) * COMMAND_SIZE;
   yield { kind: 'queue', at };
-  memory.write64(at, hi0, lo0);
-  memory.write64(at + 8, hi1, lo1);
+  const index = memory.indexForWrite(at);
+  memory.put64(index, hi0, lo0);
+  memory.put64(index + 2, hi1, lo1);
   memory.write32(smmu + CMDQ_PROD, (producer + 1) & ((2 << log2) - 1));
   return 0;
 }

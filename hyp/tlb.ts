@@ -5,7 +5,7 @@
 
 import type { Steps } from '#machine';
 import type { Hyp } from './context.ts';
-import { domainSmmu, domainStage } from './domain-record.ts';
+import { domainKind, domainSmmu, domainStage, smmuOf, stageOf } from './domain-record.ts';
 import { lock, unlock } from './lock.ts';
 import { hasRangeInvalidation, issueCommand, SMMU_LOCK, smmuRecord, syncCommands } from './smmu.ts';
 
@@ -58,12 +58,14 @@ export function* invalidateRange(
   granule: number,
   leafOnly: boolean,
 ): Steps<number> {
-  const index = domainSmmu(h, h.domain);
+  const kind = domainKind(h, h.domain);
+  const stage = stageOf(kind);
+  const index = smmuOf(kind);
   const smmu = smmuRecord(h, index);
   yield* lock(h, smmu + SMMU_LOCK);
   let result = hasRangeInvalidation(h, index)
-    ? yield* issueRanges(h, smmu, start, size, granule, leafOnly)
-    : yield* issueSingles(h, smmu, start, size, granule, leafOnly);
+    ? yield* issueRanges(h, smmu, stage, start, size, granule, leafOnly)
+    : yield* issueSingles(h, smmu, stage, start, size, granule, leafOnly);
   if (result === 0) result = yield* syncCommands(h, smmu);
   yield* unlock(h, smmu + SMMU_LOCK);
   return result;
@@ -72,20 +74,24 @@ export function* invalidateRange(
 function* issueSingles(
   h: Hyp,
   smmu: number,
+  stage: number,
   start: number,
   size: number,
   granule: number,
   leafOnly: boolean,
 ): Steps<number> {
   if (size / granule >= WHOLE_TAG_LEAVES) return yield* issueWholeTag(h, smmu);
-  const stage = domainStage(h, h.domain);
   const opcode = stage === 1 ? CMD_TLBI_NH_VA : CMD_TLBI_S2_IPA;
   for (let at = start; at < start + size; at += granule) {
-    const hi = Math.floor(at / TWO32);
-    const result = yield* issueCommand(h, smmu, tag(stage, h.domainId), opcode, hi, at | (leafOnly ? 1 : 0));
+    const result = yield* issueCommand(h, smmu, tag(stage, h.domainId), opcode, upper(at), at | (leafOnly ? 1 : 0));
     if (result !== 0) return result;
   }
   return 0;
+}
+
+/** Upper word of an address. */
+function upper(iova: number): number {
+  return iova < TWO32 ? 0 : Math.floor(iova / TWO32);
 }
 
 /** Levels 1, 2, 3 hold leaves of 1 GiB, 2 MiB, 4 KiB. */
@@ -96,12 +102,12 @@ function levelHint(granule: number): number {
 function* issueRanges(
   h: Hyp,
   smmu: number,
+  stage: number,
   start: number,
   size: number,
   granule: number,
   leafOnly: boolean,
 ): Steps<number> {
-  const stage = domainStage(h, h.domain);
   const opcode = stage === 1 ? CMD_TLBI_NH_VA : CMD_TLBI_S2_IPA;
   const ttl = leafOnly ? levelHint(granule) : 0;
   // NUM = SCALE = TTL = 0 would be illegal: a single page without a level hint takes its neighbour along.
@@ -114,7 +120,7 @@ function* issueRanges(
     const done = scale < 25 ? count << scale : count * 2 ** scale;
     const lo0 = opcode | ((count - 1) << 12) | (scale << 20);
     const lo1 = (at & -4096) | (1 << 10) | (ttl << 8) | (leafOnly ? 1 : 0);
-    const result = yield* issueCommand(h, smmu, tag(stage, h.domainId), lo0, Math.floor(at / TWO32), lo1);
+    const result = yield* issueCommand(h, smmu, tag(stage, h.domainId), lo0, upper(at), lo1);
     if (result !== 0) return result;
     at += done * 4096;
     pages -= done;

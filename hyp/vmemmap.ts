@@ -8,7 +8,6 @@ import type { Steps } from '#machine';
 import type { Hyp } from './context.ts';
 import { HypPage, type PageState } from './layout.ts';
 
-const PAGE_SIZE = 4096;
 const REFCOUNT_MASK = 0xffff;
 export const REFCOUNT_MAX = 0xffff;
 const ORDER_SHIFT = 16;
@@ -24,9 +23,9 @@ export function hypPage(h: Hyp, pa: number): number {
     const range = ram[i]!;
     const offset = pa - range.base;
     if (offset >= 0 && offset < range.size) {
-      return h.layout.vmemmap + (firstPage + Math.floor(offset / PAGE_SIZE)) * HypPage.size;
+      return h.layout.vmemmap + (firstPage + Math.floor(offset / 4096)) * HypPage.size;
     }
-    firstPage += range.size / PAGE_SIZE;
+    firstPage += range.size / 4096;
   }
   return -1;
 }

@@ -7,4 +7,5 @@ export * from './errors.ts';
 export * from './hypervisor.ts';
 export * from './life-cycles/index.ts';
 export * from './memory-request.ts';
+export { renderReference } from './reference.ts';
 export * from './registers.ts';

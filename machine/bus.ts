@@ -108,7 +108,11 @@ export class Bus {
   }
 
   private windowAt(pa: number): Window | undefined {
-    for (const window of this.windows) if (pa >= window.base && pa < window.base + window.size) return window;
+    const { windows } = this;
+    for (let i = 0; i < windows.length; i++) {
+      const window = windows[i]!;
+      if (pa >= window.base && pa < window.base + window.size) return window;
+    }
     return undefined;
   }
 
@@ -140,5 +144,9 @@ export class ScratchMmio implements MmioDevice {
 }
 
 function aligned(pa: number, width: number): void {
-  if ((pa & (width - 1)) !== 0) throw new RangeError(`access of ${width} bytes at 0x${pa.toString(16)} is not aligned`);
+  if ((pa & (width - 1)) !== 0) throw misaligned(pa, width);
+}
+
+function misaligned(pa: number, width: number): RangeError {
+  return new RangeError(`access of ${width} bytes at 0x${pa.toString(16)} is not aligned`);
 }

@@ -92,31 +92,31 @@ const WIDTHS = [32, 36, 40, 42, 44, 48];
  */
 export function validateDescription(value: unknown): MachineDescription {
   const fields = object(value, 'the description', ['name', 'ram', 'mmio', 'carveOut', 'cpus', 'smmus', 'devices']);
-  const ram = list(fields['ram'], 'ram', 1).map((item, i) => range(item, `ram[${i}]`));
-  const carveOut = range(fields['carveOut'], 'carveOut');
-  const mmio = list(fields['mmio'] ?? [], 'mmio', 0).map((item, i): MmioRange => {
+  const ram = list(fields.ram, 'ram', 1).map((item, i) => range(item, `ram[${i}]`));
+  const carveOut = range(fields.carveOut, 'carveOut');
+  const mmio = list(fields.mmio ?? [], 'mmio', 0).map((item, i): MmioRange => {
     const at = `mmio[${i}]`;
     const entry = object(item, at, ['name', 'base', 'size']);
-    return { name: text(entry['name'], `${at}.name`), ...range({ base: entry['base'], size: entry['size'] }, at) };
+    return { name: text(entry.name, `${at}.name`), ...range({ base: entry.base, size: entry.size }, at) };
   });
-  const smmus = list(fields['smmus'], 'smmus', 0).map((item, i) => smmu(item, `smmus[${i}]`));
-  const devices = list(fields['devices'], 'devices', 0).map((item, i): DeviceDescription => {
+  const smmus = list(fields.smmus, 'smmus', 0).map((item, i) => smmu(item, `smmus[${i}]`));
+  const devices = list(fields.devices, 'devices', 0).map((item, i): DeviceDescription => {
     const at = `devices[${i}]`;
     const entry = object(item, at, ['name', 'smmu', 'sid']);
-    const owner = smmus.find((candidate) => candidate.name === entry['smmu']);
+    const owner = smmus.find((candidate) => candidate.name === entry.smmu);
     if (owner === undefined) throw new DescriptionError(`${at}.smmu`, `one of ${names(smmus)}`);
     return {
-      name: text(entry['name'], `${at}.name`),
+      name: text(entry.name, `${at}.name`),
       smmu: owner.name,
-      sid: integer(entry['sid'], `${at}.sid`, 0, 2 ** owner.sidBits - 1),
+      sid: integer(entry.sid, `${at}.sid`, 0, 2 ** owner.sidBits - 1),
     };
   });
   const description: MachineDescription = {
-    name: text(fields['name'], 'name'),
+    name: text(fields.name, 'name'),
     ram,
     mmio,
     carveOut,
-    cpus: integer(fields['cpus'], 'cpus', 1, 8),
+    cpus: integer(fields.cpus, 'cpus', 1, 8),
     smmus,
     devices,
   };
@@ -181,16 +181,16 @@ function smmu(value: unknown, at: string): SmmuDescription {
     return fields[key];
   };
   const number = (key: string, min: number, max: number): number => integer(fields[key], `${at}.${key}`, min, max);
-  const granules = list(fields['granules'], `${at}.granules`, 1).map((item, i) => {
+  const granules = list(fields.granules, `${at}.granules`, 1).map((item, i) => {
     if (item !== 12 && item !== 14 && item !== 16) throw new DescriptionError(`${at}.granules[${i}]`, '12, 14 or 16');
     return item;
   });
-  const oas = fields['oas'];
+  const oas = fields.oas;
   if (!WIDTHS.includes(oas as number)) throw new DescriptionError(`${at}.oas`, `one of ${WIDTHS.join(', ')}`);
-  const base = address(fields['base'], `${at}.base`);
+  const base = address(fields.base, `${at}.base`);
   if (base % 0x10000 !== 0) throw new DescriptionError(`${at}.base`, 'a multiple of 64 KiB');
   const result: SmmuDescription = {
-    name: text(fields['name'], `${at}.name`),
+    name: text(fields.name, `${at}.name`),
     base,
     sidBits: number('sidBits', 0, 32),
     oas: oas as AddressWidth,
@@ -250,8 +250,8 @@ function address(value: unknown, at: string): number {
 
 function range(value: unknown, at: string): RamRange {
   const fields = object(value, at, ['base', 'size']);
-  const base = address(fields['base'], `${at}.base`);
-  const size = address(fields['size'], `${at}.size`);
+  const base = address(fields.base, `${at}.base`);
+  const size = address(fields.size, `${at}.size`);
   if (size === 0) throw new DescriptionError(`${at}.size`, 'a positive multiple of 4096');
   if (base + size > SPACE) throw new DescriptionError(`${at}.size`, 'a range that ends below 2^52');
   return { base, size };

@@ -65,8 +65,9 @@ export class RecordFile {
   clear(n: number): void {
     if (this.chunks[n >>> this.perChunkLog2] === undefined) return;
     const first = this.at(n);
+    const end = first + this.width;
     const words = this.memory.edit(first, this.width);
-    for (let i = first; i < first + this.width; i++) words[i] = 0;
+    for (let i = first; i < end; i++) words[i] = 0;
   }
 
   /** Copies record `from`, which was written before, over record `to`. */

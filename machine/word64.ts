@@ -12,17 +12,17 @@ export function below(value: number, power: number): number {
 
 /** The unsigned number that a pair of int32 words stands for. Exact up to 2^53. */
 export function join(hi: number, lo: number): number {
-  return (hi >>> 0) * TWO32 + (lo >>> 0);
+  return hi === 0 ? lo >>> 0 : (hi >>> 0) * TWO32 + (lo >>> 0);
 }
 
 /** The number that a pair of int32 words stands for when bit 63 is a sign. Exact from -2^53 to 2^53. */
 export function joinSigned(hi: number, lo: number): number {
-  return (hi | 0) * TWO32 + (lo >>> 0);
+  return hi === 0 ? lo >>> 0 : (hi | 0) * TWO32 + (lo >>> 0);
 }
 
 /** Upper 32 bits of an address, as int32. */
 export function hiOf(value: number): number {
-  return Math.floor(value / TWO32) | 0;
+  return value >= 0 && value < TWO32 ? 0 : Math.floor(value / TWO32) | 0;
 }
 
 /** Lower 32 bits of an address, as int32. */

@@ -142,20 +142,24 @@ function kindOf(hi: number, lo: number, level: number): EntryKind {
 }
 
 function addressOf(layout: PageTableLayout, hi: number, lo: number): number {
-  const middle = (hi & 0xffff) * TWO32;
-  if (layout.granule !== SIZE_64K) return middle + ((lo & 0xfffff000) >>> 0);
-  return ((lo >>> 12) & 0xf) * TWO48 + middle + ((lo & 0xffff0000) >>> 0);
+  const middle = hi & 0xffff;
+  if (layout.granule !== SIZE_64K) {
+    const low = (lo & 0xfffff000) >>> 0;
+    return middle === 0 ? low : middle * TWO32 + low;
+  }
+  return ((lo >>> 12) & 0xf) * TWO48 + middle * TWO32 + ((lo & 0xffff0000) >>> 0);
 }
 
 /** Bits 47:32 of an address, in the high word of a descriptor. */
 export function addressHi(pa: number): number {
-  return (pa / TWO32) & 0xffff;
+  return pa < TWO32 ? 0 : (pa / TWO32) & 0xffff;
 }
 
 /** Bits 31:12 of an address, and 51:48 at bit 12, in the low word of a descriptor. */
 export function addressLo(pa: number): number {
-  // `| 0` takes the low 32 bits of the integer part, whatever its size.
-  return ((pa | 0) & ~0xfff) | ((pa / TWO48) << 12);
+  // `&` takes the low 32 bits of the integer part, whatever its size.
+  const low = pa & ~0xfff;
+  return pa < TWO48 ? low : low | ((pa / TWO48) << 12);
 }
 
 /** The type bits of a leaf. */

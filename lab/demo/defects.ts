@@ -1,16 +1,16 @@
 /** Finds a defect of the zoo by random calls, shrinks what was found, and tells it. */
 import { preset } from '#machine';
 import { type Story, tell } from '../narrator/tell.ts';
-import { findViolation } from '../random/index.ts';
-import { encodeShare, type Scenario } from '../scenario/index.ts';
-import { CandidateRunner, type Found } from '../scenario/run.ts';
+import { type FindProgress, searchViolation } from '../random/index.ts';
+import { encodeShare, type Scenario, type Signature } from '../scenario/index.ts';
+import { CandidateRunner } from '../scenario/candidates.ts';
 import { shrink } from '../scenario/shrink.ts';
 import { cardOf, type DefectCard, hypervisorByIdentity, identityOf, unifiedDiff } from '../zoo/index.ts';
 
 /** What was found of one defect, and all that a report needs to tell it. */
 export interface FoundDefect {
   readonly card: DefectCard;
-  readonly found: Found;
+  readonly signature: Signature;
   /** Hypercalls made until it was found. */
   readonly calls: number;
   /** Steps of the sequence that found it. */
@@ -24,22 +24,25 @@ export interface FoundDefect {
   readonly diff: string;
 }
 
-/** @returns null when `maxCalls` random hypercalls did not find it */
-export function findDefect(id: string, seed: number, maxCalls: number): FoundDefect | null {
+/**
+ * Random calls against the hypervisor with that defect, from `seed`; yields after each run of them.
+ * @returns null when `maxCalls` hypercalls did not find it
+ */
+export function* findDefect(id: string, seed: number, maxCalls: number): Generator<FindProgress, FoundDefect | null, void> {
   const card = cardOf(id);
   const identity = identityOf([card]);
   const hypervisor = hypervisorByIdentity(identity);
   const machine = preset(card.machine);
-  const result = findViolation({ machine, hypervisor, identity, seed, maxCalls });
-  if (result === null) return null;
+  const { found, calls } = yield* searchViolation({ machine, hypervisor, identity, seed, maxCalls });
+  if (found === null) return null;
   const runner = new CandidateRunner(machine, hypervisor);
-  const shrunk = shrink(result.scenario, result.found, (steps) => runner.run(steps));
+  const shrunk = shrink(found.scenario, found.signature, (steps) => runner.run(steps));
   const scenario = { ...shrunk.scenario, title: card.title, steps: runner.record(shrunk.scenario.steps) };
   return {
     card,
-    found: result.found,
-    calls: result.calls,
-    stepsBefore: result.scenario.steps.length,
+    signature: found.signature,
+    calls,
+    stepsBefore: shrunk.stepsBefore,
     scenario,
     oneMinimal: shrunk.oneMinimal,
     share: encodeShare(scenario),

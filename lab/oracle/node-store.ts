@@ -40,7 +40,7 @@ export const N = {
   linkedTag: 12,
   /** One of {@link Reached}: what its content counts as now. */
   reached: 13,
-  /** Valid descriptors in a table. */
+  /** Valid descriptors in a table; entries of a stream table in this page. */
   valid: 14,
   /** Set for what the host gave at boot: it is in no pool. */
   boot: 15,

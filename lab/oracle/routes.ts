@@ -52,14 +52,24 @@ export class Routes {
   private readonly reach: Reach;
   private readonly findings: Findings;
   private readonly table: JournaledTable;
+  private readonly structurePage: (page: number, node: number) => void;
   /** Result of {@link decodeSte} and {@link decodeCd}: the root or CD, and the tag. */
   private target = 0;
   private tag = 0;
   private startLevel = 0;
   private rootPages = 0;
 
-  constructor(facts: Facts, findings: Findings, store: NodeStore, stale: StaleSet, reach: Reach) {
+  /** @param structurePage told of each page that a stream table or CD is found in */
+  constructor(
+    facts: Facts,
+    findings: Findings,
+    store: NodeStore,
+    stale: StaleSet,
+    reach: Reach,
+    structurePage: (page: number, node: number) => void,
+  ) {
     this.facts = facts;
+    this.structurePage = structurePage;
     this.findings = findings;
     this.store = store;
     this.stale = stale;
@@ -69,31 +79,40 @@ export class Routes {
 
   // ---- stream tables
 
-  /** Take a stream table (or level-1 table) at `pa` into the graph. `split` 0: linear. Returns nothing: it is live. */
+  /** Take the stream table (or level-1 table) that an SMMU was given at boot into the graph. `split` 0: linear. */
   addStreamTable(smmu: number, pa: number, log2: number, split: number): void {
-    const streamsPerEntry = 2 ** split;
     const entryBytes = split === 0 ? STE_BYTES : 8;
-    const bytes = entryBytes * 2 ** (log2 - split);
+    const total = 2 ** (log2 - split);
     const kind = split === 0 ? NodeKind.ste : NodeKind.l1std;
-    for (let offset = 0; offset < bytes; offset += PAGE) {
-      const sid = (offset / entryBytes) * streamsPerEntry;
-      const id = this.streamNode(pa + offset, kind, smmu, sid, split);
-      if (id === 0) continue;
-      this.store.setNode(id, N.boot, 1);
-      this.reach.refer(id, N.liveRefs, 1);
+    const perPage = PAGE / entryBytes;
+    for (let first = 0; first < total; first += perPage) {
+      const entries = Math.min(perPage, total - first);
+      const id = this.streamNode(pa + first * entryBytes, kind, smmu, first * 2 ** split, split, entries, true);
+      if (id !== 0) this.reach.refer(id, N.liveRefs, 1);
     }
   }
 
-  private streamNode(pa: number, kind: number, smmu: number, sid: number, split: number): number {
+  private streamNode(
+    pa: number,
+    kind: number,
+    smmu: number,
+    sid: number,
+    split: number,
+    entries: number,
+    boot: boolean,
+  ): number {
     const page = this.facts.pageOf(pa);
     if (page < 0) {
       this.findings.add('structure', 'no-ram', `a stream table lies at ${hex(pa)}, where there is no RAM`, { pa });
       return 0;
     }
-    const known = this.reach.findNode(page, kind, split, 0, 0, sid);
+    const known = this.reach.findNode(page, kind, split, 0, 0, sid | 0);
     if (known !== 0) return known;
     const id = this.store.makeNode(page, kind, split, 0, smmu);
-    this.store.setNode(id, N.sid, sid);
+    this.store.setNode(id, N.sid, sid | 0);
+    this.store.setNode(id, N.valid, entries);
+    if (boot) this.store.setNode(id, N.boot, 1);
+    this.structurePage(page, id);
     return id;
   }
 
@@ -109,7 +128,7 @@ export class Routes {
     const first = this.store.node(id, N.sid) >>> 0;
     const smmu = this.store.smmu(id);
     const pa = this.facts.paOf(this.store.node(id, N.page));
-    for (let i = 0; i < STES_PER_PAGE; i++) {
+    for (let i = 0; i < this.store.node(id, N.valid); i++) {
       if (to === Reached.none) this.setRoute(smmu, first + i, RouteKind.none);
       else this.decodeAndSet(smmu, first + i, pa + i * STE_BYTES);
     }
@@ -118,7 +137,7 @@ export class Routes {
   private settleLevel1(id: number, to: number): void {
     const pa = this.facts.paOf(this.store.node(id, N.page));
     const { memory } = this.facts;
-    for (let at = pa; at < pa + PAGE; at += 8) {
+    for (let at = pa; at < pa + 8 * this.store.node(id, N.valid); at += 8) {
       const i = memory.indexOf(at);
       const delta = to === Reached.none ? -1 : 1;
       this.referLevel2(id, at, memory.words[i + 1]!, memory.words[i]!, N.liveRefs, delta);
@@ -134,16 +153,14 @@ export class Routes {
     const sid = (this.store.node(id, N.sid) >>> 0) + ((at % PAGE) / 8) * 2 ** split;
     const l2 = l1stdL2Ptr(hi, lo);
     let first = 0;
-    for (let offset = 0; offset < entries * STE_BYTES; offset += PAGE) {
-      const node = this.streamNode(l2 + offset, NodeKind.ste, smmu, sid + offset / STE_BYTES, 0);
+    let before = 0;
+    for (let done = 0; done < entries; done += STES_PER_PAGE) {
+      const count = Math.min(STES_PER_PAGE, entries - done);
+      const node = this.streamNode(l2 + done * STE_BYTES, NodeKind.ste, smmu, sid + done, 0, count, false);
       if (node === 0) break;
-      if (first === 0) {
-        first = node;
-      } else {
-        let last = first;
-        while (this.store.node(last, N.sibling) !== 0 && last !== node) last = this.store.node(last, N.sibling);
-        if (last !== node) this.store.setNode(last, N.sibling, node);
-      }
+      if (first === 0) first = node;
+      else if (this.store.node(before, N.sibling) !== node) this.store.setNode(before, N.sibling, node);
+      before = node;
     }
     if (first !== 0) this.reach.refer(first, word, delta);
     return first;
@@ -164,7 +181,9 @@ export class Routes {
   /** A word of the stream table entry around `pa` has changed. */
   wroteSte(id: number, pa: number, oldLo: number, lo: number): void {
     const smmu = this.store.smmu(id);
-    const sid = (this.store.node(id, N.sid) >>> 0) + Math.floor((pa % PAGE) / STE_BYTES);
+    const index = Math.floor((pa % PAGE) / STE_BYTES);
+    if (index >= this.store.node(id, N.valid)) return;
+    const sid = (this.store.node(id, N.sid) >>> 0) + index;
     const ste = pa - (pa % STE_BYTES);
     if (pa === ste) {
       if (!steValid(oldLo) && steValid(lo) && this.stale.hasStream(StaleKind.steBody, smmu, sid)) {
@@ -296,6 +315,7 @@ export class Routes {
     const id = this.store.makeNode(page, NodeKind.cd, 0, 1, smmu);
     this.store.setNode(id, N.sid, sid | 0);
     this.store.setNode(id, N.offset, offset);
+    this.structurePage(page, id);
     return id;
   }
 

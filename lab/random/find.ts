@@ -6,6 +6,7 @@
 import { type CallName, calls } from '#hypercall-abi';
 import type { MachineDescription } from '#machine';
 import {
+  CannotDo,
   callOf,
   Executor,
   type Outcome,
@@ -123,7 +124,7 @@ function attempt(executor: Executor, step: Step): Outcome | null {
   try {
     return executor.perform(step);
   } catch (error) {
-    if (error instanceof RangeError) return null;
+    if (error instanceof CannotDo) return null;
     throw error;
   }
 }

@@ -15,6 +15,11 @@ const PAGE_SIZE = 4096;
 /** Blocks keep away from single pages: on a small machine there is room for one only while its place is whole. */
 const BLOCK_ORDER = 9;
 
+/** A step asks for something that the machine does not have. */
+export class CannotDo extends Error {
+  override readonly name: string = 'CannotDo';
+}
+
 interface Bound {
   readonly pa: number;
   readonly pages: number;
@@ -52,7 +57,7 @@ export class NameBinder {
     this.pages.clear();
   }
 
-  /** The register value that `value` stands for in an argument of that unit. @throws RangeError for an unknown device */
+  /** The register value that `value` stands for in an argument of that unit. @throws CannotDo for an unknown device */
   resolve(value: Value, unit: ArgumentUnit): ArgumentValue {
     if (typeof value === 'number') return value;
     if (isPage(value))
@@ -77,12 +82,12 @@ export class NameBinder {
     this.vms.set(name, handle);
   }
 
-  /** Address in bytes of a page reference. @throws RangeError when the host's memory is used up */
+  /** Address in bytes of a page reference. @throws CannotDo when the host's memory is used up */
   address({ page, run = 1, offset = 0, byte = 0 }: PageRef): number {
     let bound = this.pages.get(page);
     if (bound === undefined) {
       const pa = this.draw(Math.log2(run));
-      if (pa === 0) throw new RangeError(`the host has no ${run} free pages for page:${page}`);
+      if (pa === 0) throw new CannotDo(`the host has no ${run} free pages for page:${page}`);
       bound = { pa, pages: run };
       this.pages.set(page, bound);
     }
@@ -115,7 +120,7 @@ export class NameBinder {
 
   private stream(name: string): number {
     const sid = this.sids.get(name);
-    if (sid === undefined) throw new RangeError(`no device ${name}: there are ${[...this.sids.keys()].join(', ')}`);
+    if (sid === undefined) throw new CannotDo(`no device ${name}: there are ${[...this.sids.keys()].join(', ')}`);
     return sid;
   }
 }

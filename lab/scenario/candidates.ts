@@ -2,6 +2,7 @@
 
 import type { MachineDescription } from '#machine';
 import { type HypervisorFactory, Session, type SessionOptions } from '../session/session.ts';
+import { CannotDo } from './bind.ts';
 import { withOutcome } from './compare.ts';
 import { Executor, type Outcome } from './execute.ts';
 import { callOf, type Found } from './signature.ts';
@@ -58,7 +59,7 @@ export class CandidateRunner {
     try {
       return this.executor.perform(step);
     } catch (error) {
-      if (error instanceof RangeError) return null;
+      if (error instanceof CannotDo) return null;
       throw error;
     }
   }

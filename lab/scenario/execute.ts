@@ -19,9 +19,9 @@ import {
   setNumber,
   VmDescription,
 } from '#hypercall-abi';
-import { BusError, hostPort } from '#machine';
+import { BusError, type DmaDevice, hostPort } from '#machine';
 import type { Session, Violation } from '../session/session.ts';
-import { NameBinder } from './bind.ts';
+import { CannotDo, NameBinder } from './bind.ts';
 import type { Kind } from './expectation.ts';
 import { kindOf } from './expectation.ts';
 import type { AccessExpectation, CallStep, DescribeStep, DmaStep, HvcStep, Step, TopupStep, Value } from './types.ts';
@@ -82,9 +82,10 @@ export class Executor {
 
   /**
    * Do one step.
-   * @throws RangeError when the machine has no such CPU or device, an address is misaligned, or pages run out
+   * @throws CannotDo when the machine has no such CPU or device, an address is misaligned, or pages run out
    */
   perform(step: Step): Outcome {
+    if ('cpu' in step && step.cpu >= this.boundary.cpus) throw new CannotDo(`no CPU ${step.cpu}`);
     switch (step.kind) {
       case 'call':
         return this.call(step);
@@ -176,25 +177,19 @@ export class Executor {
   }
 
   private dma({ device, access, iova, value, cached }: DmaStep): Outcome {
-    const engine = this.session.machine.device(device);
+    const engine = this.session.machine.devices.find(({ name }) => name === device);
+    if (engine === undefined) throw new CannotDo(`no device ${device}`);
     const at = this.deviceAddress(iova);
     const write = access === 'write';
-    const options = { outcome: cached ? this.otherOutcome(device, at, write) : 0 };
+    const options = { outcome: cached ? otherOutcome(engine, at, write) : 0 };
     const done = write ? engine.write(at, [this.word(value ?? 0)], options) : engine.read(at, 1, options);
     if (done.ok) return { kind: 'dma', pa: done.pa, fault: null };
     return { kind: 'dma', pa: -1, fault: done.event === null ? null : done.event.name };
   }
 
-  /** The first possible outcome, other than what the tables say, that goes through; else what the tables say. */
-  private otherOutcome(device: string, iova: number, write: boolean): number {
-    const all = this.session.machine.device(device).possible(iova, write);
-    const other = all.findIndex(({ ok }, i) => i > 0 && ok);
-    return Math.max(0, other);
-  }
-
   private address(value: Value): number {
     const at = Number(this.names.resolve(value, 'pa'));
-    if (at % 4 !== 0) throw new RangeError(`address 0x${at.toString(16)} is not a multiple of 4`);
+    if (at % 4 !== 0) throw new CannotDo(`address 0x${at.toString(16)} is not a multiple of 4`);
     return at;
   }
 
@@ -202,7 +197,7 @@ export class Executor {
   private deviceAddress(value: Value): number {
     const iova = this.names.resolve(value, 'iova');
     const at = typeof iova === 'bigint' ? Number(BigInt.asIntN(64, iova)) : iova;
-    if (at % 4 !== 0) throw new RangeError(`IOVA ${at} is not a multiple of 4`);
+    if (at % 4 !== 0) throw new CannotDo(`IOVA ${at} is not a multiple of 4`);
     return at;
   }
 
@@ -211,6 +206,12 @@ export class Executor {
     const number = this.names.resolve(value, 'flags');
     return typeof number === 'bigint' ? Number(BigInt.asIntN(32, number)) : (number % TWO32) | 0;
   }
+}
+
+/** The first possible outcome, other than what the tables say, that goes through; else what the tables say. */
+function otherOutcome(engine: DmaDevice, iova: number, write: boolean): number {
+  const other = engine.possible(iova, write).findIndex(({ ok }, i) => i > 0 && ok);
+  return Math.max(0, other);
 }
 
 const EXPECT: Outcome = { kind: 'expect' };

@@ -1,6 +1,6 @@
 /** Scenarios: one format in which every engine reports what it found, and every tool can run it again. */
 
-export { NameBinder } from './bind.ts';
+export { CannotDo, NameBinder } from './bind.ts';
 export { CandidateRunner } from './candidates.ts';
 export { checkFits, type Placement } from './check.ts';
 export { outcomeText, withOutcome } from './compare.ts';
@@ -10,6 +10,6 @@ export { type ParsedScenario, parseScenario, parseScenarioLines } from './parse.
 export { firstStepLine, printScenario, printStep } from './print.ts';
 export { type RunOptions, runScenario, type ScenarioReport, type StepResult } from './run.ts';
 export { decodeShare, encodeShare, isShare } from './share.ts';
-export { type RunCandidate, type ShrinkOptions, type ShrinkResult, shrink } from './shrink.ts';
+export { type RunCandidate, type ShrinkOptions, type ShrinkResult, shrink, withoutExpectation } from './shrink.ts';
 export { callOf, type Found, type Signature, sameSignature } from './signature.ts';
 export * from './types.ts';

@@ -3,6 +3,7 @@
 import { DescriptionError, type MachineDescription, preset } from '#machine';
 import { InputError } from '../input-error.ts';
 import { type HypervisorFactory, Session, type SessionOptions, type Violation } from '../session/session.ts';
+import { CannotDo } from './bind.ts';
 import { checkFits, lineOf, type Placement } from './check.ts';
 import { matches, outcomeText } from './compare.ts';
 import { Executor, type Outcome } from './execute.ts';
@@ -106,7 +107,7 @@ function perform(executor: Executor, step: Step, line: number, { file = 'scenari
   try {
     return executor.perform(step);
   } catch (error) {
-    if (!(error instanceof RangeError)) throw error;
+    if (!(error instanceof CannotDo)) throw error;
     throw new InputError({ file, line, expected: 'a step that the machine can do', got: error.message });
   }
 }

@@ -8,6 +8,8 @@ import type { Step, Value } from './types.ts';
 import { isBig, isName, isPage, pageRef } from './value.ts';
 import { wordsFor } from './words.ts';
 
+const LETTERS = 'abcdefghijklmnopqrstuvwxyz';
+
 /** Candidates, the boldest first. */
 export function* simplerSteps(steps: readonly Step[]): Generator<readonly Step[]> {
   yield* fewerNames(steps);
@@ -63,6 +65,25 @@ function renamed(step: Step, kind: string, from: string, to: string): Step {
   if (kind === 'device' && changed.kind === 'dma' && changed.device === from) changed = { ...changed, device: to };
   if (kind === 'vm' && changed.kind === 'call' && changed.bind === from) changed = { ...changed, bind: to };
   return changed;
+}
+
+/** The same steps with names in order: pages a, b, c, domains d1, d2, VMs vm1, vm2. What they stand for stays the same. */
+export function orderlyNames(steps: readonly Step[]): readonly Step[] {
+  const names = namesOf(steps);
+  const pages = new Map((names.get('page') ?? []).map((name, i) => [name, i < 26 ? LETTERS[i]! : `p${i}`]));
+  const domains = new Map((names.get('domain') ?? []).map((name, i) => [name, `d${i + 1}`]));
+  const vms = new Map((names.get('vm') ?? []).map((name, i) => [name, `vm${i + 1}`]));
+  return steps.map((step) => {
+    const changed = mapValues(step, (value, field) => {
+      if (isPage(value)) return { ...value, page: pages.get(value.page)! };
+      if (!isName(value)) return value;
+      const kind = nameKind(step, field);
+      const known = kind === 'domain' ? domains : kind === 'vm' ? vms : null;
+      return known === null ? value : { name: known.get(value.name)! };
+    });
+    if (changed.kind !== 'call' || changed.bind === undefined) return changed;
+    return { ...changed, bind: vms.get(changed.bind)! };
+  });
 }
 
 /** The step with every value mapped; the field is the argument's or the property's name. */

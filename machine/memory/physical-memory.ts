@@ -90,7 +90,9 @@ export class PhysicalMemory {
 
   /** Whether the whole of [pa, pa + size) lies in one RAM range. */
   isRamRange(pa: number, size: number): boolean {
-    for (const region of this.regions) {
+    const { regions } = this;
+    for (let i = 0; i < regions.length; i++) {
+      const region = regions[i]!;
       const offset = pa - region.base;
       if (offset >= 0 && offset < region.size) return offset + size <= region.size;
     }

@@ -12,6 +12,9 @@
 
 import type { SmmuDescription } from '../description.ts';
 import type { PhysicalMemory, WriteObserver } from '../memory/index.ts';
+import { POW2 } from '../pow2.ts';
+import { levelShift } from '../table-walk.ts';
+import { joinSigned } from '../word64.ts';
 import { ALL_SIDS, ConfigReach } from './config-reach.ts';
 import { NodeField, NodeKind, NodeStore, ONLY_LAST_LEVEL } from './node-store.ts';
 import { Field, GLOBAL, Kind, PENDING, StaleSet } from './stale-set.ts';
@@ -104,21 +107,25 @@ export class Caches implements WriteObserver {
     const n = stale.size;
     for (let i = 0; i < n; i++) {
       const at = stale.entry(i);
-      const what = this.memory.words[at]!;
+      const words = this.memory.words;
+      const what = words[at]!;
       const kind = what & 15;
-      if (kind > Kind.tag || !tagMatches(what, this.memory.words[at + Field.tag]!, scope)) continue;
-      if (kind === Kind.leaf) this.coverLeaves(i, scope);
+      if (kind > Kind.tag || !tagMatches(what, words[at + Field.tag]!, scope)) continue;
+      if (kind === Kind.leaf) this.coverLeaves(i, at, what, scope);
       else if (kind === Kind.table) this.coverTable(i, scope);
       else if (scope.whole) this.coverTag(i, scope);
     }
   }
 
-  private coverLeaves(i: number, scope: TlbScope): void {
+  /** @param at index of the words of entry `i`, of which `what` is the first */
+  private coverLeaves(i: number, at: number, what: number, scope: TlbScope): void {
     const { stale } = this;
-    if (stale.pending(i) || (scope.ttl !== 0 && scope.ttl !== stale.level(i))) return;
-    const pages = stale.pagesPer(i);
-    const first = stale.page(i);
-    const count = stale.get(i, Field.count);
+    const level = (what >>> 5) & 7;
+    if ((what & PENDING) !== 0 || (scope.ttl !== 0 && scope.ttl !== level)) return;
+    const words = this.memory.words;
+    const pages = POW2[levelShift((what >>> 12) & 31, level) - 12]!;
+    const first = joinSigned(words[at + Field.addressHi]!, words[at + Field.addressLo]!);
+    const count = words[at + Field.count]!;
     if (scope.whole || (scope.from <= first && scope.to >= first + count * pages)) {
       stale.markPending(i);
       return;

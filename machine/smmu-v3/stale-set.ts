@@ -182,11 +182,15 @@ export class StaleSet {
 
   /** Adds a leaf that was overwritten: joins it to a run, or finds it already there, or makes an entry. */
   addLeaf(kindOf: number, tag: number, page: number, oldHi: number, oldLo: number, at: number, root: number): void {
-    const records = this.records;
     const n = this.size;
+    if (n === 0) {
+      this.append(kindOf, tag, page, 1, oldHi, oldLo, at, root);
+      return;
+    }
+    const records = this.records;
     const leafLog2 = levelShift((kindOf >>> 12) & 31, (kindOf >>> 5) & 7);
     const pages = POW2[leafLog2 - 12]!;
-    if (n > 0 && this.extendsLast(n - 1, kindOf, tag, page, oldHi, oldLo, root, pages)) return;
+    if (this.extendsLast(n - 1, kindOf, tag, page, oldHi, oldLo, root, pages)) return;
     for (let i = n - 1; i >= 0 && i >= n - LOOK_BACK; i--) {
       if (records.get(i, Field.what) !== kindOf || records.get(i, Field.tag) !== tag) continue;
       if (records.get(i, Field.root) !== root) continue;

@@ -270,7 +270,7 @@ export class TableReach {
     if (was === Descriptor.invalid && is !== Descriptor.table) return;
     const base = joinSigned(words[at + NodeField.baseHi]!, words[at + NodeField.baseLo]!);
     const page = base + k * POW2[levelShift(granule, level) - 12]!;
-    
+    if (is === Descriptor.table) this.refChild(root, level, page, newHi, newLo);
     if (was === Descriptor.table) this.staleTable(root, level, page, oldHi, oldLo, pa);
     else if (was === Descriptor.leaf) this.staleLeaf(root, level, page, oldHi, oldLo, pa);
   }

@@ -127,9 +127,9 @@ test('arguments become as simple as the violation allows', () => {
     signature,
     run,
   );
-  const domain = { name: 'd9' };
+  const domain = { name: 'd1' };
   expect(scenario.steps).toEqual([
-    call('map_pages', { domain, iova: 0x200000, paddr: { page: 'q' }, pgcount: 3, prot: 2 }),
+    call('map_pages', { domain, iova: 0x200000, paddr: { page: 'a' }, pgcount: 3, prot: 2 }),
     call('unmap_pages', { domain }),
   ]);
 });

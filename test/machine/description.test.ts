@@ -15,52 +15,37 @@ test('every preset is valid and survives a trip through JSON', () => {
 
 test('addresses may be hex strings', () => {
   const description = copy();
-  description['carveOut'] = { base: '0x40300000', size: '0x100000' };
+  description.carveOut = { base: '0x40300000', size: '0x100000' };
   expect(validateDescription(description)).toEqual(tiny);
 });
 
+// biome-ignore lint/suspicious/noExplicitAny: the cases break the shape on purpose.
 type Change = (d: Record<string, any>) => void;
 
 test.each<[string, Change, string]>([
-  ['no name', (d) => delete d['name'], 'name: expected a name'],
-  ['an unknown field', (d) => (d['ghost'] = 1), 'the description.ghost: expected only the fields'],
-  ['no RAM', (d) => (d['ram'] = []), 'ram: expected a list of at least 1'],
-  ['misaligned RAM', (d) => (d['ram'][0].base = 0x40000800), 'ram[0].base: expected a multiple of 4096'],
-  ['RAM beyond the space', (d) => (d['ram'][0].base = 2 ** 52), 'ram[0].base: expected an address below 2^52'],
-  ['an empty carve-out', (d) => (d['carveOut'].size = 0), 'carveOut.size: expected a positive multiple of 4096'],
-  [
-    'a carve-out outside RAM',
-    (d) => (d['carveOut'].base = 0x50000000),
-    'carveOut: expected a range inside one RAM range',
-  ],
-  ['no CPU', (d) => (d['cpus'] = 0), 'cpus: expected a whole number from 1 to 8'],
-  [
-    'an SMMU in RAM',
-    (d) => (d['smmus'][0].base = 0x40000000),
-    'smmus[0]: expected a range that does not overlap ram[0]',
-  ],
-  ['a misplaced SMMU', (d) => (d['smmus'][0].base = 0x9051000), 'smmus[0].base: expected a multiple of 64 KiB'],
-  ['an odd address width', (d) => (d['smmus'][0].oas = 41), 'smmus[0].oas: expected one of 32, 36, 40, 42, 44, 48'],
-  ['an odd granule', (d) => (d['smmus'][0].granules = [13]), 'smmus[0].granules[0]: expected 12, 14 or 16'],
-  ['a flag that is a number', (d) => (d['smmus'][0].sev = 1), 'smmus[0].sev: expected true or false'],
-  [
-    'no stage',
-    (d) => (d['smmus'][0].stage1 = d['smmus'][0].stage2 = false),
-    'smmus[0].stage2: expected stage 1, stage 2',
-  ],
-  ['a device behind nothing', (d) => (d['devices'][0].smmu = 'x'), 'devices[0].smmu: expected one of smmu0'],
-  [
-    'a StreamID that is too wide',
-    (d) => (d['devices'][0].sid = 8),
-    'devices[0].sid: expected a whole number from 0 to 7',
-  ],
+  ['no name', (d) => delete d.name, 'name: expected a name'],
+  ['an unknown field', (d) => (d.ghost = 1), 'the description.ghost: expected only the fields'],
+  ['no RAM', (d) => (d.ram = []), 'ram: expected a list of at least 1'],
+  ['misaligned RAM', (d) => (d.ram[0].base = 0x40000800), 'ram[0].base: expected a multiple of 4096'],
+  ['RAM beyond the space', (d) => (d.ram[0].base = 2 ** 52), 'ram[0].base: expected an address below 2^52'],
+  ['an empty carve-out', (d) => (d.carveOut.size = 0), 'carveOut.size: expected a positive multiple of 4096'],
+  ['a carve-out outside RAM', (d) => (d.carveOut.base = 0x50000000), 'carveOut: expected a range inside one RAM range'],
+  ['no CPU', (d) => (d.cpus = 0), 'cpus: expected a whole number from 1 to 8'],
+  ['an SMMU in RAM', (d) => (d.smmus[0].base = 0x40000000), 'smmus[0]: expected a range that does not overlap ram[0]'],
+  ['a misplaced SMMU', (d) => (d.smmus[0].base = 0x9051000), 'smmus[0].base: expected a multiple of 64 KiB'],
+  ['an odd address width', (d) => (d.smmus[0].oas = 41), 'smmus[0].oas: expected one of 32, 36, 40, 42, 44, 48'],
+  ['an odd granule', (d) => (d.smmus[0].granules = [13]), 'smmus[0].granules[0]: expected 12, 14 or 16'],
+  ['a flag that is a number', (d) => (d.smmus[0].sev = 1), 'smmus[0].sev: expected true or false'],
+  ['no stage', (d) => (d.smmus[0].stage1 = d.smmus[0].stage2 = false), 'smmus[0].stage2: expected stage 1, stage 2'],
+  ['a device behind nothing', (d) => (d.devices[0].smmu = 'x'), 'devices[0].smmu: expected one of smmu0'],
+  ['a StreamID that is too wide', (d) => (d.devices[0].sid = 8), 'devices[0].sid: expected a whole number from 0 to 7'],
   [
     'two devices on one stream',
-    (d) => (d['devices'][1].sid = 0),
+    (d) => (d.devices[1].sid = 0),
     'devices[1].sid: expected another StreamID than devices[0]',
   ],
-  ['two devices of one name', (d) => (d['devices'][1].name = 'disk'), 'devices[1].name: expected a name of its own'],
-  ['MMIO over RAM', (d) => (d['mmio'] = [{ name: 'm', base: 0x40000000, size: 4096 }]), 'mmio[0]: expected a range'],
+  ['two devices of one name', (d) => (d.devices[1].name = 'disk'), 'devices[1].name: expected a name of its own'],
+  ['MMIO over RAM', (d) => (d.mmio = [{ name: 'm', base: 0x40000000, size: 4096 }]), 'mmio[0]: expected a range'],
 ])('a description with %s is refused with the field and what was expected', (_, change, message) => {
   const description = copy();
   change(description);

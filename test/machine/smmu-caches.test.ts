@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { cdWord, mapPage, S1_RW, S2_RW, Setup, stage2Word } from './bench-setup.ts';
+import { tiny } from '#machine';
+import { cdWord, mapPage, S1_RW, S2_RW, Setup, STRTAB, stage2Word } from './bench-setup.ts';
 
 const A = 0x40100000;
 const B = 0x40200000;
@@ -395,4 +396,196 @@ test('a table that points at itself is followed to the last level and no further
   for (let i = 0; i < 512; i++) s.put(top + 8 * i, BigInt(top) | 0x7ffn);
   expect(s.smmu.untracked).toBeGreaterThan(0);
   expect(s.reaches(1, 0)).toContain(top);
+});
+
+const L2_INDEX = Math.floor(IOVA / 2 ** 21) % 512;
+const L3_INDEX = Math.floor(IOVA / 4096) % 512;
+const REGION = IOVA - (IOVA % 2 ** 21);
+
+test('of two separate parts of a removed table that were invalidated, the larger counts', () => {
+  const { s, l2, l3 } = withStage2();
+  for (let i = 0; i < 8; i++) s.put(l3 + 8 * i, BigInt(B + 4096 * i) | BigInt(S2_RW) | 3n);
+  s.put(l3 + 8 * L3_INDEX, 0n);
+  s.tlbiIpa(5, IOVA, true);
+  s.sync();
+  s.put(l2 + 8 * L2_INDEX, 0n);
+  s.tlbiIpa(5, REGION, false);
+  s.tlbiIpa(5, REGION + 4 * 4096, false, 1, 0);
+  s.sync();
+  expect(s.smmu.stale()).toMatchObject([
+    { kind: 'leaf', iova: REGION, size: 4 * 4096 },
+    { kind: 'leaf', iova: REGION + 6 * 4096, size: 2 * 4096 },
+  ]);
+});
+
+test('a part of a run that is invalidated twice is gone once', () => {
+  const { s, l3 } = withStage2();
+  s.machine.memory.writeRun(l3, 8, 0, B | S2_RW | 3, 4096);
+  s.machine.memory.writeRun(l3, 8, 0, 0, 0);
+  s.tlbiIpa(5, REGION, true, 3, 0, 3);
+  s.tlbiIpa(5, REGION + 4096, true);
+  s.sync();
+  expect(s.smmu.stale()).toMatchObject([{ iova: REGION + 4 * 4096, size: 4 * 4096 }]);
+});
+
+test('two runs that are unmapped in turns are two entries', () => {
+  const { s, l3 } = withStage2();
+  s.machine.memory.writeRun(l3, 4, 0, B | S2_RW | 3, 4096);
+  s.machine.memory.writeRun(l3 + 800, 4, 0, (B + 0x10000) | S2_RW | 3, 4096);
+  for (let i = 0; i < 4; i++) {
+    s.put(l3 + 8 * i, 0n);
+    s.put(l3 + 800 + 8 * i, 0n);
+  }
+  expect(s.smmu.stale()).toMatchObject([
+    { iova: REGION, size: 4 * 4096 },
+    { iova: REGION + 100 * 4096, size: 4 * 4096 },
+  ]);
+});
+
+test('what is removed from a dead tag between its invalidation and the SYNC is gone with it', () => {
+  const { s, l2, at } = withStage2();
+  s.put(s.steAt(1), 1n);
+  s.cfgiSte(1);
+  s.sync();
+  s.tlbiVmall(5);
+  s.put(at, 0n);
+  s.put(l2 + 8 * L2_INDEX, 0n);
+  s.sync();
+  expect(s.smmu.stale()).toEqual([]);
+});
+
+test('a table that was removed and put back stays in reach when its old pointer is invalidated', () => {
+  const { s, l2, l3, at } = withStage2();
+  s.put(l2 + 8 * L2_INDEX, 0n);
+  s.put(l2 + 8 * L2_INDEX, BigInt(l3) | 3n);
+  s.tlbiIpa(5, REGION, false, 31, 4, 0);
+  s.sync();
+  expect(s.smmu.stale()).toEqual([]);
+  s.put(at, 0n);
+  expect(s.reaches(1, IOVA)).toEqual(['F_TRANSLATION', A]);
+});
+
+test('a table below a removed one stays cached where the invalidation did not reach', () => {
+  const { s, top, l2 } = withStage2();
+  const other = mapPage(s, top, REGION - 2 ** 21, BigInt(B) | BigInt(S2_RW) | 3n);
+  expect(other.l2).toBe(l2);
+  s.put(top, 0n);
+  expect(s.smmu.stale()).toMatchObject([{ kind: 'table', level: 1, size: 2 ** 30 }]);
+  s.tlbiIpa(5, IOVA, false);
+  s.sync();
+  expect(s.smmu.stale()).toMatchObject([{ kind: 'table', level: 2, iova: REGION - 2 ** 21, size: 2 ** 21 }]);
+  // Its table is still followed as it is now.
+  s.put(other.l3 + 8, BigInt(A) | BigInt(S2_RW) | 3n);
+  expect(s.reaches(1, REGION - 2 ** 21 + 4096)).toEqual(['F_TRANSLATION', A]);
+});
+
+test('an invalidation by ASID leaves the global leaves below a removed table', () => {
+  const { s, l2, at } = withStage1();
+  s.put(at, (BigInt(A) | BigInt(S1_RW) | 3n) & ~0x800n);
+  s.command(0x30n);
+  s.sync();
+  s.put(l2 + 8 * L2_INDEX, 0n);
+  // Below another ASID's table, only global leaves count.
+  s.stage1(4, 10, s.page());
+  s.cfgiAll();
+  s.sync();
+  expect(s.reaches(4, IOVA)).toEqual(['F_TRANSLATION', A]);
+  s.tlbiAsid(0, 9);
+  s.sync();
+  expect(s.smmu.stale()).toMatchObject([{ kind: 'leaf', asid: -1, iova: IOVA, size: 4096 }]);
+  expect(s.reaches(4, IOVA)).toEqual(['F_TRANSLATION', A]);
+  s.command(0x10n);
+  s.sync();
+  expect(s.reaches(4, IOVA)).toEqual(['F_TRANSLATION']);
+});
+
+test('a CD that is changed word by word while it is live may be read as any mix', () => {
+  const { s, cd } = withStage1();
+  const top = s.page();
+  const next = mapPage(s, top, IOVA, BigInt(B) | BigInt(S1_RW) | 3n);
+  s.put(cd, 0n);
+  s.put(cd + 8, BigInt(top));
+  expect(s.reaches(3, IOVA)).toEqual(['C_BAD_CD', B, A]);
+  // The mix put the new table under the old ASID: what goes from there may stay in the TLB.
+  s.put(next.at, 0n);
+  expect(s.reaches(3, IOVA)).toContain(B);
+  s.command(0x06n | (3n << 32n));
+  s.sync();
+  expect(s.reaches(3, IOVA)).toEqual(['C_BAD_CD']);
+  expect(new Set(s.smmu.stale().map((e) => e.kind))).toEqual(new Set(['tag', 'leaf']));
+});
+
+test('CFGI_STE_RANGE covers the streams of its aligned range and no others', () => {
+  const { s, top } = withStage2();
+  s.stage2(4, 5, top);
+  s.cfgiAll();
+  s.sync();
+  s.put(s.steAt(1), 1n);
+  s.put(s.steAt(4), 1n);
+  s.command(0x04n | (3n << 32n), 1n);
+  s.sync();
+  expect(s.smmu.stale()).toMatchObject([{ kind: 'ste', sid: 4 }]);
+});
+
+/** Two-level stream table: 16-bit StreamIDs, split 8, one span of 256 at 0x100 with stream 0x105 in VMID 5. */
+function withTwoLevels(): { s: Setup; l2: number; sid: number } {
+  const s = new Setup({
+    ...tiny,
+    smmus: [{ ...tiny.smmus[0]!, sidBits: 16, twoLevelStreamTable: true }],
+    devices: [{ name: 'nic', smmu: 'smmu0', sid: 0x105 }],
+  });
+  const table = 0x40200000;
+  const top = s.pair();
+  mapPage(s, top, IOVA, BigInt(A) | BigInt(S2_RW) | 3n);
+  s.enable(0x10000 | (8 << 6) | 16);
+  for (const sid of [5, 7]) {
+    s.put(table + 64 * sid + 24, BigInt(top));
+    s.put(table + 64 * sid + 16, stage2Word(sid));
+    s.put(table + 64 * sid, 0xdn);
+  }
+  s.put(STRTAB + 8, BigInt(table) | 9n);
+  s.cfgiSte(0x105, false);
+  s.cfgiSte(0x107, false);
+  s.sync();
+  return { s, l2: table, sid: 0x105 };
+}
+
+test('a level-1 descriptor needs a CFGI that is not leaf-only, and its STEs each need theirs', () => {
+  const { s, sid } = withTwoLevels();
+  expect(s.reaches(sid, IOVA)).toEqual([A]);
+  s.put(STRTAB + 8, 0n);
+  expect(s.smmu.stale()).toMatchObject([{ kind: 'l1std', sid: 0x100 }]);
+  expect(s.reaches(sid, IOVA)).toEqual(['C_BAD_STREAMID', A]);
+  s.cfgiSte(sid, true);
+  s.sync();
+  expect(s.reaches(sid, IOVA)).toEqual(['C_BAD_STREAMID', A]);
+  s.cfgiSte(sid, false);
+  s.sync();
+  expect(s.reaches(sid, IOVA)).toEqual(['C_BAD_STREAMID']);
+  // The other stream of the span was not invalidated: its STE may be cached, word by word.
+  expect(s.reaches(0x107, IOVA)).toEqual(['C_BAD_STREAMID', A]);
+  s.cfgiSte(0x107);
+  s.sync();
+  expect(s.reaches(0x107, IOVA)).toEqual(['C_BAD_STREAMID']);
+  expect(s.smmu.stale().map((e) => [e.kind, e.vmid])).toEqual([
+    ['tag', 5],
+    ['tag', 7],
+  ]);
+});
+
+test('CFGI_ALL covers a level-1 descriptor with all its STEs', () => {
+  const { s } = withTwoLevels();
+  s.put(STRTAB + 8, 0n);
+  s.cfgiAll();
+  s.sync();
+  s.command(0x30n);
+  s.sync();
+  expect(s.smmu.stale()).toEqual([]);
+});
+
+test('STEs behind a level-1 descriptor that is still cached are seen as they are now', () => {
+  const { s, l2, sid } = withTwoLevels();
+  s.put(STRTAB + 8, 0n);
+  s.put(l2 + 64 * 5, 1n);
+  expect(s.reaches(sid, IOVA)).toEqual(['C_BAD_STREAMID', 'abort', A]);
 });

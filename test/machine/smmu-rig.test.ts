@@ -20,7 +20,7 @@ function load(name: string): Fixture {
 
 /** A machine whose SMMU has the capture's features, with its memory and registers in place. */
 function restore(fixture: Fixture): Smmu {
-  const idr0 = Number(fixture.regs['IDR0']);
+  const idr0 = Number(fixture.regs.IDR0);
   const smmus = [
     { ...qemuVirt.smmus[0]!, stage1: (idr0 & 2) !== 0, stage2: (idr0 & 1) !== 0, vmid16: (idr0 & 0x40000) !== 0 },
   ];
@@ -33,11 +33,11 @@ function restore(fixture: Fixture): Smmu {
   for (const [pa, page] of Object.entries(fixture.pages)) {
     machine.memory.writeBytes(Number(pa), Buffer.from(page.b64, 'base64'));
   }
-  const base = BigInt(fixture.regs['STRTAB_BASE']!);
-  smmu.write32(Register.CR2, Number(fixture.regs['CR2']));
+  const base = BigInt(fixture.regs.STRTAB_BASE!);
+  smmu.write32(Register.CR2, Number(fixture.regs.CR2));
   smmu.write64(Register.STRTAB_BASE, Number(base >> 32n), Number(base & 0xffffffffn) | 0);
-  smmu.write32(Register.STRTAB_BASE_CFG, Number(fixture.regs['STRTAB_BASE_CFG']));
-  smmu.write32(Register.CR0, Number(fixture.regs['CR0']));
+  smmu.write32(Register.STRTAB_BASE_CFG, Number(fixture.regs.STRTAB_BASE_CFG));
+  smmu.write32(Register.CR0, Number(fixture.regs.CR0));
   return smmu;
 }
 

@@ -354,11 +354,14 @@ test.each([
 });
 
 test('the upper half of the space is translated through TTB1', () => {
-  const { s, cd, top } = stage1();
-  s.put(cd + 16, BigInt(top));
+  const { s, cd } = stage1();
+  const upper = s.page();
+  mapPage(s, upper, IOVA, BigInt(PA + 0x7000) | BigInt(S1_RW) | 3n);
+  s.put(cd + 16, BigInt(upper));
   // EPD1 = 0, T1SZ 25, TG1 4K.
   s.put(cd, (cdWord(9) & ~(1n << 30n)) | (25n << 16n) | (2n << 22n));
-  expect(access(s, -(2 ** 39) + IOVA)).toBe(PA);
+  expect(access(s, -(2 ** 39) + IOVA)).toBe(PA + 0x7000);
+  expect(access(s, IOVA)).toBe(PA);
   expect(access(s, -(2 ** 40) + IOVA)).toEqual([
     SID | 0x10n,
     READ_IN,

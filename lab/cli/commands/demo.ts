@@ -47,11 +47,10 @@ export const demoCommand: Command = {
     const defects: FoundDefect[] = [];
     for (const id of DEFECTS) {
       if (stopped) break;
-      const found = findDefect(id, seed, CALLS_MAX);
-      if (found !== null) defects.push(found);
       say(heading(`A real upstream defect: ${id}`));
-      say(found === null ? `${id} was not found in ${CALLS_MAX} calls.\n` : defectText(found, io));
-      await breathe();
+      const found = await search(id, seed, () => stopped);
+      if (found !== null) defects.push(found);
+      say(found === null ? `${id} was not found.\n` : defectText(found, io));
     }
     release();
     const ok = traffic.ok && attack.violations.length === 0 && defects.length === DEFECTS.length;
@@ -64,6 +63,17 @@ export const demoCommand: Command = {
     return ok ? 0 : 1;
   },
 };
+
+/** Runs the search, with a turn for signals after each of its runs. */
+async function search(id: string, seed: number, stop: () => boolean): Promise<FoundDefect | null> {
+  const running = findDefect(id, seed, CALLS_MAX);
+  for (;;) {
+    const { done, value } = running.next();
+    if (done) return value;
+    await breathe();
+    if (stop()) return null;
+  }
+}
 
 function heading(text: string): string {
   return `\n== ${text} ${'='.repeat(Math.max(3, 76 - text.length))}\n\n`;
@@ -108,7 +118,7 @@ function width(io: CliIo): number {
 }
 
 /** The story of a found defect, with what it was upstream. */
-function defectText({ card, found, calls, stepsBefore, scenario, oneMinimal, share, story, diff }: FoundDefect, io: CliIo): string {
+function defectText({ card, signature, calls, stepsBefore, scenario, oneMinimal, share, story, diff }: FoundDefect, io: CliIo): string {
   const columns = width(io);
   const fixes = card.upstream.commits.length === 0 ? 'no published fix' : `fixed by ${card.upstream.commits.join(', ')}`;
   const steps = scenario.steps.filter(({ kind }) => kind !== 'expect').length;
@@ -118,7 +128,7 @@ function defectText({ card, found, calls, stepsBefore, scenario, oneMinimal, sha
   text += renderStory(story, columns, storyStyle(io));
   text += `\n${wrap(`The rule: ${card.breaks}`, columns, '')}`;
   text += wrap(`What an attacker gains: ${card.attack}`, columns, '');
-  text += `Reported as ${found.property} (${found.rule}).\n\nThe defect as an edit of the correct hypervisor:\n\n`;
+  text += `Reported as ${signature.property} (${signature.rule}).\n\nThe defect as an edit of the correct hypervisor:\n\n`;
   text += diff
     .trimEnd()
     .split('\n')

@@ -1,0 +1,175 @@
+/**
+ * What the reference page says beyond the call table: the meaning of units, results, and of each error of each call. For
+ * readers only; nothing decides by it. A test holds its keys against the table.
+ */
+
+import type { ArgumentUnit, CallName, ResultKind } from './calls.ts';
+import type { ErrnoName } from './errors.ts';
+
+/** What an argument of that unit is. */
+export const unitText: Readonly<Record<ArgumentUnit, string>> = {
+  pfn: 'number of a host page: physical address / 4096',
+  gfn: 'number of a guest page: guest physical address / 4096',
+  pages: 'number of 4 KiB pages: 1, or 512 with both sides aligned to 2 MiB',
+  pa: 'physical address in bytes',
+  iova: 'address that the device uses, in bytes',
+  bytes: 'size of one page of the page table, in bytes',
+  count: 'how many',
+  prot: 'protection bits, see below',
+  handle: 'handle of a VM, from 0x1000 on',
+  driver: 'number of the IOMMU driver: 0, the only one',
+  iommu: 'index of the IOMMU in the machine description',
+  domain: 'domain id, 1 to 255 for the host',
+  domainType: 'domain type, see below',
+  stream: 'StreamID',
+  pasid: 'PASID: only 0 is served',
+  pasidBits: 'width of the PASIDs to come: ignored',
+  flags: 'ignored',
+  pool: '0 the heap, 1 the IOMMU pool',
+  list: 'first chunk of a list, see below',
+  index: 'number of a vCPU, from 0',
+};
+
+/** Where a single argument means something else than its unit says. */
+export const argumentText: Readonly<Record<string, string>> = {
+  'map_guest.prot': 'access of a guest that is not protected: 1 execute, 2 write, 4 read',
+  'init_vm.kvm': 'physical address of the VM’s description, see below',
+  'init_vm.pgd': 'physical address of the page that is donated for the top-level table',
+  'alloc_mgt_refill.count': 'number of chunks in the list, at most 4095',
+  'alloc_mgt_reclaim.target': 'number of pages wanted; what is not positive gives none',
+  'map_pages.pgcount': 'number of pages of that size',
+  'unmap_pages.pgcount': 'number of pages of that size',
+};
+
+/** What x1 holds on return. */
+export const resultText: Readonly<Record<ResultKind, string>> = {
+  errno: '0, or a negative error',
+  handleOrErrno: 'the handle, or a negative error',
+  bytes: 'bytes done, counted from the start of the range',
+  pa: 'the physical address, or 0 where there is none',
+  pages: 'number of pages',
+  list: 'first page of the list, 0 for none',
+  none: 'not written',
+};
+
+/** What a call leaves in other registers than x0, x1 and the request in x2. */
+export const moreResults: Readonly<Partial<Record<CallName, readonly (readonly [register: string, text: string])[]>>> =
+  {
+    alloc_mgt_refill: [
+      ['x3', 'what is left of the list: address of the next chunk, with the number of chunks in bits 11:0'],
+    ],
+    alloc_mgt_reclaim: [['x2', 'number of pages in the list']],
+  };
+
+const notHosts = 'the page is not the host’s alone';
+const notRam = 'not RAM of one region, or mapped for DMA';
+
+/** When a call gives an error. */
+export const errorText: Readonly<Record<CallName, Readonly<Partial<Record<ErrnoName, string>>>>> = {
+  host_share_hyp: { EINVAL: notRam, EPERM: notHosts },
+  host_unshare_hyp: {
+    EINVAL: 'not RAM',
+    EPERM: 'the page is not shared with the hypervisor',
+    EBUSY: 'the hypervisor has the page pinned',
+  },
+  map_guest: {
+    EINVAL: `no vCPU is loaded on this CPU; number of pages, alignment, address or access bits not allowed; ${notRam}`,
+    EPERM: `${notHosts}, or the guest has something at that address`,
+    EBUSY: 'the page is shared as often as can be counted',
+    ENOMEM: 'no memory for tables: the request says what is missing',
+  },
+  unshare_guest: {
+    EINVAL: 'no such VM, or a protected one; number of pages or address not allowed',
+    ENOENT: 'the guest has no page there',
+    EPERM: 'the page there is not one that the host shares',
+  },
+  reserve_vm: { ENOMEM: 'all handles are taken' },
+  unreserve_vm: {},
+  init_vm: {
+    EINVAL:
+      'the description is misaligned, crosses a page, has no vCPU, or no reserved handle; the table page is misaligned or not the host’s to donate',
+    EPERM: 'the page of the description is not shared with the hypervisor',
+    ENOMEM: 'no memory to note the donation: the request says what is missing',
+  },
+  reclaim_dying_guest_page: {
+    EINVAL: 'no VM of that handle is being torn down; number of pages or address not allowed',
+    EPERM: 'the VM is not protected, or the guest does not own the page',
+    ENOENT: 'the guest has no page there',
+  },
+  start_teardown_vm: {
+    ENOENT: 'no such VM',
+    EBUSY: 'one of its vCPUs is loaded',
+    EINVAL: 'it is being torn down already',
+  },
+  finalize_teardown_vm: {
+    ENOENT: 'no such VM',
+    EBUSY: 'it is not being torn down, or its guest still holds pages',
+  },
+  vcpu_load: {},
+  vcpu_put: {},
+  alloc_mgt_refill: {
+    EINVAL: `no such pool; too many chunks; order above 0 for the heap or 6 for the IOMMU pool; chunk not aligned to its size; ${notRam}`,
+    EPERM: 'a page of the chunk is not the host’s alone',
+    ENOMEM: 'no memory to note the donation: the request says what is missing',
+  },
+  alloc_mgt_reclaimable: {},
+  alloc_mgt_reclaim: {},
+  alloc_domain: {
+    ENODEV: 'no such driver, or no such IOMMU',
+    EINVAL: 'the id is not the host’s or is in use; no such type, or the IOMMU has not that stage',
+    EPERM: 'the identity domain is not the host’s to make',
+    ENOMEM: 'no memory for the top-level table: the request says what is missing',
+  },
+  free_domain: {
+    EINVAL: 'no such id; the domain is not the host’s, or a stream is attached',
+    ENODEV: 'the domain was never allocated',
+  },
+  attach_dev: {
+    EINVAL: 'no such domain of the host; a PASID on a stream that is not attached',
+    ENODEV: 'no such IOMMU',
+    EBUSY: 'the domain belongs to another IOMMU; the stream is attached already; a PASID with a stage-2 domain',
+    ENOMEM: 'no memory for tables, with a request; or a StreamID out of range, with none',
+    E2BIG: 'a PASID beyond what the stream has room for',
+    ETIMEDOUT: 'the IOMMU did not complete an invalidation',
+  },
+  detach_dev: {
+    EINVAL: 'no such domain, or nothing is attached to it',
+    ENODEV: 'no such IOMMU, or no entry for the StreamID',
+    EACCES: 'the stream is not attached to that domain',
+    E2BIG: 'a PASID beyond what the stream has room for',
+    ETIMEDOUT: 'the IOMMU did not complete an invalidation',
+  },
+  map_pages: {
+    EOPNOTSUPP: 'a protection bit that does not exist',
+    E2BIG: 'pgsize times pgcount overflows, or a range wraps at 2^64',
+    EINVAL:
+      'an address that is no multiple of pgsize or of 4 KiB; a range that is neither RAM of one region nor registers of one device; a page size that the table has not; neither read nor write',
+    ENOENT: 'no such domain of the host',
+    EPERM: 'a page is not the host’s alone',
+    EEXIST: 'something is mapped there already; x1 counts what was mapped before it',
+    ERANGE: 'an address beyond what the table translates, or beyond what the IOMMU can output',
+    EBUSY: 'a page is mapped as often as can be counted',
+    ENOMEM: 'no memory to note that a device page is mapped: the request says what is missing',
+  },
+  unmap_pages: {},
+  iova_to_phys: {},
+};
+
+/** What an errno is called. */
+export const errnoText: Readonly<Record<ErrnoName, string>> = {
+  EPERM: 'operation not permitted',
+  ENOENT: 'no such entry',
+  EIO: 'input or output error',
+  E2BIG: 'argument too big',
+  EAGAIN: 'try again',
+  ENOMEM: 'out of memory',
+  EACCES: 'access denied',
+  EBUSY: 'in use',
+  EEXIST: 'exists already',
+  ENODEV: 'no such device',
+  EINVAL: 'invalid argument',
+  ERANGE: 'out of range',
+  EOVERFLOW: 'value too large',
+  EOPNOTSUPP: 'not supported',
+  ETIMEDOUT: 'timed out',
+};

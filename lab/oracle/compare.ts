@@ -1,0 +1,218 @@
+/**
+ * Between calls the hypervisor's bytes must mean what the ghost says. After each call what was touched is compared: page
+ * records, domains, streams, tables, VMs, CPUs, locks. The same comparisons, over everything, make the full check.
+ */
+
+import { VM_HANDLE_BASE } from '#hypercall-abi';
+import { PageState } from '#hyp/layout';
+import type { ExpectedStream } from './expected-stream.ts';
+import { l1stdEntries, l1stdL2Ptr, STE_BYTES } from './decode/index.ts';
+import type { Facts } from './facts.ts';
+import { type Findings, hex, type Property } from './findings.ts';
+import { type Ghost, Owner, VmLife } from './ghost.ts';
+import { type LayoutReader, PageWord } from './layout-reader.ts';
+import type { Monitor } from './monitor.ts';
+import { T } from './node-store.ts';
+import type { Stage2 } from './stage2.ts';
+
+export class Comparison {
+  private readonly facts: Facts;
+  private readonly ghost: Ghost;
+  private readonly findings: Findings;
+  private readonly reader: LayoutReader;
+  private readonly monitor: Monitor;
+  private readonly stage2: Stage2;
+  private readonly expected: ExpectedStream;
+  /** Whether the call that is being judged failed, so that nothing may have changed. */
+  private failed = false;
+
+  constructor(
+    facts: Facts,
+    ghost: Ghost,
+    findings: Findings,
+    reader: LayoutReader,
+    monitor: Monitor,
+    stage2: Stage2,
+    expected: ExpectedStream,
+  ) {
+    this.facts = facts;
+    this.ghost = ghost;
+    this.findings = findings;
+    this.reader = reader;
+    this.monitor = monitor;
+    this.stage2 = stage2;
+    this.expected = expected;
+  }
+
+  /** Compare what was touched, and forget it. @param failed whether the call left nothing changed, by its own word */
+  touched(failed: boolean): void {
+    const { touched } = this.monitor;
+    this.failed = failed;
+    for (let i = 0; i < touched.pages.length; i++) this.page(touched.pages.items[i]!);
+    for (let i = 0; i < touched.domains.length; i++) this.domain(touched.domains.items[i]!);
+    for (let i = 0; i < touched.tags.length; i++) this.tag(touched.tags.items[i]!);
+    for (let i = 0; i < touched.vms.length; i++) this.vm(touched.vms.items[i]!);
+    for (let i = 0; i < touched.cpus.length; i++) this.cpu(touched.cpus.items[i]!);
+    for (let i = 0; i < touched.streams.length; i += 2) this.stream(touched.streams[i]!, touched.streams[i + 1]!);
+    for (let i = 0; i < touched.owners.length; i++) {
+      this.stage2.checkHostPage(touched.owners.items[i]!, failed ? 'unchanged' : 'ownership');
+    }
+    for (let i = 0; i < touched.guestPages.length; i += 2) {
+      const slot = touched.guestPages[i]!;
+      if (this.ghost.vmLife(slot) < VmLife.live) continue;
+      this.stage2.checkGuestPage(slot, touched.guestPages[i + 1]!, failed ? 'unchanged' : 'ownership');
+    }
+    this.locks();
+    touched.clear();
+    this.failed = false;
+  }
+
+  private differs(property: Property, rule: string, text: string, detail: Record<string, number | string>): void {
+    this.findings.add(this.failed ? 'unchanged' : property, rule, text, detail);
+  }
+
+  /** The record of one page. */
+  page(page: number): void {
+    const { ghost } = this;
+    const record = this.reader.page(page);
+    const owner = ghost.owner(page);
+    const host = PageWord.hostState(record);
+    const hyp = PageWord.hypState(record);
+    const sharedHyp = ghost.isSharedWithHyp(page);
+    const shared = sharedHyp || ghost.shareCount(page) !== 0;
+    const expectedHost = owner !== Owner.host ? PageState.noPage : shared ? PageState.sharedOwned : PageState.owned;
+    const expectedHyp = owner === Owner.hyp ? PageState.owned : sharedHyp ? PageState.sharedBorrowed : PageState.noPage;
+    if (host !== expectedHost || hyp !== expectedHyp || this.reader.pageShares(page) !== ghost.shareCount(page)) {
+      const pa = this.facts.paOf(page);
+      const text =
+        `the record of ${hex(pa)} says host ${host}, hypervisor ${hyp}, shares ${this.reader.pageShares(page)}; ` +
+        `it must be ${expectedHost}, ${expectedHyp}, ${ghost.shareCount(page)} (owner: ${ghost.ownerName(page)})`;
+      this.differs('ownership', 'page-record', text, { pa });
+    }
+    if (owner === Owner.hyp) return;
+    const refs = PageWord.references(record);
+    const mappings = this.monitor.reach.mappedCount(page);
+    const pins = ghost.pins(page);
+    if (refs === mappings + pins && refs === ghost.references(page)) return;
+    const pa = this.facts.paOf(page);
+    const text =
+      `the reference count of ${hex(pa)} is ${refs}; ${mappings} leaves of live tables lead there, ` +
+      `${ghost.dmaCount(page)} were mapped, ${pins} pins`;
+    this.findings.add('refcount', 'page', text, { pa, refs, mappings, mapped: ghost.dmaCount(page), pins });
+  }
+
+  /** The record of one domain. */
+  domain(id: number): void {
+    const { ghost, reader } = this;
+    const refs = reader.domainRefs(id);
+    const used = ghost.domainUsed(id);
+    const expected = used ? 1 + ghost.domainAttached(id) : 0;
+    if (refs !== expected) {
+      const text = `domain ${id} has ${refs} references; it must have ${expected}`;
+      this.differs('refcount', 'domain', text, { domain: id, refs, expected });
+    }
+    if (reader.domainLock(id) !== 0) this.findings.add('lock', 'domain', `the lock of domain ${id} is held`, { domain: id });
+    if (!used) return;
+    const stage = reader.domainStage(id);
+    const smmu = reader.domainSmmu(id);
+    if (reader.domainOwner(id) === 0 && stage === ghost.domainStage(id) && smmu === ghost.domainSmmu(id)) return;
+    const text = `the record of domain ${id} says owner ${reader.domainOwner(id)}, stage ${stage}, SMMU ${smmu}`;
+    this.differs('tables', 'domain-record', text, { domain: id, stage, smmu });
+  }
+
+  /** The leaves of one tag against the maplets of its domain. */
+  tag(tag: number): void {
+    const { ghost } = this;
+    const { store, reach } = this.monitor;
+    const id = reach.domainOf(tag);
+    const mine =
+      id >= 0 &&
+      ghost.domainUsed(id) &&
+      ghost.domainSmmu(id) === store.tag(tag, T.smmu) &&
+      ghost.domainStage(id) === store.tag(tag, T.stage);
+    const same =
+      store.tag(tag, T.hashA) === (mine ? ghost.domainHashA(id) : 0) &&
+      store.tag(tag, T.hashB) === (mine ? ghost.domainHashB(id) : 0) &&
+      store.tag(tag, T.leaves) === (mine ? ghost.domainLeaves(id) : 0);
+    if (same) return;
+    const difference = mine ? this.firstDifference(id) : 'has leaves although it is not in use';
+    this.differs('tables', 'leaves', `${reach.tagName(tag)} ${difference}`, { domain: id });
+  }
+
+  /** Where the tables of a domain differ from its maplets, in words. */
+  firstDifference: (id: number) => string = () => 'has other leaves than were mapped';
+
+  /** The entry of one stream. */
+  stream(smmu: number, sid: number): void {
+    const { ghost } = this;
+    const id = ghost.streamDomain(smmu, sid);
+    const ste = this.steOf(smmu, sid);
+    const wrong =
+      id < 0
+        ? this.expected.blocked(ste)
+        : this.expected.attached(smmu, ste, id, ghost.domainStage(id), this.reader.domainRoot(id));
+    if (wrong === null) return;
+    const whose = id < 0 ? 'attached to nothing' : `attached to domain ${id}`;
+    this.differs('streams', 'entry', `stream ${hex(sid)}, ${whose}, ${wrong}`, { smmu, sid, domain: id });
+  }
+
+  /** Address of a stream's entry, 0 when there is none. */
+  private steOf(smmu: number, sid: number): number {
+    const { reader, facts } = this;
+    const table = reader.streamTable(smmu);
+    const split = reader.streamTableSplit(smmu);
+    if (sid >= 2 ** reader.streamTableLog2(smmu)) return 0;
+    if (split === 0) return table + sid * STE_BYTES;
+    const i = facts.memory.indexOf(table + 8 * Math.floor(sid / 2 ** split));
+    const hi = facts.memory.words[i + 1]!;
+    const lo = facts.memory.words[i]!;
+    const index = sid % 2 ** split;
+    return index < l1stdEntries(lo, split) ? l1stdL2Ptr(hi, lo) + index * STE_BYTES : 0;
+  }
+
+  /** The record of one VM. */
+  vm(slot: number): void {
+    const { ghost, reader } = this;
+    const handle = hex(VM_HANDLE_BASE + slot);
+    if (reader.vmLock(slot) !== 0) this.findings.add('lock', 'vm', `the lock of VM ${handle} is held`, { slot });
+    const life = ghost.vmLife(slot);
+    const exists = life >= VmLife.live;
+    const same =
+      reader.vmState(slot) === life &&
+      reader.vmLoads(slot) === ghost.vmLoads(slot) &&
+      (!exists ||
+        (reader.vmPages(slot) === ghost.vmPages(slot) &&
+          reader.vmProtected(slot) === ghost.vmProtected(slot) &&
+          reader.vmVcpus(slot) === ghost.vmVcpus(slot) &&
+          reader.vmRoot(slot) === this.facts.paOf(ghost.vmPgd(slot))));
+    if (same) return;
+    const text =
+      `the record of VM ${handle} says state ${reader.vmState(slot)}, ${reader.vmPages(slot)} pages, ` +
+      `${reader.vmLoads(slot)} loaded; it must be ${life}, ${ghost.vmPages(slot)}, ${ghost.vmLoads(slot)}`;
+    this.differs('ownership', 'vm-record', text, { slot });
+  }
+
+  /** The record of one CPU: the loaded VM, and that no request is left. */
+  cpu(cpu: number): void {
+    const slot = this.ghost.loadedVm(cpu);
+    const expected = slot < 0 ? 0 : VM_HANDLE_BASE + slot;
+    const loaded = this.reader.loadedVm(cpu);
+    if (loaded !== expected) {
+      const text = `CPU ${cpu} has VM ${hex(loaded)} loaded; it must be ${hex(expected)}`;
+      this.differs('ownership', 'loaded-vm', text, { cpu });
+    }
+    const type = this.reader.requestType(cpu);
+    if (type === 0) return;
+    const text = `a memory request of type ${type} is left for CPU ${cpu} after a call that does not return it`;
+    this.findings.add('unchanged', 'request-left', text, { cpu, type });
+  }
+
+  /** Locks that every call may take. */
+  locks(): void {
+    const held = this.reader.heldLock();
+    if (held !== null) this.findings.add('lock', 'global', `the ${held} is held`, {});
+    for (let i = 0; i < this.facts.description.smmus.length; i++) {
+      if (this.reader.smmuLock(i) !== 0) this.findings.add('lock', 'smmu', `the lock of SMMU ${i} is held`, { smmu: i });
+    }
+  }
+}

@@ -1,0 +1,327 @@
+/**
+ * Watches memory. Every write to the hypervisor's records and to the structures that hardware walks is decoded at once,
+ * whoever makes it; commands are read from the queue when its producer index moves. What must hold at every moment, and
+ * not only between calls, is checked here: nothing is released while it may still be reached.
+ *
+ * A CMD_SYNC counts as completed when the hypervisor's record of PROD has passed it: hardware consumes the queue before
+ * the call goes on, and a hypervisor that does not tell the hardware gets stuck in its own wait.
+ */
+
+import { PageState } from '#hyp/layout';
+import { type PhysicalMemory, StateClass } from '#machine/memory';
+import { COMMAND_BYTES, commandOpcode, Opcode } from './decode/index.ts';
+import { type Facts, PAGE } from './facts.ts';
+import { type Findings, hex } from './findings.ts';
+import { type Ghost, Owner } from './ghost.ts';
+import {
+  CPU_RECORD_BYTES,
+  DOMAIN_RECORD_BYTES,
+  DOMAIN_REFS,
+  DOMAIN_ROOT,
+  type LayoutReader,
+  PAGE_RECORD_BYTES,
+  PageWord,
+  SMMU_PROD,
+  SMMU_RECORD_BYTES,
+  VM_RECORD_BYTES,
+} from './layout-reader.ts';
+import { N, NodeKind, NodeStore, Reached, T } from './node-store.ts';
+import { Reach } from './reach.ts';
+import { Routes } from './routes.ts';
+import { StaleSet } from './stale-set.ts';
+import { Touched } from './touched.ts';
+import { describeWay } from './ways.ts';
+
+/** What a page of the hypervisor's layout holds. */
+const Role = { none: 0, pages: 1, domains: 2, vms: 3, cpus: 4, smmus: 5 } as const;
+
+export class Monitor {
+  readonly store: NodeStore;
+  readonly stale: StaleSet;
+  readonly reach: Reach;
+  readonly routes: Routes;
+  readonly touched: Touched;
+  private readonly facts: Facts;
+  private readonly memory: PhysicalMemory;
+  private readonly ghost: Ghost;
+  private readonly findings: Findings;
+  private readonly reader: LayoutReader;
+  private readonly roles: Uint8Array;
+  private readonly observer: number;
+  /** Word 0: whether the machine is protected; then, per domain, the node of the root that its record links. */
+  private readonly state: number;
+  private readonly linkedRoots: number;
+
+  constructor(facts: Facts, ghost: Ghost, findings: Findings, reader: LayoutReader, domains: number) {
+    this.facts = facts;
+    this.memory = facts.memory;
+    this.ghost = ghost;
+    this.findings = findings;
+    this.reader = reader;
+    this.store = new NodeStore(facts);
+    this.stale = new StaleSet(
+      this.store,
+      facts.description.smmus.map((smmu) => smmu.rangeInvalidation),
+    );
+    this.touched = new Touched(facts.pages);
+    const structurePage = (page: number, node: number): void => {
+      this.structurePage(page, node);
+    };
+    this.reach = new Reach(facts, ghost, findings, this.store, this.stale, {
+      structurePage,
+      settled: (node, from, to) => {
+        this.routes.settled(node, from, to);
+      },
+      tagTouched: (tag) => {
+        this.touched.tags.add(tag);
+      },
+    });
+    this.routes = new Routes(facts, findings, this.store, this.stale, this.reach, structurePage);
+    this.state = this.memory.allocFile(1, StateClass.derived);
+    this.linkedRoots = this.memory.allocFile(domains, StateClass.derived);
+    this.roles = new Uint8Array(facts.pages);
+    this.observer = this.memory.observe(this);
+    this.watchRecords(domains);
+  }
+
+  private watchRecords(domains: number): void {
+    const { layout } = this.reader;
+    const { cpus, smmus } = this.facts.description;
+    this.watchRange(layout.vmemmap, this.facts.pages * PAGE_RECORD_BYTES, Role.pages);
+    this.watchRange(layout.domains, domains * DOMAIN_RECORD_BYTES, Role.domains);
+    this.watchRange(layout.vms, PAGE, Role.vms);
+    this.watchRange(layout.cpuRecords, cpus * CPU_RECORD_BYTES, Role.cpus);
+    this.watchRange(layout.smmus, smmus.length * SMMU_RECORD_BYTES, Role.smmus);
+  }
+
+  private watchRange(base: number, bytes: number, role: number): void {
+    for (let pa = base; pa < base + bytes; pa += PAGE) {
+      this.roles[this.facts.pageOf(pa)] = role;
+      this.memory.watch(pa, this.observer);
+    }
+  }
+
+  /** Whether the machine is protected: boot has succeeded (and was not undone). */
+  get active(): boolean {
+    return this.memory.words[this.state] !== 0;
+  }
+
+  /** The hypervisor has taken over: decode what the SMMUs have been given. The ghost's owners stand already. */
+  start(): void {
+    this.memory.put(this.state, 1);
+    this.facts.description.smmus.forEach((_, i) => {
+      const log2 = this.reader.streamTableLog2(i);
+      this.routes.addStreamTable(i, this.reader.streamTable(i), log2, this.reader.streamTableSplit(i));
+    });
+  }
+
+  // ---- the observer
+
+  wrote(pa: number, _slot: number, oldHi: number, oldLo: number, hi: number, lo: number): void {
+    if (this.memory.words[this.state] === 0) return;
+    const page = this.facts.pageOf(pa);
+    const role = this.roles[page];
+    if (role !== Role.none) {
+      this.wroteRecord(role!, pa, oldHi, oldLo, hi, lo);
+      return;
+    }
+    const first = this.store.firstIn(page);
+    if (first === 0) return;
+    if (this.store.node(first, N.nextInPage) === 0) {
+      this.wroteNode(first, pa, oldHi, oldLo, hi, lo);
+      return;
+    }
+    const ids: number[] = [];
+    for (let id = first; id !== 0; id = this.store.node(id, N.nextInPage)) ids.push(id);
+    for (const id of ids) if (this.isIn(page, id)) this.wroteNode(id, pa, oldHi, oldLo, hi, lo);
+  }
+
+  /** What one node's change sets off may have taken others out of the page. */
+  private isIn(page: number, id: number): boolean {
+    for (let at = this.store.firstIn(page); at !== 0; at = this.store.node(at, N.nextInPage)) if (at === id) return true;
+    return false;
+  }
+
+  private wroteNode(id: number, pa: number, oldHi: number, oldLo: number, hi: number, lo: number): void {
+    switch (this.store.kind(id)) {
+      case NodeKind.table:
+        this.reach.wroteDescriptor(id, pa, oldHi, oldLo, hi, lo);
+        break;
+      case NodeKind.cd:
+        this.touched.addStream(this.store.smmu(id), this.store.node(id, N.sid) >>> 0);
+        this.routes.wroteCd(id, pa);
+        break;
+      case NodeKind.ste: {
+        const sid = (this.store.node(id, N.sid) >>> 0) + Math.floor((pa % PAGE) / 64);
+        this.touched.addStream(this.store.smmu(id), sid);
+        this.routes.wroteSte(id, pa, oldLo, lo);
+        break;
+      }
+      case NodeKind.l1std:
+        this.routes.wroteLevel1(id, pa, oldHi, oldLo, hi, lo);
+        break;
+    }
+  }
+
+  private wroteRecord(role: number, pa: number, oldHi: number, oldLo: number, hi: number, lo: number): void {
+    const { layout } = this.reader;
+    switch (role) {
+      case Role.pages:
+        this.wrotePage((pa - layout.vmemmap) / PAGE_RECORD_BYTES, oldLo, lo);
+        break;
+      case Role.domains:
+        this.wroteDomain(pa - layout.domains, oldLo, lo);
+        break;
+      case Role.vms:
+        this.touched.vms.add(Math.floor((pa - layout.vms) / VM_RECORD_BYTES));
+        break;
+      case Role.cpus:
+        this.touched.cpus.add(Math.floor((pa - layout.cpuRecords) / CPU_RECORD_BYTES));
+        break;
+      case Role.smmus: {
+        const offset = pa - layout.smmus;
+        const inRecord = offset % SMMU_RECORD_BYTES;
+        const smmu = (offset - inRecord) / SMMU_RECORD_BYTES;
+        if (inRecord === SMMU_PROD - (SMMU_PROD % 8)) {
+          const high = SMMU_PROD % 8 !== 0;
+          this.producerMoved(smmu, high ? oldHi : oldLo, high ? hi : lo);
+        }
+        break;
+      }
+    }
+  }
+
+  // ---- page records
+
+  private wrotePage(page: number, before: number, after: number): void {
+    this.touched.pages.add(page);
+    const refs = PageWord.references(after);
+    if (refs < PageWord.references(before)) this.dropped(page, refs);
+    const hostGone = PageWord.hostState(after) === PageState.noPage;
+    if (hostGone && PageWord.hostState(before) !== PageState.noPage) this.checkUnreached(page, 'given-away');
+    const hypGone = PageWord.hypState(before) === PageState.owned && PageWord.hypState(after) !== PageState.owned;
+    if (hypGone) this.structureLost(page, 'given back to the host');
+  }
+
+  /** The reference count of a page went down to `refs`. */
+  private dropped(page: number, refs: number): void {
+    if (refs === 0 && this.store.firstIn(page) !== 0) this.structureLost(page, 'freed');
+    if (this.ghost.owner(page) !== Owner.host) return;
+    const mapped = this.reach.mappedCount(page) + this.ghost.pins(page);
+    const pa = this.facts.paOf(page);
+    if (refs < mapped) {
+      const text = `the reference count of ${hex(pa)} drops to ${refs} while ${mapped} mappings stand`;
+      this.findings.add('refcount', 'dropped-while-mapped', text, { pa, refs, mapped });
+    } else if (refs < mapped + this.reach.otherCount(page)) {
+      const way = describeWay(this.facts, this.reach, page);
+      this.findings.add('invalidation', 'released-early', `${hex(pa)} is released while ${way.text}`, { pa, ...way.detail });
+    }
+  }
+
+  /** A page that no longer is the host's must not be reachable in any way. */
+  checkUnreached(page: number, rule: string): void {
+    if (this.reach.mappedCount(page) + this.reach.otherCount(page) + this.ghost.pins(page) === 0) return;
+    const way = describeWay(this.facts, this.reach, page);
+    const pa = this.facts.paOf(page);
+    const owner = this.ghost.ownerName(page);
+    const text = `${hex(pa)} leaves the host while ${way.text}`;
+    this.findings.add('isolation', rule, text, { pa, owner, ...way.detail });
+  }
+
+  private structureLost(page: number, how: string): void {
+    for (let id = this.store.firstIn(page); id !== 0; id = this.store.node(id, N.nextInPage)) {
+      const live = this.store.node(id, N.reached) === Reached.live;
+      const pa = this.facts.paOf(page);
+      const what = this.nodeName(id);
+      const still = live ? 'hardware uses it' : 'it may still be cached';
+      const text = `the page ${hex(pa)} of ${what} is ${how} while ${still}`;
+      this.findings.add(live ? 'structure' : 'invalidation', live ? 'live-page' : 'table-freed-early', text, { pa });
+    }
+  }
+
+  /** What a node is, for people. */
+  nodeName(id: number): string {
+    const { store } = this;
+    const sid = hex(store.node(id, N.sid) >>> 0);
+    switch (store.kind(id)) {
+      case NodeKind.table:
+        return `a level ${store.level(id)} table of ${this.reach.tagName(store.node(id, N.tag))}`;
+      case NodeKind.cd:
+        return `the context descriptor of stream ${sid}`;
+      case NodeKind.ste:
+        return `the stream table from stream ${sid} on`;
+      default:
+        return `the level-1 stream table from stream ${sid} on`;
+    }
+  }
+
+  private structurePage(page: number, node: number): void {
+    const pa = this.facts.paOf(page);
+    this.memory.watch(pa, this.observer);
+    const record = this.reader.page(page);
+    const isHyp = this.ghost.owner(page) === Owner.hyp;
+    const allocated = this.store.node(node, N.boot) !== 0 || PageWord.references(record) !== 0;
+    if (isHyp && allocated) return;
+    const whose = isHyp ? 'a free page of the hypervisor' : `a page of the ${this.ghost.ownerName(page)}`;
+    const text = `${this.nodeName(node)} lies at ${hex(pa)}, ${whose}`;
+    this.findings.add('structure', isHyp ? 'free-page' : 'foreign-page', text, { pa });
+  }
+
+  // ---- domain records
+
+  private wroteDomain(offset: number, oldLo: number, lo: number): void {
+    const inRecord = offset % DOMAIN_RECORD_BYTES;
+    const id = (offset - inRecord) / DOMAIN_RECORD_BYTES;
+    this.touched.domains.add(id);
+    if (inRecord === DOMAIN_REFS && (oldLo === 0) !== (lo === 0)) this.linkDomain(id, lo !== 0);
+    else if (inRecord === DOMAIN_ROOT && this.reader.domainRefs(id) !== 0) this.linkDomain(id, true);
+  }
+
+  /** The tag of a domain's translations, by its record. */
+  private tagOf(id: number, stage: number, smmu: number): number {
+    return stage === 1 ? this.store.tagFor(smmu, 1, 0, id) : this.store.tagFor(smmu, 2, id, -1);
+  }
+
+  /** The domain's record begins (again) or ceases to name a table. */
+  private linkDomain(id: number, used: boolean): void {
+    const { reader, reach } = this;
+    const at = this.linkedRoots + id;
+    const old = this.memory.words[at]!;
+    let root = 0;
+    if (used) {
+      const stage = reader.domainStage(id);
+      const smmu = reader.domainSmmu(id);
+      if (smmu < this.facts.description.smmus.length && (stage === 1 || stage === 2)) {
+        const tag = this.tagOf(id, stage, smmu);
+        this.checkTagClean(id, tag);
+        const { startLevel, rootPages } = this.facts.geometry(smmu, stage);
+        root = reach.rootNode(reader.domainRoot(id), startLevel, rootPages, stage, smmu, tag);
+        this.touched.tags.add(tag);
+      }
+    }
+    if (root !== 0) reach.refer(root, N.liveRefs, 1);
+    this.memory.put(at, root);
+    if (old !== 0) reach.refer(old, N.liveRefs, -1);
+  }
+
+  /** An id is used again: nothing of its tag may be cached any more. */
+  private checkTagClean(id: number, tag: number): void {
+    if (this.store.tag(tag, T.staleEntries) === 0) return;
+    const text = `domain ${id} is made while translations of its tag from before may still be cached`;
+    this.findings.add('invalidation', 'tag-reuse', text, { domain: id });
+  }
+
+  // ---- the command queue
+
+  private producerMoved(smmu: number, before: number, after: number): void {
+    const log2 = this.reader.commandQueueLog2(smmu);
+    const mask = (2 << log2) - 1;
+    const base = this.reader.commandQueue(smmu);
+    for (let index = before & mask; index !== (after & mask); index = (index + 1) & mask) {
+      const i = this.memory.indexOf(base + (index & (mask >>> 1)) * COMMAND_BYTES);
+      const { words } = this.memory;
+      if (commandOpcode(words[i]!) === Opcode.SYNC) this.reach.sync(smmu);
+      else this.stale.command(smmu, words[i + 1]!, words[i]!, words[i + 3]!, words[i + 2]!);
+    }
+  }
+}

@@ -1,0 +1,154 @@
+/**
+ * One call as the specification sees it: the registers before, the ghost and the memory it is judged on, the outcome.
+ * One object serves all calls. Numbers in registers are exact: what does not fit a JS number is compared as words.
+ */
+
+import { getBig, getNumber, getSigned } from '#hypercall-abi';
+import { POOL_ORDER_MAX } from '#hyp/layout';
+import { DescriptorKind, descriptorKind, nextTableAddress } from '../decode/index.ts';
+import { type Facts, PAGE } from '../facts.ts';
+import { type Ghost, Owner } from '../ghost.ts';
+import type { LayoutReader } from '../layout-reader.ts';
+import { LEAF_BYTES } from '../maplets.ts';
+import type { Monitor } from '../monitor.ts';
+
+const TWO53 = 9007199254740992;
+const TWO64 = 18446744073709551616n;
+
+export class Call {
+  readonly facts: Facts;
+  readonly ghost: Ghost;
+  readonly reader: LayoutReader;
+  readonly monitor: Monitor;
+  /** Registers as the call was made; good until the next call. */
+  readonly x = new Int32Array(16);
+  cpu = 0;
+
+  // ---- the outcome, once the call has returned
+  errno = 0;
+  value = 0;
+  /** x2 as (type, pages); type 0 is no request. */
+  requestType = 0;
+  requestPages = 0;
+  /** Registers as the call left them. */
+  after: Int32Array = this.x;
+
+  // ---- what a call's preparation found; meaning depends on the call
+  verdict = 0;
+  size = 0;
+  planned = 0;
+  plannedErrno = 0;
+  slot = 0;
+  page = 0;
+
+  constructor(facts: Facts, ghost: Ghost, reader: LayoutReader, monitor: Monitor) {
+    this.facts = facts;
+    this.ghost = ghost;
+    this.reader = reader;
+    this.monitor = monitor;
+  }
+
+  // ---- registers
+
+  u32(n: number): number {
+    return this.x[2 * n]! >>> 0;
+  }
+
+  i32(n: number): number {
+    return this.x[2 * n]!;
+  }
+
+  lo(n: number): number {
+    return this.x[2 * n]!;
+  }
+
+  hi(n: number): number {
+    return this.x[2 * n + 1]!;
+  }
+
+  /** x[n]; exact below 2^53, and for multiples of 4096 up to 2^64. */
+  number(n: number): number {
+    return getNumber(this.x, n);
+  }
+
+  /** x[a] * x[b], or -1 when that or the sum of it with x[base1] (x[base2]) does not fit 64 bits. */
+  fittingProduct(a: number, b: number, base1: number, base2: number): number {
+    const quick = this.number(a) * this.number(b);
+    if (quick < TWO53 && this.hi(base1) >= 0 && this.hi(base2) >= 0) return quick;
+    const size = getBig(this.x, a) * getBig(this.x, b);
+    if (size >= TWO64 || getBig(this.x, base1) + size >= TWO64 || getBig(this.x, base2) + size >= TWO64) return -1;
+    return Number(size);
+  }
+
+  /** Whether x[n] has none of the bits of x[size] - 1: a multiple of it, if that is a power of two. */
+  isMultiple(n: number, size: number): boolean {
+    const lo = this.lo(size);
+    const hi = this.hi(size);
+    const maskHi = lo === 0 ? (hi - 1) | 0 : hi;
+    return (this.lo(n) & (lo - 1)) === 0 && (this.hi(n) & maskHi) === 0;
+  }
+
+  // ---- the outcome
+
+  /** Read what came back. `errnoRegister` is where the errno stands, 0 or 1; -1 when there is none. */
+  returned(after: Int32Array, errnoRegister: number, hasRequest: boolean): void {
+    this.after = after;
+    this.errno = errnoRegister < 0 ? 0 : getSigned(after, errnoRegister);
+    this.value = getNumber(after, 1);
+    this.requestType = hasRequest ? after[4]! & 0xff : 0;
+    this.requestPages = hasRequest ? ((after[4]! >>> 8) | ((after[5]! & 0xff) << 24)) >>> 0 : 0;
+  }
+
+  /** Whether a pool has no block of that order (nor a larger one) left. */
+  poolLacks(pool: number, order: number): boolean {
+    for (let o = order; o <= POOL_ORDER_MAX; o++) if (this.reader.poolHead(pool, o) !== 0) return false;
+    return true;
+  }
+
+  // ---- effects
+
+  /** A page's record is to be looked at after the call. Bound, to be handed on. */
+  readonly touch = (page: number): void => {
+    this.monitor.touched.pages.add(page);
+  };
+
+  /** The page belongs to somebody else from now on. */
+  setOwner(page: number, owner: number, vm = 0): void {
+    this.ghost.setOwner(page, owner, vm);
+    this.monitor.touched.owners.add(page);
+    this.touch(page);
+    if (owner !== Owner.host) this.monitor.checkUnreached(page, 'given-away');
+  }
+
+  /** Whether a page is all zero from byte `from` on. */
+  isZero(page: number, from = 0): boolean {
+    const { memory } = this.facts;
+    const first = memory.indexOf(this.facts.paOf(page));
+    for (let i = from / 4; i < PAGE / 4; i++) if (memory.words[first + i] !== 0) return false;
+    return true;
+  }
+
+  /** Whether the tables of a domain have, at the slot of `level` for `iova`, a pointer to a further table. */
+  hasTable(id: number, iova: number, level: number): boolean {
+    return this.kindAt(id, iova, level) === DescriptorKind.table;
+  }
+
+  /** What the domain's tables have at the slot of `level`: one of DescriptorKind; invalid when they do not reach it. */
+  private kindAt(id: number, iova: number, level: number): number {
+    const { facts, ghost } = this;
+    const { startLevel } = facts.geometry(ghost.domainSmmu(id), ghost.domainStage(id));
+    let table = this.reader.domainRoot(id);
+    for (let current = startLevel; current <= level; current++) {
+      const number = Math.floor(iova / LEAF_BYTES[current]!);
+      const at = table + 8 * (current === startLevel ? number : number % 512);
+      if (facts.pageOf(at) < 0) return DescriptorKind.invalid;
+      const i = facts.memory.indexOf(at);
+      const lo = facts.memory.words[i]!;
+      const hi = facts.memory.words[i + 1]!;
+      const kind = descriptorKind(current, hi, lo);
+      if (current === level || kind !== DescriptorKind.table) return current === level ? kind : DescriptorKind.invalid;
+      table = nextTableAddress(hi, lo);
+    }
+    return DescriptorKind.invalid;
+  }
+}

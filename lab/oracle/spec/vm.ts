@@ -1,0 +1,169 @@
+/**
+ * The life of a VM (docs/abi-sources.md, section 2). Deviations: init_vm reads {handle, protected, vcpus} as three u32
+ * from a page shared with the hypervisor; a misaligned pgd is -EINVAL; a VM that holds pages is not finalised (-EBUSY).
+ */
+
+import { VM_COUNT, VmDescription } from '#hypercall-abi';
+import { PAGE } from '../facts.ts';
+import { Owner, VmLife } from '../ghost.ts';
+import type { Call } from './call.ts';
+import { accept, type CallRules, lack, refuse } from './row.ts';
+
+/** Slot of the handle in x1, -1 when it can be none. */
+function prepareSlot(c: Call): void {
+  c.slot = c.ghost.vmSlot(c.u32(1));
+}
+
+const life = (c: Call): number => (c.slot < 0 ? VmLife.free : c.ghost.vmLife(c.slot));
+
+function noSlotIsFree(c: Call): boolean {
+  for (let slot = 0; slot < VM_COUNT; slot++) if (c.ghost.vmLife(slot) === VmLife.free) return false;
+  return true;
+}
+
+export const reserveVm: CallRules = {
+  prepare: () => {},
+  rows: [
+    refuse('reserve_vm', 'ENOMEM', noSlotIsFree),
+    accept('reserve_vm', 'ok', {
+      accept: (c) => {
+        const slot = c.ghost.vmSlot(c.value);
+        if (slot < 0) return `gave 0x${c.value.toString(16)}, which is no handle`;
+        return c.ghost.vmLife(slot) === VmLife.free ? null : 'gave a handle that is in use';
+      },
+      apply: (c) => {
+        const slot = c.ghost.vmSlot(c.value);
+        if (slot < 0) return;
+        c.ghost.setVmLife(slot, VmLife.reserved);
+        c.monitor.touched.vms.add(slot);
+      },
+    }),
+  ],
+};
+
+export const unreserveVm: CallRules = {
+  prepare: prepareSlot,
+  rows: [
+    accept('unreserve_vm', 'nothing', { when: (c) => life(c) !== VmLife.reserved }),
+    accept('unreserve_vm', 'ok', {
+      apply: (c) => {
+        c.ghost.setVmLife(c.slot, VmLife.free);
+        c.monitor.touched.vms.add(c.slot);
+      },
+    }),
+  ],
+};
+
+/** What init_vm finds in the page that the host still may write: read here before the call, once. */
+const description = { handle: 0, isProtected: false, vcpus: 0, readable: false };
+
+const init = 'init_vm';
+const inPage = (c: Call): number => c.lo(1) & (PAGE - 1);
+
+export const initVm: CallRules = {
+  prepare: (c) => {
+    const kvm = c.hi(1) >>> 20 === 0 ? c.number(1) : -1;
+    const page = kvm < 0 ? -1 : c.facts.pageOf(kvm);
+    description.readable = page >= 0 && c.ghost.isSharedWithHyp(page) && inPage(c) + VmDescription.size <= PAGE;
+    c.page = c.facts.pageOf(c.number(2));
+    if (!description.readable || inPage(c) % 4 !== 0) return;
+    const { memory } = c.facts;
+    description.handle = memory.read32(kvm + VmDescription.handle) >>> 0;
+    description.isProtected = memory.read32(kvm + VmDescription.protected) !== 0;
+    description.vcpus = memory.read32(kvm + VmDescription.vcpus) >>> 0;
+    c.slot = c.ghost.vmSlot(description.handle);
+  },
+  rows: [
+    refuse(init, 'EINVAL', (c) => inPage(c) % 4 !== 0 || inPage(c) + VmDescription.size > PAGE, 'address'),
+    refuse(init, 'EPERM', () => !description.readable),
+    refuse(init, 'EINVAL', () => description.vcpus < 1, 'vcpus'),
+    refuse(init, 'EINVAL', (c) => c.slot < 0, 'handle'),
+    refuse(init, 'EINVAL', (c) => (c.lo(2) & (PAGE - 1)) !== 0, 'pgd'),
+    refuse(init, 'EINVAL', (c) => life(c) !== VmLife.reserved, 'slot'),
+    refuse(
+      init,
+      'EINVAL',
+      (c) => c.page < 0 || !c.ghost.isHostAlone(c.page) || c.ghost.references(c.page) !== 0,
+      'donation',
+    ),
+    accept(init, 'ok', {
+      apply: (c) => {
+        if (c.page < 0 || c.slot < 0) return;
+        c.setOwner(c.page, Owner.hyp);
+        c.ghost.initVm(c.slot, description.isProtected, description.vcpus, c.page);
+        c.monitor.touched.vms.add(c.slot);
+      },
+      shortages: [lack(init, 'heap')],
+    }),
+  ],
+};
+
+const start = 'start_teardown_vm';
+
+export const startTeardownVm: CallRules = {
+  prepare: prepareSlot,
+  rows: [
+    refuse(start, 'ENOENT', (c) => life(c) < VmLife.live),
+    refuse(start, 'EINVAL', (c) => life(c) === VmLife.dying),
+    refuse(start, 'EBUSY', (c) => c.ghost.vmLoads(c.slot) !== 0),
+    accept(start, 'ok', {
+      apply: (c) => {
+        if (c.slot < 0) return;
+        c.ghost.setVmLife(c.slot, VmLife.dying);
+        c.monitor.touched.vms.add(c.slot);
+      },
+    }),
+  ],
+};
+
+const finalize = 'finalize_teardown_vm';
+
+export const finalizeTeardownVm: CallRules = {
+  prepare: prepareSlot,
+  rows: [
+    refuse(finalize, 'ENOENT', (c) => life(c) < VmLife.live),
+    refuse(finalize, 'EBUSY', (c) => life(c) === VmLife.live, 'live'),
+    refuse(finalize, 'EBUSY', (c) => c.ghost.vmPages(c.slot) !== 0, 'pages'),
+    accept(finalize, 'ok', {
+      accept: (c) => (c.isZero(c.ghost.vmPgd(c.slot)) ? null : 'gave the top-level table page back with entries in it'),
+      apply: (c) => {
+        if (c.slot < 0) return;
+        c.setOwner(c.ghost.vmPgd(c.slot), Owner.host);
+        c.ghost.clearVm(c.slot);
+        c.monitor.touched.vms.add(c.slot);
+      },
+    }),
+  ],
+};
+
+export const vcpuLoad: CallRules = {
+  prepare: prepareSlot,
+  rows: [
+    accept('vcpu_load', 'nothing', {
+      when: (c) =>
+        life(c) !== VmLife.live || c.ghost.loadedVm(c.cpu) >= 0 || c.u32(2) >= c.ghost.vmVcpus(c.slot),
+    }),
+    accept('vcpu_load', 'ok', {
+      apply: (c) => {
+        c.ghost.load(c.cpu, c.slot);
+        c.monitor.touched.vms.add(c.slot);
+        c.monitor.touched.cpus.add(c.cpu);
+      },
+    }),
+  ],
+};
+
+export const vcpuPut: CallRules = {
+  prepare: () => {},
+  rows: [
+    accept('vcpu_put', 'nothing', { when: (c) => c.ghost.loadedVm(c.cpu) < 0 }),
+    accept('vcpu_put', 'ok', {
+      apply: (c) => {
+        c.monitor.touched.vms.add(c.ghost.loadedVm(c.cpu));
+        c.monitor.touched.cpus.add(c.cpu);
+        c.ghost.unload(c.cpu);
+      },
+    }),
+  ],
+};
+

@@ -1,0 +1,75 @@
+/**
+ * What was written since it was last compared with the ghost: pages, domains, streams, tags, VMs, CPUs. Scratch of one
+ * call, not state: what is in these lists is looked at once more, never taken as a fact.
+ */
+
+/** A set of small numbers that is emptied often. */
+export class NumberList {
+  items: Int32Array;
+  length = 0;
+  private stamps: Int32Array;
+  private stamp = 1;
+
+  constructor(capacity: number) {
+    this.items = new Int32Array(64);
+    this.stamps = new Int32Array(capacity);
+  }
+
+  add(n: number): void {
+    if (n >= this.stamps.length) {
+      const larger = new Int32Array(2 * n);
+      larger.set(this.stamps);
+      this.stamps = larger;
+    }
+    if (this.stamps[n] === this.stamp) return;
+    this.stamps[n] = this.stamp;
+    if (this.length === this.items.length) {
+      const larger = new Int32Array(2 * this.length);
+      larger.set(this.items);
+      this.items = larger;
+    }
+    this.items[this.length++] = n;
+  }
+
+  clear(): void {
+    this.length = 0;
+    this.stamp++;
+  }
+}
+
+export class Touched {
+  readonly pages: NumberList;
+  /** Pages whose owner has changed. */
+  readonly owners: NumberList;
+  readonly domains = new NumberList(1024);
+  readonly tags = new NumberList(1024);
+  readonly vms = new NumberList(64);
+  readonly cpus = new NumberList(16);
+  /** Streams as pairs (SMMU, StreamID). */
+  readonly streams: number[] = [];
+  /** Guest pages as pairs (VM slot, guest page number). */
+  readonly guestPages: number[] = [];
+
+  constructor(pages: number) {
+    this.pages = new NumberList(pages);
+    this.owners = new NumberList(pages);
+  }
+
+  addStream(smmu: number, sid: number): void {
+    const { streams } = this;
+    const n = streams.length;
+    if (n >= 2 && streams[n - 1] === sid && streams[n - 2] === smmu) return;
+    streams.push(smmu, sid);
+  }
+
+  clear(): void {
+    this.pages.clear();
+    this.owners.clear();
+    this.domains.clear();
+    this.tags.clear();
+    this.vms.clear();
+    this.cpus.clear();
+    if (this.streams.length !== 0) this.streams.length = 0;
+    if (this.guestPages.length !== 0) this.guestPages.length = 0;
+  }
+}

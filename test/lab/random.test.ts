@@ -1,0 +1,76 @@
+/** The random finder: the same seed, the same steps; nothing on the correct hypervisor; the known defects found. */
+import { expect, test } from 'vitest';
+import { tiny } from '#machine';
+import { findViolation, Prng } from '../../lab/random/index.ts';
+import { CandidateRunner, printScenario, runScenario, sameSignature, shrink } from '../../lab/scenario/index.ts';
+import { hypervisorByIdentity } from '../../lab/zoo/index.ts';
+
+test('random numbers are the same for ever, evenly spread, and different for each run', () => {
+  const prng = new Prng(1, 2);
+  expect([prng.next(), prng.next(), prng.next()]).toEqual([2238190143, 61101710, 3916794307]);
+  const counts = new Array<number>(10).fill(0);
+  for (let i = 0; i < 10_000; i++) counts[new Prng(7, i).below(10)]!++;
+  for (const count of counts) expect(Math.abs(count - 1000)).toBeLessThan(150);
+});
+
+test('the correct hypervisor violates nothing in 20 000 random hypercalls', () => {
+  const hypervisor = hypervisorByIdentity('postern');
+  const result = findViolation({ machine: tiny, hypervisor, identity: 'postern', seed: 5, maxCalls: 20_000 });
+  expect(result.found && printScenario(result.found.scenario)).toBeNull();
+  expect(result.calls).toBeGreaterThanOrEqual(20_000);
+}, 60_000);
+
+test.each(['Z14', 'Z23'])(
+  '%s is found, and the finding runs, shrinks and repeats',
+  (id) => {
+    const identity = `postern+${id}`;
+    const hypervisor = hypervisorByIdentity(identity);
+    const options = { machine: tiny, hypervisor, identity, seed: 1, maxCalls: 20_000 };
+    const { found, calls } = findViolation(options);
+    expect(found).not.toBeNull();
+    const { scenario, signature, run } = found!;
+    expect(findViolation(options)).toMatchObject({ calls, found: { scenario, run } });
+    expect(findViolation({ ...options, firstRun: run, maxRuns: 1 }).found?.scenario).toEqual(scenario);
+    expect(runScenario(scenario, { hypervisors: hypervisorByIdentity }).ok).toBe(true);
+    const runner = new CandidateRunner(tiny, hypervisor);
+    expect(sameSignature(runner.run(scenario.steps)!, signature)).toBe(true);
+    const small = shrink(scenario, signature, (steps) => runner.run(steps));
+    expect(small.oneMinimal).toBe(true);
+    expect(small.stepsAfter).toBeLessThanOrEqual(6);
+    // On the correct hypervisor the same steps are harmless.
+    expect(new CandidateRunner(tiny, hypervisorByIdentity('postern')).run(small.scenario.steps)).toBeNull();
+  },
+  60_000,
+);
+
+test('only the calls that are allowed are made', () => {
+  const hypervisor = hypervisorByIdentity('postern+Z23');
+  const calls = ['alloc_domain', 'map_pages', 'alloc_mgt_refill'] as const;
+  const { found } = findViolation({
+    machine: tiny,
+    hypervisor,
+    identity: 'postern+Z23',
+    seed: 3,
+    maxCalls: 20_000,
+    calls,
+  });
+  const made = new Set(found!.scenario.steps.flatMap((step) => (step.kind === 'call' ? [step.call] : [])));
+  expect([...made].filter((call) => !(calls as readonly string[]).includes(call))).toEqual([]);
+}, 60_000);
+
+test('it tells how far it is and ends when told to', () => {
+  const hypervisor = hypervisorByIdentity('postern');
+  let last = 0;
+  const result = findViolation({
+    machine: tiny,
+    hypervisor,
+    identity: 'postern',
+    seed: 9,
+    onProgress: ({ runs }) => {
+      expect(runs).toBe(last + 1);
+      last = runs;
+    },
+    stop: () => last >= 3,
+  });
+  expect(result).toMatchObject({ runs: 3, found: null });
+});
