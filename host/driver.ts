@@ -93,7 +93,7 @@ export class IommuDriver {
       );
       mapped += result.value;
       if (mapped >= size) break;
-      if (result.errno !== 0) {
+      if (result.errno !== 0 && (result.errno !== -Errno.ENOMEM || result.request === null)) {
         this.lastErrno = result.errno;
         break;
       }

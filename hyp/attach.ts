@@ -43,7 +43,8 @@ export function* attachDev(h: Hyp, iommu: number, id: number, sid: number, pasid
   let result = err('EINVAL');
   if (yield* getDomain(h, domain, HOST_OWNER)) {
     result = yield* attachStream(h, iommu, domain, id, sid, pasid);
-    if (result !== 0) yield* putDomain(h, domain);
+    // Without an answer from the hardware the entry may be in use: the domain stays referenced, lost but safe.
+    if (result !== 0 && result !== err('ETIMEDOUT')) yield* putDomain(h, domain);
   }
   yield* unlock(h, h.layout.domainLock);
   return result;

@@ -32,6 +32,11 @@ export interface Hyp {
   readonly gather: Gather;
   /** Entries in this CPU's unmap cache. */
   unmapCacheCount: number;
+  /**
+   * Whether the last invalidation of whole tables completed. When the hardware did not answer, tables and pages below
+   * them may still be reached: they stay allocated and counted, lost but safe.
+   */
+  invalidated: boolean;
   /** Errno of the map being served, beside the bytes it mapped. */
   mapResult: number;
   readonly pageTableOps: PageTableOps;

@@ -60,6 +60,7 @@ export function* handleHypercall(h: Hyp): Steps<void> {
   const { x } = h;
   h.gather.granule = 0;
   h.unmapCacheCount = 0;
+  h.invalidated = true;
   let status: number = SmcccStatus.success;
   switch (x[1] === 0 ? (x[0]! - FUNCTION_ID_BASE) | 0 : -1) {
     case MAP_PAGES:

@@ -59,6 +59,7 @@ export function createHypervisor(machine: Machine): HypervisorInstance {
       domainId: 0,
       gather: { start: 0, end: 0, granule: 0 },
       unmapCacheCount: 0,
+      invalidated: true,
       mapResult: 0,
       pageTableOps: {} as Hyp['pageTableOps'],
       tableLayouts: layouts,

@@ -16,8 +16,7 @@ export function* lock(h: Hyp, at: number): Steps<void> {
 
 /** Release the lock at `at`. @throws Error when this CPU does not hold it */
 export function* unlock(h: Hyp, at: number): Steps<void> {
-  const holder = h.memory.read32(at);
-  if (holder !== h.cpu + 1) throw notHeld(h, at);
+  if (h.memory.read32(at) !== h.cpu + 1) throw notHeld(h, at);
   yield { kind: 'unlock', at };
   h.memory.write32(at, 0);
 }

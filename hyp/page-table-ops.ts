@@ -34,13 +34,14 @@ export function pageTableOps(h: Hyp): PageTableOps {
       return pa;
     },
     freeTable: function* (pa: number, sizeBytes: number): Steps<void> {
+      if (!h.invalidated) return;
       yield* freePages(h, h.layout.iommuPool, pa, orderOf(sizeBytes));
     },
     flushAll: function* (): Steps<void> {
-      yield* invalidateDomain(h);
+      h.invalidated = (yield* invalidateDomain(h)) === 0;
     },
     flushWalk: function* (iova: number, size: number, granule: number): Steps<void> {
-      yield* invalidateRange(h, iova, size, granule, false);
+      h.invalidated = (yield* invalidateRange(h, iova, size, granule, false)) === 0;
     },
     addPages: function* (iova: number, granule: number, count: number): Steps<void> {
       const { gather } = h;
@@ -68,7 +69,7 @@ export function pageTableOps(h: Hyp): PageTableOps {
       h.unmapCacheCount++;
     },
     leafFreed: function* (pa: number, size: number, count: number): Steps<void> {
-      yield* unuseDma(h, pa, size * count);
+      if (h.invalidated) yield* unuseDma(h, pa, size * count);
     },
     warn: () => {},
   };

@@ -1,18 +1,25 @@
 /** What users run: sessions with oracles, replay, scenarios, random search, the zoo, stories, walks. Runs in a browser. */
 
 export { attackScenario } from './demo/attack.ts';
-export { findDefect, type FoundDefect } from './demo/defects.ts';
+export { type FoundDefect, findDefect } from './demo/defects.ts';
 export { type Fixture, parseFixture } from './fixture/index.ts';
 export { InputError } from './input-error.ts';
-export { renderStory, type Story, tell, type ToldStep } from './narrator/index.ts';
+export { renderStory, type Story, type ToldStep, tell } from './narrator/index.ts';
 export { CheckedHypervisor, type Finding as OracleFinding } from './oracle/index.ts';
-export { type Finding, findViolation, type FindOptions, type FindResult, searchViolation } from './random/index.ts';
+export { type Finding, type FindOptions, type FindResult, findViolation, searchViolation } from './random/index.ts';
 export { compareLive, type LiveComparison } from './replay/live.ts';
-export { replay, type ReplayOptions, type ReplayReport } from './replay/replay.ts';
+export { type ReplayOptions, type ReplayReport, replay } from './replay/replay.ts';
 export * from './scenario/index.ts';
 export { runScenario, type ScenarioReport } from './scenario/run.ts';
-export { shrink, type ShrinkResult } from './scenario/shrink.ts';
+export { type ShrinkResult, shrink } from './scenario/shrink.ts';
 export { type HypervisorFactory, Session, type SessionOptions, type Violation } from './session/session.ts';
 export { operationsOf, parseTrace } from './trace/index.ts';
 export { renderWalk, walkAccess, walkSource } from './walk/index.ts';
-export { buildHypervisor, cards, type DefectCard, editedHypervisor, hypervisorByIdentity, unifiedDiff } from './zoo/index.ts';
+export {
+  buildHypervisor,
+  cards,
+  type DefectCard,
+  editedHypervisor,
+  hypervisorByIdentity,
+  unifiedDiff,
+} from './zoo/index.ts';

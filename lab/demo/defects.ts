@@ -2,8 +2,8 @@
 import { preset } from '#machine';
 import { type Story, tell } from '../narrator/tell.ts';
 import { type FindProgress, searchViolation } from '../random/index.ts';
-import { encodeShare, type Scenario, type Signature } from '../scenario/index.ts';
 import { CandidateRunner } from '../scenario/candidates.ts';
+import { encodeShare, type Scenario, type Signature } from '../scenario/index.ts';
 import { shrink } from '../scenario/shrink.ts';
 import { cardOf, type DefectCard, hypervisorByIdentity, identityOf, unifiedDiff } from '../zoo/index.ts';
 
@@ -28,7 +28,11 @@ export interface FoundDefect {
  * Random calls against the hypervisor with that defect, from `seed`; yields after each run of them.
  * @returns null when `maxCalls` hypercalls did not find it
  */
-export function* findDefect(id: string, seed: number, maxCalls: number): Generator<FindProgress, FoundDefect | null, void> {
+export function* findDefect(
+  id: string,
+  seed: number,
+  maxCalls: number,
+): Generator<FindProgress, FoundDefect | null, void> {
   const card = cardOf(id);
   const identity = identityOf([card]);
   const hypervisor = hypervisorByIdentity(identity);

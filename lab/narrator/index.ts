@@ -2,4 +2,4 @@
 export { type Fact, Recorder } from './recorder.ts';
 export { renderStory, type StoryStyle } from './render.ts';
 export { callSentence, factSentence, type ToldCall } from './sentences.ts';
-export { type Story, tell, type ToldStep } from './tell.ts';
+export { type Story, type ToldStep, tell } from './tell.ts';

@@ -34,7 +34,8 @@ export function renderStory(story: Story, width = 100, style: StoryStyle = PLAIN
     text += `${String(number).padStart(3)}. ${style.bold(step)}\n`;
     text += wrap(sentence, width, INDENT);
     for (const detail of details) text += style.dim(wrap(`- ${detail}`, width, INDENT));
-    for (const { property, text: why } of violations) text += style.bad(wrap(`VIOLATION of ${property}: ${why}`, width, INDENT));
+    for (const { property, text: why } of violations)
+      text += style.bad(wrap(`VIOLATION of ${property}: ${why}`, width, INDENT));
   }
   return text;
 }

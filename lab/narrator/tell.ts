@@ -4,8 +4,8 @@
  */
 import { callNamed } from '#hypercall-abi';
 import { preset } from '#machine';
-import { type DmaStep, printStep, type Scenario, type Step } from '../scenario/index.ts';
 import { Executor, type Outcome } from '../scenario/execute.ts';
+import { type DmaStep, printStep, type Scenario, type Step } from '../scenario/index.ts';
 import { printValue } from '../scenario/value.ts';
 import { type HypervisorFactory, Session, type Violation } from '../session/session.ts';
 import { hex, type NameOf } from './names.ts';
@@ -68,7 +68,9 @@ export function tell(scenario: Scenario, hypervisor: HypervisorFactory): Story {
 function pageNames(executor: Executor): NameOf {
   return (pa) => {
     const value = executor.names.nameOf(pa);
-    return typeof value === 'number' ? `the page at ${hex(pa)}` : printValue(value, 'pa', null).replace('page:', 'page ');
+    return typeof value === 'number'
+      ? `the page at ${hex(pa)}`
+      : printValue(value, 'pa', null).replace('page:', 'page ');
   };
 }
 
@@ -109,7 +111,10 @@ function sentenceOf(step: Step, outcome: Outcome, executor: Executor, nameOf: Na
     case 'write':
     case 'read': {
       const pa = Number(executor.names.resolve(step.at, 'pa'));
-      const through = outcome.kind === 'write' ? outcome.access === 'ok' : outcome.kind === 'read' && typeof outcome.read === 'number';
+      const through =
+        outcome.kind === 'write'
+          ? outcome.access === 'ok'
+          : outcome.kind === 'read' && typeof outcome.read === 'number';
       return `The host ${step.kind === 'write' ? 'writes to' : 'reads'} ${nameOf(pa)}${through ? '' : ': the hypervisor injects an abort'}.`;
     }
     case 'dma':

@@ -38,6 +38,9 @@ const FIRST_PAGE = WORDS_PER_PAGE;
 const LONG_RUN = 64;
 const SLOT_WORD_SHIFT = 10;
 const MAX_PA = 2 ** 52;
+/** The page was written since its hash was taken. Almost every written page has this mark and no other. */
+const DIRTY = 1;
+const OBSERVERS_MAX = 8;
 
 export class PhysicalMemory {
   /** The backing store. Its identity changes when it grows: read it again after any write. */
@@ -50,9 +53,9 @@ export class PhysicalMemory {
   private nearSize = 0;
   /** Physical address of each slot's page; -1 for file slots. */
   private slotPa: Float64Array = new Float64Array(64).fill(-1);
-  private dirty: Uint8Array = new Uint8Array(64).fill(1);
+  /** Of each slot: {@link DIRTY}, and the bits of the observers that watch it. */
+  private marks: Uint16Array = new Uint16Array(64).fill(DIRTY);
   private hashes: Int32Array = new Int32Array(128);
-  private watchers: Uint8Array = new Uint8Array(64);
   private readonly observers: WriteObserver[] = [];
   private log: Int32Array = new Int32Array(4096);
   private logLength = 0;
@@ -167,14 +170,13 @@ export class PhysicalMemory {
   private takeSlots(count: number): number {
     const first = this.slots;
     this.slots += count;
-    let capacity = this.watchers.length;
+    let capacity = this.marks.length;
     if (this.slots > capacity) {
       while (capacity < this.slots) capacity *= 2;
       this.words = grown(this.words, new Int32Array(capacity * WORDS_PER_PAGE));
       this.slotPa = grown(this.slotPa, new Float64Array(capacity).fill(-1));
-      this.dirty = grown(this.dirty, new Uint8Array(capacity).fill(1));
+      this.marks = grown(this.marks, new Uint16Array(capacity).fill(DIRTY));
       this.hashes = grown(this.hashes, new Int32Array(capacity * 2));
-      this.watchers = grown(this.watchers, new Uint8Array(capacity));
     }
     return first;
   }
@@ -211,9 +213,7 @@ export class PhysicalMemory {
     const old = words[index]!;
     if (this.logging) this.logWord(index, old);
     words[index] = value;
-    const slot = index >>> SLOT_WORD_SHIFT;
-    this.dirty[slot] = 1;
-    if (this.watchers[slot] !== 0) this.notifyHalf(slot, index, old);
+    if (this.marks[index >>> SLOT_WORD_SHIFT] !== DIRTY) this.wroteHalf(index, old);
   }
 
   /** Write one 64-bit word (8-byte aligned) as two int32 halves. @throws BusError */
@@ -232,9 +232,7 @@ export class PhysicalMemory {
     }
     words[index] = lo;
     words[index + 1] = hi;
-    const slot = index >>> SLOT_WORD_SHIFT;
-    this.dirty[slot] = 1;
-    if (this.watchers[slot] !== 0) this.notify(slot, index, oldHi, oldLo, words[index + 1]!, words[index]!);
+    if (this.marks[index >>> SLOT_WORD_SHIFT] !== DIRTY) this.wrote(index, oldHi, oldLo);
   }
 
   /**
@@ -250,17 +248,11 @@ export class PhysicalMemory {
     const words = this.words;
     const end = start + 2 * count;
     if (this.logging) this.logRun(start, 2 * count);
-    const watched = this.watchers[slot] !== 0;
+    const watched = this.marks[slot]! > DIRTY;
     if (watched) this.runOld.set(words.subarray(start, end));
     storeRun(words, start, end, hi, lo, step);
-    this.dirty[slot] = 1;
-    if (watched) {
-      const old = this.runOld;
-      for (let k = 0; k < 2 * count; k += 2) {
-        const i = start + k;
-        this.notify(slot, i, old[k + 1]!, old[k]!, words[i + 1]!, words[i]!);
-      }
-    }
+    this.marks[slot]! |= DIRTY;
+    if (watched) for (let k = 0; k < 2 * count; k += 2) this.wrote(start + k, this.runOld[k + 1]!, this.runOld[k]!);
   }
 
   /** Zero a whole page. */
@@ -285,7 +277,13 @@ export class PhysicalMemory {
   allocFile(wordCount: number, stateClass: StateClass = StateClass.state): number {
     const count = Math.max(1, Math.ceil(wordCount / WORDS_PER_PAGE));
     const slot = this.takeSlots(count);
-    if (stateClass !== StateClass.state) for (let i = 0; i < count; i++) this.classes.put(slot + i, stateClass);
+    if (stateClass !== StateClass.state) {
+      // A file outlives an undo to before its making, and so must its class.
+      const { logging } = this;
+      this.logging = false;
+      for (let i = 0; i < count; i++) this.classes.put(slot + i, stateClass);
+      this.logging = logging;
+    }
     return slot << SLOT_WORD_SHIFT;
   }
 
@@ -294,7 +292,7 @@ export class PhysicalMemory {
     const words = this.words;
     if (this.logging) this.logWord(index, words[index]!);
     words[index] = value;
-    this.dirty[index >>> SLOT_WORD_SHIFT] = 1;
+    this.marks[index >>> SLOT_WORD_SHIFT] = DIRTY;
   }
 
   /**
@@ -303,7 +301,7 @@ export class PhysicalMemory {
    */
   edit(index: number, count: number): Int32Array {
     if (this.logging) this.logRun(index, count);
-    this.dirty[index >>> SLOT_WORD_SHIFT] = 1;
+    this.marks[index >>> SLOT_WORD_SHIFT] = DIRTY;
     return this.words;
   }
 
@@ -311,9 +309,9 @@ export class PhysicalMemory {
 
   /** Register an observer; returns the bit to pass to {@link watch}. At most eight. */
   observe(observer: WriteObserver): number {
-    if (this.observers.length === 8) throw new RangeError('at most eight write observers');
+    if (this.observers.length === OBSERVERS_MAX) throw new RangeError('at most eight write observers');
     this.observers.push(observer);
-    return 1 << (this.observers.length - 1);
+    return DIRTY << this.observers.length;
   }
 
   /**
@@ -322,25 +320,29 @@ export class PhysicalMemory {
    */
   watch(pa: number, observer: number): number {
     const slot = this.slotForWrite(pa);
-    this.watchers[slot]! |= observer;
+    this.marks[slot]! |= observer;
     return slot;
   }
 
   /** One half of the 64-bit word at `index` was written; it was `old`. */
-  private notifyHalf(slot: number, index: number, old: number): void {
+  private wroteHalf(index: number, old: number): void {
     const even = index & ~1;
-    const lo = this.words[even]!;
-    const hi = this.words[even + 1]!;
-    if (index === even) this.notify(slot, even, hi, old, hi, lo);
-    else this.notify(slot, even, old, lo, hi, lo);
+    if (index === even) this.wrote(even, this.words[even + 1]!, old);
+    else this.wrote(even, old, this.words[even]!);
   }
 
-  private notify(slot: number, index: number, oldHi: number, oldLo: number, hi: number, lo: number): void {
-    if (oldLo === lo && oldHi === hi) return;
+  /** The 64-bit word at `index` was written; it was (oldHi, oldLo). */
+  private wrote(index: number, oldHi: number, oldLo: number): void {
+    const slot = index >>> SLOT_WORD_SHIFT;
+    const bits = this.marks[slot]! | DIRTY;
+    this.marks[slot] = bits;
+    const lo = this.words[index]!;
+    const hi = this.words[index + 1]!;
+    if (bits === DIRTY || (oldLo === lo && oldHi === hi)) return;
     const pa = this.slotPa[slot]! + ((index & (WORDS_PER_PAGE - 1)) << 2);
-    const bits = this.watchers[slot]!;
-    for (let i = 0; i < this.observers.length; i++) {
-      if ((bits & (1 << i)) !== 0) this.observers[i]!.wrote(pa, slot, oldHi, oldLo, hi, lo);
+    const { observers } = this;
+    for (let i = 0; i < observers.length; i++) {
+      if ((bits & (2 << i)) !== 0) observers[i]!.wrote(pa, slot, oldHi, oldLo, hi, lo);
     }
   }
 
@@ -354,20 +356,20 @@ export class PhysicalMemory {
 
   /** Take back every write since `mark`. Logging stays on. */
   undo(mark: number): void {
-    const { log, words, dirty } = this;
+    const { log, words, marks } = this;
     let length = this.logLength;
     while (length > mark) {
       const tag = log[--length]!;
       if (tag >= 0) {
         words[tag] = log[--length]!;
-        dirty[tag >>> SLOT_WORD_SHIFT] = 1;
+        marks[tag >>> SLOT_WORD_SHIFT]! |= DIRTY;
       } else {
         const first = log[--length]!;
         const count = ~tag;
         length -= count;
         if (count < LONG_RUN) for (let i = 0; i < count; i++) words[first + i] = log[length + i]!;
         else words.set(log.subarray(length, length + count), first);
-        dirty[first >>> SLOT_WORD_SHIFT] = 1;
+        marks[first >>> SLOT_WORD_SHIFT]! |= DIRTY;
       }
     }
     this.logLength = length;
@@ -451,9 +453,9 @@ export class PhysicalMemory {
    * An all-zero page hashes to (0, 0), so a page never written and one written back to zero are the same.
    */
   pageHash(slot: number): readonly [number, number] {
-    if (this.dirty[slot] !== 0) {
+    if ((this.marks[slot]! & DIRTY) !== 0) {
       hashPage(this.words, slot << SLOT_WORD_SHIFT, this.hashes, 2 * slot);
-      this.dirty[slot] = 0;
+      this.marks[slot]! &= ~DIRTY;
     }
     return [this.hashes[2 * slot]!, this.hashes[2 * slot + 1]!];
   }
@@ -486,7 +488,7 @@ function wordInPage(pa: number): number {
   return (pa & (PAGE_SIZE - 1)) >>> 2;
 }
 
-function grown<T extends Int32Array | Float64Array | Uint8Array>(from: T, into: T): T {
+function grown<T extends Int32Array | Float64Array | Uint16Array>(from: T, into: T): T {
   into.set(from);
   return into;
 }

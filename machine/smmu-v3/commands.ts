@@ -44,6 +44,23 @@ const PAGES_PER_HI = 2 ** 20;
 /** Log2 of the granule that a command's TG field encodes; 0: no range. */
 const TG_GRANULES: readonly number[] = [0, 12, 14, 16];
 
+/** What a TLB invalidation names beside the stages, which are bits 1:0 as in {@link TlbScope}. */
+const BY_VMID = 1 << 2;
+const BY_ASID = 1 << 3;
+const BY_ADDRESS = 1 << 4;
+const NEEDS_STAGE1 = 1 << 5;
+const NEEDS_STAGE2 = 1 << 6;
+
+/** By opcode: 0 for a command that is no TLB invalidation. */
+const TLBI = new Uint8Array(256);
+TLBI[Opcode.TLBI_NH_ALL] = 1 | NEEDS_STAGE1 | BY_VMID;
+TLBI[Opcode.TLBI_NH_ASID] = 1 | NEEDS_STAGE1 | BY_VMID | BY_ASID;
+TLBI[Opcode.TLBI_NH_VA] = 1 | NEEDS_STAGE1 | BY_VMID | BY_ASID | BY_ADDRESS;
+TLBI[Opcode.TLBI_NH_VAA] = 1 | NEEDS_STAGE1 | BY_VMID | BY_ADDRESS;
+TLBI[Opcode.TLBI_S12_VMALL] = 3 | NEEDS_STAGE2 | BY_VMID;
+TLBI[Opcode.TLBI_S2_IPA] = 2 | NEEDS_STAGE2 | BY_VMID | BY_ADDRESS;
+TLBI[Opcode.TLBI_NSNH_ALL] = 3;
+
 /** A scope that is filled for one command. */
 class Scope implements TlbScope {
   stages = 3;
@@ -55,17 +72,6 @@ class Scope implements TlbScope {
   to = 0;
   leafOnly = false;
   ttl = 0;
-
-  /** As made: everything. */
-  reset(): void {
-    this.stages = 3;
-    this.vmid = -1;
-    this.asid = -1;
-    this.sparesGlobal = false;
-    this.whole = true;
-    this.leafOnly = false;
-    this.ttl = 0;
-  }
 }
 
 /** Of the command that is being carried out. */
@@ -85,93 +91,86 @@ export function execute(
   lo1: number,
 ): number {
   if ((lo0 & SSEC) !== 0) return CERROR_ILL;
-  const sid = hi0 >>> 0;
-  switch (lo0 & 0xff) {
+  const opcode = lo0 & 0xff;
+  if (opcode === Opcode.SYNC) {
+    if (((lo0 >>> CS_SHIFT) & 3) === CS_RESERVED) return CERROR_ILL;
+    caches.sync();
+    return CERROR_NONE;
+  }
+  const names = TLBI[opcode]!;
+  if (names !== 0) return invalidate(smmu, caches, names, hi0, lo0, hi1, lo1);
+  return configure(smmu, caches, opcode, hi0 >>> 0, lo0, lo1);
+}
+
+/** Invalidations of configuration; what is no command at all ends here too. */
+function configure(
+  smmu: SmmuDescription,
+  caches: Caches,
+  opcode: number,
+  sid: number,
+  lo0: number,
+  lo1: number,
+): number {
+  switch (opcode) {
     case Opcode.PREFETCH_CONFIG:
     case Opcode.PREFETCH_ADDR:
       return CERROR_NONE;
 
     case Opcode.CFGI_STE:
-      configure(caches, sid, sid + 1, true, (lo1 & LEAF) === 0, false);
+      forget(caches, sid, sid + 1, true, (lo1 & LEAF) === 0, false);
       return CERROR_NONE;
     case Opcode.CFGI_STE_RANGE: {
       const range = lo1 & 0x1f;
       const size = POW2[range + 1]!;
       const first = range === RANGE_ALL ? 0 : sid - (sid % size);
-      configure(caches, first, range === RANGE_ALL ? ALL_STREAMS : first + size, true, true, range === RANGE_ALL);
+      forget(caches, first, range === RANGE_ALL ? ALL_STREAMS : first + size, true, true, range === RANGE_ALL);
       return CERROR_NONE;
     }
     case Opcode.CFGI_CD:
       if (!smmu.stage1) return CERROR_ILL;
       // Only the first CD of a stream is ever used: another SubstreamID names nothing that is cached.
-      if (smmu.ssidBits === 0 || lo0 >>> 12 === 0) configure(caches, sid, sid + 1, false, false, false);
+      if (smmu.ssidBits === 0 || lo0 >>> 12 === 0) forget(caches, sid, sid + 1, false, false, false);
       return CERROR_NONE;
     case Opcode.CFGI_CD_ALL:
       if (!smmu.stage1) return CERROR_ILL;
-      configure(caches, sid, sid + 1, false, false, false);
+      forget(caches, sid, sid + 1, false, false, false);
       return CERROR_NONE;
 
-    case Opcode.TLBI_NSNH_ALL:
-      scope.reset();
-      caches.invalidateTlb(scope);
-      return CERROR_NONE;
-    case Opcode.TLBI_NH_ALL:
-    case Opcode.TLBI_NH_ASID:
-    case Opcode.TLBI_NH_VA:
-    case Opcode.TLBI_NH_VAA:
-      return smmu.stage1 ? invalidate(smmu, caches, hi0, lo0, hi1, lo1, 1) : CERROR_ILL;
-    case Opcode.TLBI_S12_VMALL:
-    case Opcode.TLBI_S2_IPA:
-      return smmu.stage2 ? invalidate(smmu, caches, hi0, lo0, hi1, lo1, 2) : CERROR_ILL;
-
-    case Opcode.SYNC:
-      if (((lo0 >>> CS_SHIFT) & 3) === CS_RESERVED) return CERROR_ILL;
-      caches.sync();
-      return CERROR_NONE;
     default:
       return CERROR_ILL;
   }
 }
 
-function configure(
-  caches: Caches,
-  from: number,
-  to: number,
-  stes: boolean,
-  level1: boolean,
-  everything: boolean,
-): void {
+function forget(caches: Caches, from: number, to: number, stes: boolean, level1: boolean, everything: boolean): void {
   caches.invalidateConfig({ from, to, stes, level1, everything });
 }
 
 function invalidate(
   smmu: SmmuDescription,
   caches: Caches,
+  names: number,
   hi0: number,
   lo0: number,
   hi1: number,
   lo1: number,
-  stages: 1 | 2,
 ): number {
-  const opcode = lo0 & 0xff;
-  scope.reset();
-  scope.stages = opcode === Opcode.TLBI_S12_VMALL ? 3 : stages;
+  if ((names & NEEDS_STAGE1) !== 0 && !smmu.stage1) return CERROR_ILL;
+  if ((names & NEEDS_STAGE2) !== 0 && !smmu.stage2) return CERROR_ILL;
+  scope.stages = names & 3;
   // VMIDs tag TLB entries only where there is a stage 2.
-  if (smmu.stage2) scope.vmid = hi0 & (smmu.vmid16 ? 0xffff : 0xff);
-  if (opcode === Opcode.TLBI_NH_ASID || opcode === Opcode.TLBI_NH_VA) {
-    scope.asid = (hi0 >>> 16) & (smmu.asid16 ? 0xffff : 0xff);
-    scope.sparesGlobal = opcode === Opcode.TLBI_NH_ASID;
-  }
-  if (opcode === Opcode.TLBI_NH_VA || opcode === Opcode.TLBI_NH_VAA || opcode === Opcode.TLBI_S2_IPA) {
-    if (!addressScope(smmu, lo0, opcode === Opcode.TLBI_S2_IPA ? hi1 & 0xfffff : hi1, lo1)) return CERROR_ILL;
-  }
+  scope.vmid = (names & BY_VMID) !== 0 && smmu.stage2 ? hi0 & (smmu.vmid16 ? 0xffff : 0xff) : -1;
+  scope.asid = (names & BY_ASID) !== 0 ? (hi0 >>> 16) & (smmu.asid16 ? 0xffff : 0xff) : -1;
+  scope.whole = (names & BY_ADDRESS) === 0;
+  scope.sparesGlobal = scope.whole && (names & BY_ASID) !== 0;
+  scope.leafOnly = false;
+  scope.ttl = 0;
+  if (!scope.whole && !addressScope(smmu, lo0, scope.stages === 2 ? hi1 & 0xfffff : hi1, lo1)) return CERROR_ILL;
   caches.invalidateTlb(scope);
   return CERROR_NONE;
 }
 
 /** Address, range and hints of an invalidation by address; false when they are ILLEGAL. */
 function addressScope(smmu: SmmuDescription, lo0: number, hi1: number, lo1: number): boolean {
-  scope.whole = false;
   scope.from = hi1 * PAGES_PER_HI + (lo1 >>> 12);
   scope.to = scope.from + 1;
   scope.leafOnly = (lo1 & LEAF) !== 0;

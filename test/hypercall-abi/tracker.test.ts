@@ -1,51 +1,32 @@
 /** The life-cycle tracker: what it must report, what it must not, and what it cannot know. */
 import { expect, test } from 'vitest';
-import { type CallName, LifeCycleTracker, VIOLATIONS_MAX } from '#hypercall-abi';
-import { outcome, type Registers } from './outcome.ts';
-
-const PAGE = 4096;
-const PA = 0x40000000;
-const PFN = PA / PAGE;
-const EINVAL = { x1: -22 };
-const ok = {};
-
-type Step = readonly [name: CallName, args: readonly number[], result?: Registers, cpu?: number];
-
-const alloc = (id: number, iommu = 0): Step => ['alloc_domain', [0, iommu, id, 0]];
-const free = (id: number): Step => ['free_domain', [id]];
-const attach = (id: number, sid: number, iommu = 0, pasid = 0): Step => ['attach_dev', [iommu, id, sid, pasid, 0, 0]];
-const detach = (id: number, sid: number, iommu = 0, pasid = 0): Step => ['detach_dev', [iommu, id, sid, pasid]];
-const map = (id: number, iova: number, pa: number, pages = 1, pgsize = PAGE): Step => [
-  'map_pages',
-  [id, iova, pa, pgsize, pages, 3],
-  { x1: pages * pgsize },
-];
-const unmap = (id: number, iova: number, pages = 1, pgsize = PAGE): Step => [
-  'unmap_pages',
-  [id, iova, pgsize, pages],
-  { x1: pages * pgsize },
-];
-const share = (pfn = PFN): Step => ['host_share_hyp', [pfn]];
-const unshare = (pfn = PFN): Step => ['host_unshare_hyp', [pfn]];
-const refill = (head: number, count = 1, result: Registers = ok): Step => [
-  'alloc_mgt_refill',
-  [1, head, count],
-  result,
-];
-const reclaim = (head: number, count = 1): Step => ['alloc_mgt_reclaim', [1, 16], { x1: head, x2: count }];
-const load = (vm: number, cpu = 0): Step => ['vcpu_load', [vm, 0], ok, cpu];
-const give = (pfn = PFN, gfn = 1, pages = 1, cpu = 0): Step => ['map_guest', [pfn, gfn, pages, 7], ok, cpu];
-const takeBack = (vm: number, gfn = 1, pages = 1): Step => ['unshare_guest', [vm, gfn, pages]];
-const reclaimGuest = (vm: number, gfn = 1, pages = 1): Step => ['reclaim_dying_guest_page', [vm, gfn, pages]];
-const initVm = (pgd: number): Step => ['init_vm', [PA, pgd]];
-const finalize = (vm: number): Step => ['finalize_teardown_vm', [vm]];
-const VM = 0x1000;
-
-function play(...steps: readonly Step[]): LifeCycleTracker {
-  const tracker = new LifeCycleTracker();
-  for (const [name, args, result, cpu] of steps) outcome(tracker, name, args, result, cpu);
-  return tracker;
-}
+import { LifeCycleTracker, VIOLATIONS_MAX } from '#hypercall-abi';
+import { outcome } from './outcome.ts';
+import {
+  alloc,
+  attach,
+  detach,
+  EINVAL,
+  finalize,
+  free,
+  give,
+  initVm,
+  load,
+  map,
+  PA,
+  PAGE,
+  PFN,
+  play,
+  reclaim,
+  reclaimGuest,
+  refill,
+  type Step,
+  share,
+  takeBack,
+  unmap,
+  unshare,
+  VM,
+} from './steps.ts';
 
 /** The last of the steps must not have succeeded; the ones before must be fine. */
 test.each<

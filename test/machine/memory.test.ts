@@ -295,3 +295,14 @@ test('a run that leaves its page, and RAM that cannot be, are refused', () => {
   ];
   for (const ram of bad) expect(() => new PhysicalMemory(ram)).toThrow(RangeError);
 });
+
+test('a derived file made after a mark stays derived when that mark is undone', () => {
+  const memory = new PhysicalMemory([{ base: 0, size: 0x10000 }]);
+  const mark = memory.mark();
+  const file = memory.allocFile(4, StateClass.derived);
+  memory.undo(mark);
+  const before = memory.stateHash();
+  memory.put(file, 1);
+  expect(memory.classOf(file)).toBe(StateClass.derived);
+  expect(memory.stateHash()).toBe(before);
+});

@@ -55,10 +55,20 @@ export const demoCommand: Command = {
     release();
     const ok = traffic.ok && attack.violations.length === 0 && defects.length === DEFECTS.length;
     if (json) {
-      const document = { schema: 'postern/demo/0', seed, ok, replay: traffic.report, live: traffic.live, attack, defects };
+      const document = {
+        schema: 'postern/demo/0',
+        seed,
+        ok,
+        replay: traffic.report,
+        live: traffic.live,
+        attack,
+        defects,
+      };
       io.out(`${JSON.stringify(document, null, 2)}\n`);
     } else {
-      say(`\n${ok ? 'All as it should be.' : 'Something is not as it should be.'} Next: postern replay --help, postern walk --help\n`);
+      say(
+        `\n${ok ? 'All as it should be.' : 'Something is not as it should be.'} Next: postern replay --help, postern walk --help\n`,
+      );
     }
     return ok ? 0 : 1;
   },
@@ -81,8 +91,12 @@ function heading(text: string): string {
 
 async function realTraffic(io: CliIo, json: boolean, say: (text: string) => void, stop: () => boolean) {
   say(heading("A real kernel's DMA, through the hypercalls"));
-  say('The IOMMU trace of a Linux 6.1 kernel with seven devices, recorded with the frozen memory of the same run. Every\n');
-  say('map and unmap crosses the hypercalls; every table byte, invalidation and page owner is checked after each call.\n\n');
+  say(
+    'The IOMMU trace of a Linux 6.1 kernel with seven devices, recorded with the frozen memory of the same run. Every\n',
+  );
+  say(
+    'map and unmap crosses the hypercalls; every table byte, invalidation and page owner is checked after each call.\n\n',
+  );
   const trace = await readTrace(fileURLToPath(new URL(TRACE, import.meta.url)));
   const fixture = await readFixture(fileURLToPath(new URL(FIXTURE, import.meta.url)));
   const log = operationsOf(trace.events);
@@ -118,9 +132,13 @@ function width(io: CliIo): number {
 }
 
 /** The story of a found defect, with what it was upstream. */
-function defectText({ card, signature, calls, stepsBefore, scenario, oneMinimal, share, story, diff }: FoundDefect, io: CliIo): string {
+function defectText(
+  { card, signature, calls, stepsBefore, scenario, oneMinimal, share, story, diff }: FoundDefect,
+  io: CliIo,
+): string {
   const columns = width(io);
-  const fixes = card.upstream.commits.length === 0 ? 'no published fix' : `fixed by ${card.upstream.commits.join(', ')}`;
+  const fixes =
+    card.upstream.commits.length === 0 ? 'no published fix' : `fixed by ${card.upstream.commits.join(', ')}`;
   const steps = scenario.steps.filter(({ kind }) => kind !== 'expect').length;
   let text = wrap(`${card.title} (${card.kind}, ${fixes}). ${card.upstream.reference}`, columns, '');
   text += `\nFound by ${calls.toLocaleString('en-US')} random calls in ${stepsBefore} steps; shrunk to ${steps}`;

@@ -16,13 +16,24 @@ export async function replayScenario(input: ScenarioInput, args: CommandArgs, io
   const file = 'share' in input ? 'share string' : input.file;
   const { scenario, lines } =
     'share' in input ? { scenario: decodeShare(input.share), lines: undefined } : parseScenarioLines(input.text, file);
-  const report = runScenario(scenario, { hypervisors: hypervisorByIdentity, full: 'every', file, ...(lines === undefined ? {} : { lines }) });
+  const report = runScenario(scenario, {
+    hypervisors: hypervisorByIdentity,
+    full: 'every',
+    file,
+    ...(lines === undefined ? {} : { lines }),
+  });
   const share = encodeShare(scenario);
   if (flagArg(args, 'json')) {
     io.out(`${JSON.stringify({ schema: 'postern/scenario-run/0', scenario, report, share }, null, 2)}\n`);
   } else {
     if (flagArg(args, 'story')) {
-      io.out(renderStory(tell(scenario, hypervisorByIdentity(scenario.hypervisor)), Math.min(io.columns, 110), storyStyle(io)));
+      io.out(
+        renderStory(
+          tell(scenario, hypervisorByIdentity(scenario.hypervisor)),
+          Math.min(io.columns, 110),
+          storyStyle(io),
+        ),
+      );
     } else {
       io.out(renderRun(report, io));
     }
@@ -37,12 +48,16 @@ function renderRun({ steps }: ScenarioReport, io: CliIo): string {
   for (const { text: step, result, asExpected, violations } of steps) {
     const mark = asExpected ? colours.green('ok ') : colours.red('NOT');
     text += `${mark} ${step}${asExpected ? '' : colours.red(`   (came to: ${result})`)}\n`;
-    for (const { property, text: why } of violations) text += colours.yellow(`      violation of ${property}: ${why}\n`);
+    for (const { property, text: why } of violations)
+      text += colours.yellow(`      violation of ${property}: ${why}\n`);
   }
   return text;
 }
 
-function summary({ hypervisor, machine }: Scenario, { steps, violations, ok, firstDifference }: ScenarioReport): string {
+function summary(
+  { hypervisor, machine }: Scenario,
+  { steps, violations, ok, firstDifference }: ScenarioReport,
+): string {
   const what = `${steps.length} steps on ${machine}, hypervisor ${hypervisor}: ${violations.length} violations`;
   if (ok) return `${what}; all as expected`;
   const { line, text } = steps[firstDifference!]!;

@@ -1,10 +1,11 @@
 /** `postern replay`: run a real kernel's trace, or a scenario, through the hypervisor, with every oracle watching. */
-import { preset } from '#machine';
 import type { Fixture } from '../../fixture/fixture.ts';
 import { readFixture } from '../../io/fixture.ts';
+import { readMachine } from '../../io/machine.ts';
 import { progressBar } from '../../io/progress.ts';
 import { displayName, forEachLine } from '../../io/read-text.ts';
 import { stageOf, streamsOfRoots } from '../../replay/bind.ts';
+import { checkAddresses } from '../../replay/check.ts';
 import { compareLive } from '../../replay/live.ts';
 import { renderReplay, replayDocument } from '../../replay/render.ts';
 import { replay } from '../../replay/replay.ts';
@@ -33,7 +34,11 @@ export const replayCommand: Command = {
       flags: '--fixture <file>',
       describe: 'Frozen memory of the same run: names the streams, checks what is mapped at the end',
     },
-    { flags: '--machine <preset>', describe: 'Machine to replay a trace on', default: 'qemu-virt' },
+    {
+      flags: '--machine <name>',
+      describe: 'Machine to replay a trace on: a preset, or a JSON file',
+      default: 'qemu-virt',
+    },
     { flags: '--stage <n>', describe: 'Translation stage of the domains, 1 or 2 (default: as in the fixture, else 1)' },
     { flags: '--story', describe: 'Tell a scenario step by step, in plain sentences' },
     { flags: '--unchecked', describe: 'Without oracles: for measuring' },
@@ -89,7 +94,9 @@ async function replayTrace(
 ): Promise<number> {
   const fixturePath = textArg(args, 'fixture');
   const fixture = fixturePath === undefined ? null : await readFixture(fixturePath);
+  const machine = await readMachine(requiredText(args, 'machine'));
   const log = operationsOf(events);
+  checkAddresses(log, machine, trace.file);
   const json = flagArg(args, 'json');
   const bar = progressBar(io, 'replaying', !json);
   let stopped = false;
@@ -97,7 +104,7 @@ async function replayTrace(
     stopped = true;
   });
   const { report, session } = await replay(log, {
-    machine: preset(requiredText(args, 'machine')),
+    machine,
     stage: stageOption(args, fixture),
     ...(fixture === null ? {} : { streams: streamsOfRoots(log, fixture) }),
     ...(flagArg(args, 'unchecked') ? { unchecked: true } : {}),

@@ -62,6 +62,7 @@ const inPage = (c: Call): number => c.lo(1) & (PAGE - 1);
 
 export const initVm: CallRules = {
   prepare: (c) => {
+    c.slot = -1;
     const kvm = c.hi(1) >>> 20 === 0 ? c.number(1) : -1;
     const page = kvm < 0 ? -1 : c.facts.pageOf(kvm);
     description.readable = page >= 0 && c.ghost.isSharedWithHyp(page) && inPage(c) + VmDescription.size <= PAGE;

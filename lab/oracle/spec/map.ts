@@ -1,0 +1,223 @@
+/**
+ * map_pages (docs/abi-sources.md, section 3; native page-table behaviour of Linux 7.2). x0 is the errno, x1 the bytes
+ * mapped. All checks of the arguments come first, then those of every page (use_dma), then the table's own, which work
+ * through the range by runs: a run ends where the table that holds its leaves ends, and is all or nothing.
+ *
+ * Deviations: a domain that is not in use is -ENOENT; a reference count at its maximum -EBUSY; device memory only inside
+ * a device's registers, never an SMMU's.
+ */
+
+import { DOMAIN_COUNT, Errno, PROT_MASK, Prot } from '#hypercall-abi';
+import { IPA_END, PAGE, Place } from '../facts.ts';
+import { expectedMeaning } from '../leaf.ts';
+import { LEAF_BYTES } from '../maplets.ts';
+import type { Call } from './call.ts';
+import { accept, type CallRules, lack, refuse } from './row.ts';
+
+const RUN = 512;
+const REFERENCES_MAX = 65535;
+const GRANULE_MASK = PAGE - 1;
+
+/** Level of the leaves of a page size; -1 for a size that is none, 4 for a sum of several, which no level has. */
+export function levelOfSize(c: Call, register: number): number {
+  if (c.hi(register) !== 0) return -1;
+  const size = c.u32(register);
+  for (let level = 1; level <= 3; level++) if (LEAF_BYTES[level] === size) return level;
+  const all = LEAF_BYTES[1]! + LEAF_BYTES[2]! + LEAF_BYTES[3]!;
+  return size !== 0 && (size & ~all) === 0 ? 4 : -1;
+}
+
+/** The domain in x1 when it is in use, else -1. */
+export function usedDomain(c: Call): number {
+  const id = c.u32(1);
+  return id < DOMAIN_COUNT && c.ghost.domainUsed(id) ? id : -1;
+}
+
+const iova = (c: Call): number => c.number(2);
+const paddr = (c: Call): number => c.number(3);
+const isRam = (c: Call): boolean => c.facts.pageOf(paddr(c)) >= 0;
+
+/** What use_dma must say of the whole range: 0, or the errno of the first page that is not fit. */
+function useDmaErrno(c: Call): number {
+  if (paddr(c) + c.size > IPA_END) return -Errno.EINVAL;
+  if (!isRam(c)) {
+    const place = c.facts.placeOf(paddr(c), c.size);
+    return place === Place.nothing ? -Errno.EINVAL : place === Place.smmu ? -Errno.EPERM : 0;
+  }
+  const pages = c.size / PAGE;
+  const first = c.facts.ramRange(paddr(c), pages);
+  if (first < 0) return -Errno.EINVAL;
+  for (let i = 0; i < pages; i++) {
+    if (!c.ghost.isHostAlone(first + i)) return -Errno.EPERM;
+    if (c.ghost.references(first + i) === REFERENCES_MAX) return -Errno.EBUSY;
+  }
+  return 0;
+}
+
+/** Work out how far the table lets the range be mapped: bytes in planned, errno in plannedErrno. */
+function planMap(c: Call, id: number, level: number): void {
+  const { ghost, facts } = c;
+  const { maplets } = ghost;
+  const root = ghost.domainMaplets(id);
+  const smmu = ghost.domainSmmu(id);
+  const { inputEnd } = facts.geometry(smmu, ghost.domainStage(id));
+  const outputEnd = 2 ** facts.description.smmus[smmu]!.oas;
+  const span = c.number(4);
+  c.planned = 0;
+  c.plannedErrno = 0;
+  tornEnd = 0;
+  if (level === 4) {
+    planWithoutLevel(c, root, inputEnd, outputEnd);
+    return;
+  }
+  const runBytes = RUN * span;
+  while (c.planned < c.size) {
+    const at = iova(c) + c.planned;
+    if (at >= inputEnd || paddr(c) + c.planned >= outputEnd) {
+      c.plannedErrno = -Errno.ERANGE;
+      return;
+    }
+    const entry = maplets.find(root, at, level);
+    if (maplets.level < level && maplets.isLeaf(entry)) {
+      c.plannedErrno = -Errno.EEXIST;
+      return;
+    }
+    const bytes = Math.min(c.size - c.planned, runBytes - (at % runBytes));
+    if (maplets.level === level) {
+      for (let i = 0; i < bytes / span; i++) {
+        if (!maplets.isLeaf(entry + 2 * i)) continue;
+        c.plannedErrno = -Errno.EEXIST;
+        tornEnd = at + i * span;
+        return;
+      }
+    }
+    c.planned += bytes;
+  }
+}
+
+/** End of the tables that a run which met a leaf had torn down already; 0 for none. */
+let tornEnd = 0;
+
+/** A page size that is a sum of sizes: the walk goes down to the last level and finds no level that fits. */
+function planWithoutLevel(c: Call, root: number, inputEnd: number, outputEnd: number): void {
+  const { maplets } = c.ghost;
+  if (iova(c) >= inputEnd || paddr(c) >= outputEnd) {
+    c.plannedErrno = -Errno.ERANGE;
+    return;
+  }
+  const entry = maplets.find(root, iova(c), 3);
+  c.plannedErrno = maplets.level < 3 && maplets.isLeaf(entry) ? -Errno.EEXIST : -Errno.EINVAL;
+}
+
+let level = 0;
+let misaligned = false;
+
+function prepare(c: Call): void {
+  c.size = c.fittingProduct(4, 5, 2, 3);
+  c.verdict = 0;
+  c.planned = 0;
+  c.plannedErrno = 0;
+  tornEnd = 0;
+  level = levelOfSize(c, 4);
+  misaligned = ((c.lo(2) | c.lo(3) | c.lo(4)) & GRANULE_MASK) !== 0;
+  const id = usedDomain(c);
+  if (c.size <= 0 || misaligned || id < 0 || (c.u32(6) & ~PROT_MASK) !== 0) return;
+  if (!c.isMultiple(2, 4) || !c.isMultiple(3, 4)) return;
+  c.verdict = useDmaErrno(c);
+  const canMap = (c.u32(6) & (Prot.read | Prot.write)) !== 0;
+  if (c.verdict === 0 && level >= 0 && canMap) planMap(c, id, level);
+}
+
+/** The bytes in x1 must be those planned. */
+function judgeBytes(c: Call): string | null {
+  return c.value === c.planned ? null : `mapped 0x${c.value.toString(16)} bytes; it must be 0x${c.planned.toString(16)}`;
+}
+
+/** Write down what x1 says was mapped. */
+function applyMapped(c: Call): void {
+  const id = usedDomain(c);
+  if (id < 0 || level < 1 || level > 3) return;
+  const { ghost } = c;
+  const { maplets } = ghost;
+  const root = ghost.domainMaplets(id);
+  const span = LEAF_BYTES[level]!;
+  const meaning = expectedMeaning(ghost.domainStage(id), c.u32(6));
+  for (let done = 0; done < c.value; done += span) {
+    const at = iova(c) + done;
+    const entry = maplets.find(root, at, level);
+    if (maplets.level < level && maplets.isLeaf(entry)) return;
+    if (maplets.level === level && (level < 3 || maplets.isLeaf(entry))) ghost.removeMaplets(id, at, level, c.touch);
+    ghost.addMaplet(id, at, level, (paddr(c) + done) / PAGE, meaning, c.touch);
+  }
+  tearDown(c, id);
+}
+
+/** Tables that stood before the leaf which ended the last run are gone, with what they mapped. */
+function tearDown(c: Call, id: number): void {
+  if (c.value !== c.planned) return;
+  const span = LEAF_BYTES[level]!;
+  for (let at = iova(c) + c.planned; at < tornEnd; at += span) c.ghost.removeMaplets(id, at, level, c.touch);
+}
+
+/** A short map for want of a table: it ends where a run does, and the table it wants is not there. */
+function judgeShort(c: Call): string | null {
+  const span = c.number(4);
+  const end = iova(c) + c.value;
+  const atRun = c.value === 0 || (level <= 3 && end % (RUN * span) === 0);
+  if (!atRun || c.value > c.planned || c.value >= c.size) return `mapped 0x${c.value.toString(16)} bytes, which is no run's end`;
+  if (level <= 3 && c.hasTable(usedDomain(c), end, level - 1)) return 'asks for memory although the table is there';
+  return null;
+}
+
+const call = 'map_pages';
+const tables = [lack(call, 'iommu', { errno: 0, accept: judgeShort, apply: applyMapped })];
+const device = lack(call, 'heap', { accept: (c) => (c.value === 0 ? null : 'mapped something nevertheless') });
+const planned = (errno: number) => (c: Call) => c.plannedErrno === -errno;
+
+export const mapPages: CallRules = {
+  prepare,
+  rows: [
+    refuseNothingMapped('EOPNOTSUPP', (c) => (c.u32(6) & ~PROT_MASK) !== 0),
+    refuseNothingMapped('E2BIG', (c) => c.size < 0),
+    refuseNothingMapped('EINVAL', (c) => !c.isMultiple(2, 4) || !c.isMultiple(3, 4), 'alignment'),
+    refuseNothingMapped('ENOENT', (c) => usedDomain(c) < 0),
+    refuseNothingMapped('EINVAL', () => misaligned, 'granule'),
+    accept(call, 'empty', { when: (c) => c.size === 0, accept: judgeBytes }),
+    refuseNothingMapped('EPERM', (c) => c.verdict === -Errno.EPERM),
+    refuseNothingMapped('EBUSY', (c) => c.verdict === -Errno.EBUSY),
+    refuseNothingMapped('EINVAL', (c) => c.verdict === -Errno.EINVAL, 'range'),
+    { ...refuseNothingMapped('EINVAL', () => level < 0, 'page-size'), shortages: [device] },
+    {
+      ...refuseNothingMapped('EINVAL', (c) => (c.u32(6) & (Prot.read | Prot.write)) === 0 && !isOutOfRange(c), 'no-access'),
+      shortages: [device],
+    },
+    {
+      ...refuse(call, 'ERANGE', (c) => planned(Errno.ERANGE)(c) || isOutOfRange(c)),
+      accept: judgeBytes,
+      apply: applyMapped,
+      shortages: [...tables, device],
+    },
+    {
+      ...refuse(call, 'EEXIST', planned(Errno.EEXIST)),
+      accept: judgeBytes,
+      apply: applyMapped,
+      shortages: [...tables, device],
+    },
+    { ...refuseNothingMapped('EINVAL', () => level === 4, 'no-level'), shortages: [...tables, device] },
+    accept(call, 'ok', { accept: judgeBytes, apply: applyMapped, shortages: [...tables, device] }),
+  ],
+};
+
+/** Whether the first address already is beyond what the table translates. */
+function isOutOfRange(c: Call): boolean {
+  const smmu = c.ghost.domainSmmu(usedDomain(c));
+  const { inputEnd } = c.facts.geometry(smmu, c.ghost.domainStage(usedDomain(c)));
+  return iova(c) >= inputEnd || paddr(c) >= 2 ** c.facts.description.smmus[smmu]!.oas;
+}
+
+function refuseNothingMapped(errno: keyof typeof Errno, when: (c: Call) => boolean, why = '') {
+  return {
+    ...refuse(call, errno, when, why),
+    accept: (c: Call) => (c.value === 0 ? null : `mapped 0x${c.value.toString(16)} bytes nevertheless`),
+  };
+}

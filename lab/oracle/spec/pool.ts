@@ -1,0 +1,186 @@
+/**
+ * Refill and reclaim (docs/abi-sources.md, section 4). The list that the host hands over is walked before the call, as
+ * the call will walk it: a link is read from its chunk when that chunk has been taken. Chunks taken before a failure
+ * stay taken. Shape of ours: the order and alignment of a chunk are judged before it is donated, and a count beyond
+ * 4095 is -EINVAL with nothing taken and nothing left over.
+ */
+
+import { Errno, PoolId } from '#hypercall-abi';
+import { POOL_ORDER_MAX } from '#hyp/layout';
+import { PAGE, TWO32 } from '../facts.ts';
+import { Owner } from '../ghost.ts';
+import type { Call } from './call.ts';
+import { accept, type CallRules, lack, refuse } from './row.ts';
+
+const COUNT_MAX = 4095;
+
+/** The chunks that a refill may take, in order, with the list's head before each and behind the last. */
+const list = {
+  pages: [] as number[],
+  orders: [] as number[],
+  headsHi: [] as number[],
+  headsLo: [] as number[],
+  /** Errno at which the walk ends: 0 when the whole list can be taken. */
+  errno: 0,
+};
+
+function overlaps(page: number, pages: number): boolean {
+  return list.pages.some((other, i) => page < other + 2 ** list.orders[i]! && other < page + pages);
+}
+
+/** Errno of donating `pages` pages from `pa` on top of the chunks taken already. */
+function donationErrno(c: Call, pa: number, pages: number): number {
+  const page = c.facts.ramRange(pa, pages);
+  if (page < 0) return -Errno.EINVAL;
+  for (let i = 0; i < pages; i++) {
+    if (!c.ghost.isHostAlone(page + i) || overlaps(page + i, 1)) return -Errno.EPERM;
+    if (c.ghost.references(page + i) !== 0) return -Errno.EINVAL;
+  }
+  return 0;
+}
+
+const isHeap = (c: Call): boolean => c.u32(1) === PoolId.heap;
+const countFits = (c: Call): boolean => c.hi(3) === 0 && c.u32(3) <= COUNT_MAX;
+
+function walkList(c: Call): void {
+  list.pages.length = 0;
+  list.orders.length = 0;
+  list.headsHi.length = 0;
+  list.headsLo.length = 0;
+  list.errno = 0;
+  if (c.u32(1) > PoolId.iommu || !countFits(c)) return;
+  let hi = c.hi(2);
+  let lo = c.lo(2);
+  for (let left = c.u32(3); ; left--) {
+    list.headsHi.push(hi);
+    list.headsLo.push(lo & ~(PAGE - 1));
+    if (left === 0) return;
+    const order = lo & (PAGE - 1);
+    const pa = (hi >>> 0) * TWO32 + ((lo & ~(PAGE - 1)) >>> 0);
+    const misfit = order > (isHeap(c) ? 0 : POOL_ORDER_MAX) || pa % (PAGE * 2 ** order) !== 0;
+    list.errno = misfit ? -Errno.EINVAL : donationErrno(c, pa, 2 ** order);
+    if (list.errno !== 0) return;
+    list.pages.push(c.facts.pageOf(pa));
+    list.orders.push(order);
+    const { memory } = c.facts;
+    const i = memory.indexOf(pa);
+    lo = memory.words[i]!;
+    hi = memory.words[i + 1]!;
+  }
+}
+
+/** Whether x3 says that `taken` chunks were taken and the rest is left. */
+function leftOver(c: Call, taken: number): boolean {
+  const left = c.u32(3) - taken;
+  const lo = left === 0 ? 0 : list.headsLo[taken]! | left;
+  const hi = left === 0 ? 0 : list.headsHi[taken]!;
+  return c.after[6] === lo && c.after[7] === hi;
+}
+
+function judgeLeftOver(c: Call): string | null {
+  return leftOver(c, list.pages.length) ? null : `does not say in x3 that ${list.pages.length} chunks were taken`;
+}
+
+function takeChunks(c: Call, count: number): void {
+  for (let i = 0; i < count && i < list.pages.length; i++) {
+    for (let k = 0; k < 2 ** list.orders[i]!; k++) c.setOwner(list.pages[i]! + k, Owner.hyp);
+  }
+}
+
+/** How many chunks were taken before memory ran out, by x3; -1 when x3 says no such number. */
+function takenBeforeShortage(c: Call): number {
+  for (let taken = 0; taken < list.pages.length; taken++) if (leftOver(c, taken)) return taken;
+  return -1;
+}
+
+const call = 'alloc_mgt_refill';
+const nothingLeft = (c: Call): string | null => (c.after[6] === 0 && c.after[7] === 0 ? null : 'leaves something in x3');
+const takeAll = (c: Call): void => {
+  takeChunks(c, list.pages.length);
+};
+const shortages = [
+  lack(call, 'heap', {
+    accept: (c) => (takenBeforeShortage(c) < 0 ? 'does not say in x3 how many chunks were taken' : null),
+    apply: (c) => {
+      takeChunks(c, takenBeforeShortage(c));
+    },
+  }),
+];
+
+export const refill: CallRules = {
+  prepare: walkList,
+  rows: [
+    { ...refuse(call, 'EINVAL', (c) => c.u32(1) > PoolId.iommu, 'pool'), accept: nothingLeft },
+    { ...refuse(call, 'EINVAL', (c) => !countFits(c), 'count'), accept: nothingLeft },
+    {
+      ...refuse(call, 'EINVAL', () => list.errno === -Errno.EINVAL, 'chunk'),
+      accept: judgeLeftOver,
+      apply: takeAll,
+      shortages,
+    },
+    { ...refuse(call, 'EPERM', () => list.errno === -Errno.EPERM), accept: judgeLeftOver, apply: takeAll, shortages },
+    accept(call, 'ok', { accept: judgeLeftOver, apply: takeAll, shortages }),
+  ],
+};
+
+const isPool = (c: Call): boolean => c.u32(1) <= PoolId.iommu;
+
+export const reclaimable: CallRules = {
+  prepare: (c) => {
+    c.planned = isPool(c) ? c.reader.poolFreePages(c.u32(1)) : 0;
+  },
+  rows: [
+    accept('alloc_mgt_reclaimable', 'no-pool', {
+      when: (c) => !isPool(c),
+      accept: (c) => (c.value === 0 ? null : 'counts pages of a pool that does not exist'),
+    }),
+    accept('alloc_mgt_reclaimable', 'ok', {
+      accept: (c) => (c.value === c.planned ? null : `gave ${c.value}; ${c.planned} pages are free`),
+    }),
+  ],
+};
+
+/** Pages of the list that a reclaim gave, in order; empty when it is no proper list. */
+const given: number[] = [];
+
+/** Follow the list in x1, x2. @returns what is wrong with it, or null */
+function walkGiven(c: Call): string | null {
+  given.length = 0;
+  const count = c.after[4]! >>> 0;
+  let pa = c.value;
+  for (let i = 0; i < count; i++) {
+    const page = pa % PAGE === 0 ? c.facts.pageOf(pa) : -1;
+    if (page < 0 || c.ghost.owner(page) !== Owner.hyp) return `gave 0x${pa.toString(16)}, which is no page of a pool`;
+    if (given.includes(page)) return 'gave the same page twice';
+    if (c.monitor.store.firstIn(page) !== 0) return `gave 0x${pa.toString(16)}, which hardware still uses`;
+    if (!c.isZero(page, 8)) return `gave 0x${pa.toString(16)} with something left in it`;
+    given.push(page);
+    pa = c.facts.read64(pa);
+  }
+  return pa === 0 ? null : 'gave a list that is longer than its count';
+}
+
+function judgeGiven(c: Call): string | null {
+  const wrong = walkGiven(c);
+  if (wrong !== null) return wrong;
+  if (c.after[5] !== 0 || given.length > c.planned) return `gave ${given.length} pages; at most ${c.planned} could go`;
+  // Giving a page of a large annotation back needs a table for the host's stage 2, which the same pool may not have.
+  if (given.length < c.planned && !c.poolLacks(PoolId.heap, 0)) return `gave ${given.length} pages of ${c.planned}`;
+  return null;
+}
+
+export const reclaim: CallRules = {
+  prepare: (c) => {
+    const free = isPool(c) ? c.reader.poolFreePages(c.u32(1)) : 0;
+    c.planned = Math.max(0, Math.min(c.i32(2), COUNT_MAX, free));
+  },
+  rows: [
+    accept('alloc_mgt_reclaim', 'nothing', { when: (c) => c.planned === 0, accept: judgeGiven }),
+    accept('alloc_mgt_reclaim', 'ok', {
+      accept: judgeGiven,
+      apply: (c) => {
+        for (const page of given) c.setOwner(page, Owner.host);
+      },
+    }),
+  ],
+};

@@ -1,0 +1,105 @@
+/**
+ * attach_dev and detach_dev (docs/abi-sources.md, section 3). Only PASID 0 can be attached: the hardware modelled has no
+ * substreams, so a stage-1 stream has one context descriptor.
+ */
+
+import { DOMAIN_COUNT } from '#hypercall-abi';
+import type { Call } from './call.ts';
+import { accept, type CallRules, lack, refuse } from './row.ts';
+
+/** The domain in x2 when it is in use, else -1. */
+function usedDomain(c: Call): number {
+  const id = c.u32(2);
+  return id < DOMAIN_COUNT && c.ghost.domainUsed(id) ? id : -1;
+}
+
+function iommuExists(c: Call): boolean {
+  return c.u32(1) < c.facts.description.smmus.length;
+}
+
+function streamExists(c: Call): boolean {
+  return c.u32(3) < 2 ** c.reader.streamTableLog2(c.u32(1));
+}
+
+/** Stage of the domain that the stream of the call is attached to; 0 when it is attached to none. */
+function stageOfStream(c: Call): number {
+  const id = c.ghost.streamDomain(c.u32(1), c.u32(3));
+  return id < 0 ? 0 : c.ghost.domainStage(id);
+}
+
+/** Whether the level-2 table of the stream is there; a linear table has all. */
+function hasLevel2(c: Call): boolean {
+  const split = c.reader.streamTableSplit(c.u32(1));
+  if (split === 0) return true;
+  const at = c.reader.streamTable(c.u32(1)) + 8 * Math.floor(c.u32(3) / 2 ** split);
+  return (c.facts.memory.read32(at) & 31) !== 0;
+}
+
+/** Pages of a level-2 table: 2^split entries of 64 bytes. */
+function level2Pages(c: Call): number {
+  return Math.max(1, 2 ** (c.reader.streamTableSplit(c.u32(1)) - 6));
+}
+
+const attach = 'attach_dev';
+const stage = (c: Call): number => c.ghost.domainStage(c.u32(2));
+const pasid = (c: Call): number => c.u32(4);
+
+/** A missing level-2 table asks for its pages; with it there, what is missing is the page of the descriptor. */
+const shortages = [
+  lack(attach, 'iommu', { pages: (c) => (hasLevel2(c) ? 1 : level2Pages(c)) }),
+];
+
+export const attachDev: CallRules = {
+  prepare: () => {},
+  rows: [
+    refuse(attach, 'EINVAL', (c) => usedDomain(c) < 0, 'domain'),
+    refuse(attach, 'ENODEV', (c) => !iommuExists(c)),
+    refuse(attach, 'EBUSY', (c) => c.ghost.domainSmmu(c.u32(2)) !== c.u32(1), 'other-iommu'),
+    refuse(attach, 'ENOMEM', (c) => !streamExists(c), 'stream'),
+    refuse(attach, 'EBUSY', (c) => stage(c) === 1 && stageOfStream(c) === 2, 'stage2'),
+    {
+      ...refuse(attach, 'EINVAL', (c) => stage(c) === 1 && pasid(c) !== 0 && stageOfStream(c) === 0, 'no-cd-table'),
+      shortages,
+    },
+    refuse(attach, 'E2BIG', (c) => stage(c) === 1 && pasid(c) !== 0),
+    refuse(attach, 'EBUSY', (c) => stageOfStream(c) !== 0, 'in-use'),
+    { ...refuse(attach, 'EBUSY', (c) => stage(c) === 2 && pasid(c) !== 0, 'pasid'), shortages },
+    accept(attach, 'ok', {
+      apply: (c) => {
+        if (usedDomain(c) < 0 || c.ghost.streamDomain(c.u32(1), c.u32(3)) >= 0) return;
+        c.ghost.attach(c.u32(1), c.u32(3), c.u32(2));
+        touchStream(c);
+      },
+      shortages,
+    }),
+  ],
+};
+
+function touchStream(c: Call): void {
+  c.monitor.touched.addStream(c.u32(1), c.u32(3));
+  c.monitor.touched.domains.add(c.u32(2));
+}
+
+const detach = 'detach_dev';
+const isOtherDomain = (c: Call): boolean => c.ghost.streamDomain(c.u32(1), c.u32(3)) !== c.u32(2);
+
+export const detachDev: CallRules = {
+  prepare: () => {},
+  rows: [
+    refuse(detach, 'EINVAL', (c) => usedDomain(c) < 0 || c.ghost.domainAttached(c.u32(2)) === 0),
+    refuse(detach, 'ENODEV', (c) => !iommuExists(c), 'iommu'),
+    refuse(detach, 'ENODEV', (c) => !streamExists(c) || !hasLevel2(c), 'stream'),
+    refuse(detach, 'EACCES', (c) => stageOfStream(c) !== stage(c), 'stage'),
+    refuse(detach, 'E2BIG', (c) => stage(c) === 1 && pasid(c) !== 0),
+    refuse(detach, 'EACCES', isOtherDomain, 'domain'),
+    accept(detach, 'ok', {
+      apply: (c) => {
+        const id = c.ghost.streamDomain(c.u32(1), c.u32(3));
+        if (id < 0) return;
+        c.ghost.detach(c.u32(1), c.u32(3));
+        c.monitor.touched.domains.add(id);
+        touchStream(c);
+      },
+    }),
+  ],
+};

@@ -1,0 +1,47 @@
+import { expect, test } from 'vitest';
+import { booted, pageRecord } from './harness.ts';
+
+const CR0 = 0x20;
+const CMDQEN = 1 << 3;
+const RW = 3;
+
+test('pages and tables stay counted when the SMMU does not answer an invalidation', () => {
+  const h = booted();
+  const { base } = h.machine.description.smmus[0]!;
+  const id = h.driver.allocDomain(0, 1);
+  h.driver.attach(0, id, 0);
+  const pa = h.memory.alloc(1);
+  h.driver.map(id, 0x4000, pa, 4096, 2, RW);
+  const free = h.boundary.call(0, 'alloc_mgt_reclaimable', 1).value;
+  // The queue stops: commands are written, but nothing consumes them.
+  h.machine.bus.write32(base + CR0, h.machine.bus.read32(base + CR0) & ~CMDQEN);
+  expect(h.driver.unmap(id, 0x4000, 4096, 1)).toBe(4096);
+  expect(pageRecord(h, pa).refcount).toBe(1);
+  expect(h.boundary.call(0, 'detach_dev', 0, id, 0, 0).errno).toBe(-110);
+  expect(h.boundary.call(0, 'free_domain', id).errno).toBe(-22);
+  expect(pageRecord(h, pa + 4096).refcount).toBe(1);
+  expect(h.boundary.call(0, 'alloc_mgt_reclaimable', 1).value).toBe(free);
+});
+
+test('a domain freed while the SMMU does not answer keeps its tables and pages', () => {
+  const h = booted();
+  const { base } = h.machine.description.smmus[0]!;
+  const id = h.driver.allocDomain(0, 1);
+  const pa = h.memory.alloc();
+  h.driver.map(id, 0x4000, pa, 4096, 1, RW);
+  const free = h.boundary.call(0, 'alloc_mgt_reclaimable', 1).value;
+  h.machine.bus.write32(base + CR0, h.machine.bus.read32(base + CR0) & ~CMDQEN);
+  expect(h.driver.freeDomain(id)).toBe(0);
+  expect(pageRecord(h, pa).refcount).toBe(1);
+  expect(h.boundary.call(0, 'alloc_mgt_reclaimable', 1).value).toBe(free);
+});
+
+test('an attach that the SMMU does not answer keeps the domain alive', () => {
+  const h = booted();
+  const { base } = h.machine.description.smmus[0]!;
+  const id = h.driver.allocDomain(0, 1);
+  h.boundary.call(0, 'alloc_mgt_refill', 1, h.memory.alloc(), 1);
+  h.machine.bus.write32(base + CR0, h.machine.bus.read32(base + CR0) & ~CMDQEN);
+  expect(h.driver.attach(0, id, 0)).toBe(-110);
+  expect(h.driver.freeDomain(id)).toBe(-22);
+});
