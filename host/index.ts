@@ -5,3 +5,4 @@ export { type IommuDomain, iommuMap, iommuUnmap, PAGE_SIZES_4K } from './iommu.t
 export { HostMemory, type HostRam } from './memory.ts';
 export { choosePageSize, type PageSizeChoice } from './page-size.ts';
 export { type SmmuMemory, setUpSmmu } from './smmu-setup.ts';
+export * as smmuV3 from './smmu-v3/index.ts';

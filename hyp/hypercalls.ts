@@ -108,7 +108,7 @@ export function* handleHypercall(h: Hyp): Steps<void> {
       yield* unreserveVm(h, u32(h, 1));
       break;
     case INIT_VM:
-      setNumber(x, 1, yield* initVm(h, u64(h, 1), u64(h, 2)));
+      setNumber(x, 1, yield* initVm(h));
       yield* returnRequest(h);
       break;
     case RECLAIM_DYING_GUEST_PAGE:

@@ -9,16 +9,15 @@ import type { Hyp } from './context.ts';
 /** Take the lock at `at`. @throws Error on self-deadlock */
 export function* lock(h: Hyp, at: number): Steps<void> {
   yield { kind: 'lock', at };
-  const holder = h.memory.read32(at);
+  const holder = h.memory.compareExchange32(at, 0, h.cpu + 1);
   if (holder !== 0) throw waitsForItself(h, at, holder);
-  h.memory.write32(at, h.cpu + 1);
 }
 
 /** Release the lock at `at`. @throws Error when this CPU does not hold it */
 export function* unlock(h: Hyp, at: number): Steps<void> {
-  if (h.memory.read32(at) !== h.cpu + 1) throw notHeld(h, at);
   yield { kind: 'unlock', at };
-  h.memory.write32(at, 0);
+  const mine = h.cpu + 1;
+  if (h.memory.compareExchange32(at, mine, 0) !== mine) throw notHeld(h, at);
 }
 
 function waitsForItself(h: Hyp, at: number, holder: number): Error {

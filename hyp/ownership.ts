@@ -190,9 +190,9 @@ export function* useDma(h: Hyp, pa: number, size: number): Steps<number> {
   return result;
 }
 
-/** @param first record of the page at `pa` */
+/** @param first record of the page at `pa`, which therefore is RAM */
 function* useRam(h: Hyp, pa: number, first: number, pages: number): Steps<number> {
-  if (!isRamRange(h, pa, pages)) return err('EINVAL');
+  if (pages !== 1 && !isRamRange(h, pa, pages)) return err('EINVAL');
   for (let i = 0; i < pages; i++) {
     const record = yield* readHypPage(h, first + 8 * i);
     if (hostStateOf(record) !== PageState.owned) return err('EPERM');

@@ -8,7 +8,7 @@
 
 import type { PageTableOps } from '#io-pgtable';
 import type { Steps } from '#machine';
-import type { Hyp } from './context.ts';
+import type { Gather, Hyp } from './context.ts';
 import { UNMAP_CACHE_ENTRIES } from './layout.ts';
 import { unuseDma } from './ownership.ts';
 import { allocPages, freePages, readPointer, writePointer } from './pool.ts';
@@ -46,26 +46,19 @@ export function pageTableOps(h: Hyp): PageTableOps {
     addPages: function* (iova: number, granule: number, count: number): Steps<void> {
       const { gather } = h;
       const end = iova + granule * count;
-      const joins = gather.granule === granule && iova <= gather.end && end >= gather.start;
-      if (gather.granule !== 0 && !joins) yield* flushGather(h);
-      if (gather.granule === 0) {
-        gather.start = iova;
-        gather.end = end;
-        gather.granule = granule;
-      } else {
-        gather.start = Math.min(gather.start, iova);
-        gather.end = Math.max(gather.end, end);
+      if (gather.granule !== 0) {
+        if (joinGather(gather, iova, end, granule)) return;
+        yield* flushGather(h);
       }
+      gather.start = iova;
+      gather.end = end;
+      gather.granule = granule;
     },
     leafRemoved: function* (pa: number, size: number, count: number): Steps<void> {
-      const base = h.layout.unmapCaches + h.cpu * UNMAP_CACHE_ENTRIES * ENTRY_SIZE;
-      const last = base + (h.unmapCacheCount - 1) * ENTRY_SIZE;
-      if (h.unmapCacheCount > 0 && readPointer(h, last) + readPointer(h, last + 8) === pa) {
-        writePointer(h, last + 8, readPointer(h, last + 8) + size * count);
-        return;
-      }
-      writePointer(h, last + ENTRY_SIZE, pa);
-      writePointer(h, last + ENTRY_SIZE + 8, size * count);
+      const entry = unmapCache(h) + h.unmapCacheCount * ENTRY_SIZE;
+      if (h.unmapCacheCount > 0 && extendRun(h, entry - ENTRY_SIZE, pa, size * count)) return;
+      writePointer(h, entry, pa);
+      writePointer(h, entry + 8, size * count);
       h.unmapCacheCount++;
     },
     leafFreed: function* (pa: number, size: number, count: number): Steps<void> {
@@ -73,6 +66,27 @@ export function pageTableOps(h: Hyp): PageTableOps {
     },
     warn: () => {},
   };
+}
+
+/** Widen what was gathered by [iova, end) if that touches it and has leaves of the same size. */
+function joinGather(gather: Gather, iova: number, end: number, granule: number): boolean {
+  if (gather.granule !== granule || iova > gather.end || end < gather.start) return false;
+  gather.start = Math.min(gather.start, iova);
+  gather.end = Math.max(gather.end, end);
+  return true;
+}
+
+/** The first entry of this CPU's list: each is the address of a run of pages and its size in bytes. */
+function unmapCache(h: Hyp): number {
+  return h.layout.unmapCaches + h.cpu * UNMAP_CACHE_ENTRIES * ENTRY_SIZE;
+}
+
+/** Make the run in `entry` longer if `pa` follows it. */
+function extendRun(h: Hyp, entry: number, pa: number, bytes: number): boolean {
+  const before = readPointer(h, entry + 8);
+  if (readPointer(h, entry) + before !== pa) return false;
+  writePointer(h, entry + 8, before + bytes);
+  return true;
 }
 
 /** Invalidate what was gathered, and wait. @returns 0 or -ETIMEDOUT */
@@ -101,7 +115,7 @@ export function* makeRoom(h: Hyp): Steps<void> {
 
 /** Drop the DMA reference of every page on this CPU's list. */
 function* releasePages(h: Hyp): Steps<void> {
-  const base = h.layout.unmapCaches + h.cpu * UNMAP_CACHE_ENTRIES * ENTRY_SIZE;
+  const base = unmapCache(h);
   for (let i = 0; i < h.unmapCacheCount; i++) {
     yield* unuseDma(h, readPointer(h, base + i * ENTRY_SIZE), readPointer(h, base + i * ENTRY_SIZE + 8));
   }

@@ -22,10 +22,13 @@ const TWO32 = 4294967296;
 
 /** The physical address stored at `at`. */
 export function readPointer(h: Hyp, at: number): number {
-  const { memory } = h;
-  const i = memory.indexOf(at);
-  const lo = memory.words[i]! >>> 0;
-  const hi = memory.words[i + 1]!;
+  return pointerAt(h.memory.words, h.memory.indexOf(at));
+}
+
+/** The physical address stored in the two words at `index` of the memory's words. */
+export function pointerAt(words: Int32Array, index: number): number {
+  const lo = words[index]! >>> 0;
+  const hi = words[index + 1]!;
   return hi === 0 ? lo : (hi >>> 0) * TWO32 + lo;
 }
 

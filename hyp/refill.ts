@@ -9,9 +9,12 @@ import type { Steps } from '#machine';
 import type { Hyp } from './context.ts';
 import { POOL_ORDER_MAX } from './layout.ts';
 import { donateToHost, donateToHyp } from './ownership.ts';
-import { addPages, freePageCount, readPointer, withdrawPage, writePointer } from './pool.ts';
+import { addPages, freePageCount, withdrawPage, writePointer } from './pool.ts';
 
 const PAGE_SIZE = 4096;
+/** Low bits of a list head that hold the order of its chunk. */
+const ORDER_MASK = PAGE_SIZE - 1;
+const TWO32 = 4294967296;
 /** Chunks one call takes at most; what is left goes back in x3. */
 const CHUNKS_MAX = 4095;
 /** Pages one reclaim gives at most. */
@@ -29,29 +32,31 @@ function poolOf(h: Hyp, id: number): number {
 export function* refill(h: Hyp): Steps<number> {
   const { x } = h;
   const pool = poolOf(h, x[2]! >>> 0);
-  let head = getNumber(x, 2);
   let count = getNumber(x, 3);
   if (pool < 0 || count > CHUNKS_MAX) {
     setNumber(x, 3, 0);
     return err('EINVAL');
   }
+  // The host's words, which may be anything: 64 bits as a pair, so that none is lost.
+  let headHi = x[5]!;
+  let headLo = x[4]!;
   const orderMax = pool === h.layout.heapPool ? 0 : POOL_ORDER_MAX;
   let result = 0;
-  while (count > 0 && result === 0) {
-    const order = head % PAGE_SIZE;
-    const pa = head - order;
-    if (order > orderMax || pa % (PAGE_SIZE * 2 ** order) !== 0) {
-      result = err('EINVAL');
-      break;
-    }
-    result = yield* donateToHyp(h, pa, 1 << order);
+  while (count > 0) {
+    const order = headLo & ORDER_MASK;
+    const pa = (headHi >>> 0) * TWO32 + ((headLo & ~ORDER_MASK) >>> 0);
+    if (order > orderMax || pa % (PAGE_SIZE * 2 ** order) !== 0) result = err('EINVAL');
+    else result = yield* donateToHyp(h, pa, 1 << order);
     if (result !== 0) break;
-    head = readPointer(h, pa);
+    const link = h.memory.indexOf(pa);
+    headLo = h.memory.words[link]!;
+    headHi = h.memory.words[link + 1]!;
     count--;
     for (let i = 0; i < 1 << order; i++) h.memory.zeroPage(pa + i * PAGE_SIZE);
     yield* addPages(h, pool, pa, 1 << order);
   }
-  setNumber(x, 3, count === 0 ? 0 : head - (head % PAGE_SIZE) + count);
+  x[6] = count === 0 ? 0 : (headLo & ~ORDER_MASK) | count;
+  x[7] = count === 0 ? 0 : headHi;
   return result;
 }
 

@@ -35,10 +35,11 @@ export function* returnRequest(h: Hyp): Steps<void> {
   const at = cpuRecord(h);
   yield { kind: 'read', at };
   const type = h.memory.read32(at + TYPE);
-  if (type === RequestType.none) {
-    encodeRequest(h.x, RequestType.none, 0);
-    return;
-  }
+  if (type === RequestType.none) encodeRequest(h.x, type, 0);
+  else yield* moveRequest(h, at, type);
+}
+
+function* moveRequest(h: Hyp, at: number, type: number): Steps<void> {
   encodeRequest(h.x, type, h.memory.read32(at + PAGES));
   yield { kind: 'write', at };
   h.memory.write32(at + TYPE, RequestType.none);

@@ -9,7 +9,7 @@ import { err } from '#hypercall-abi';
 import type { Steps } from '#machine';
 import type { Hyp } from './context.ts';
 import { SmmuRecord } from './layout.ts';
-import { readPointer } from './pool.ts';
+import { pointerAt, readPointer } from './pool.ts';
 
 /** Register offsets that the driver uses, from the base of the register file. */
 export const Register = {
@@ -67,14 +67,18 @@ export function* writeRegister(h: Hyp, smmu: number, offset: number, value: numb
  */
 export function* issueCommand(h: Hyp, smmu: number, hi0: number, lo0: number, hi1: number, lo1: number): Steps<number> {
   const { memory } = h;
-  const log2 = (memory.read32(smmu + GEOMETRY) >>> 16) & 0xff;
-  const producer = memory.read32(smmu + CMDQ_PROD);
+  // The record lies in one page: one lookup serves all its words.
+  const { words } = memory;
+  const record = memory.indexOf(smmu);
+  const log2 = (words[record + (GEOMETRY >> 2)]! >>> 16) & 0xff;
+  const producer = words[record + (CMDQ_PROD >> 2)]!;
+  const queue = pointerAt(words, record + (CMDQ >> 2));
   // The consumer index as last seen only ever lags behind: that is enough to know that there is room.
-  if (isFull(producer, memory.read32(smmu + CMDQ_CONS), log2)) {
+  if (isFull(producer, words[record + (CMDQ_CONS >> 2)]!, log2)) {
     const room = yield* waitForRoom(h, smmu, producer, log2);
     if (room !== 0) return room;
   }
-  const at = readPointer(h, smmu + CMDQ) + (producer & ((1 << log2) - 1)) * COMMAND_SIZE;
+  const at = queue + (producer & ((1 << log2) - 1)) * COMMAND_SIZE;
   yield { kind: 'queue', at };
   const index = memory.indexForWrite(at);
   memory.put64(index, hi0, lo0);

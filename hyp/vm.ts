@@ -5,7 +5,7 @@
  * Left out: vCPU state and running a guest. The model needs a guest only as somebody who owns pages.
  */
 
-import { err, VM_COUNT, VM_HANDLE_BASE, VmDescription } from '#hypercall-abi';
+import { err, getNumber, VM_COUNT, VM_HANDLE_BASE, VmDescription } from '#hypercall-abi';
 import type { Steps } from '#machine';
 import type { Hyp } from './context.ts';
 import { VmRecord } from './layout.ts';
@@ -85,23 +85,28 @@ export function* unreserveVm(h: Hyp, handle: number): Steps<void> {
 }
 
 /**
- * init_vm: read the VM's description once from a page shared with the hypervisor, take the page for the top-level
- * table. @returns 0, -EPERM (description not shared), -EINVAL (vCPUs, handle, pgd, slot), -ENOMEM
+ * init_vm: x1 address of the VM's description, read once from a page shared with the hypervisor; x2 address of the page
+ * for the top-level table. @returns 0, -EPERM (description not shared), -EINVAL (vCPUs, handle, pgd, slot), -ENOMEM
  */
-export function* initVm(h: Hyp, kvm: number, pgd: number): Steps<number> {
-  const page = kvm - (kvm % PAGE_SIZE);
+export function* initVm(h: Hyp): Steps<number> {
+  // What lies below a page boundary is told by the low word, exactly, whatever else the register holds.
+  const offset = h.x[2]! & (PAGE_SIZE - 1);
+  const isPgdAligned = (h.x[4]! & (PAGE_SIZE - 1)) === 0;
+  const kvm = getNumber(h.x, 1);
+  const pgd = getNumber(h.x, 2);
+  const page = kvm - offset;
+  if (offset % 4 !== 0 || offset + VmDescription.size > PAGE_SIZE) return err('EINVAL');
   // The host may still write the page: it must not go away, and each field is fetched once.
-  if (kvm % 4 !== 0 || (kvm % PAGE_SIZE) + VmDescription.size > PAGE_SIZE) return err('EINVAL');
   const pinned = yield* pinSharedPage(h, page);
   if (pinned < 0) return pinned;
   const handle = h.memory.read32(kvm + VmDescription.handle) >>> 0;
   const isProtectedVm = h.memory.read32(kvm + VmDescription.protected) !== 0;
-  const vcpus = h.memory.read32(kvm + VmDescription.vcpus);
+  const vcpus = h.memory.read32(kvm + VmDescription.vcpus) >>> 0;
   yield* unpinSharedPage(h, page);
   if (vcpus < 1) return err('EINVAL');
   if (vmRecord(h, handle) < 0) return err('EINVAL');
   // Upstream returns 0 without making a VM here (see docs/profiles.md).
-  if (pgd % PAGE_SIZE !== 0) return err('EINVAL');
+  if (!isPgdAligned) return err('EINVAL');
   yield* lock(h, h.layout.vmLock);
   const at = yield* findVm(h, handle, VmState.reserved);
   let result = at < 0 ? err('EINVAL') : yield* donateToHyp(h, pgd, 1);

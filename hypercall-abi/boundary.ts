@@ -68,12 +68,16 @@ export class Boundary {
 
   /** Cross with whatever the registers of that CPU hold. */
   hvc(cpu: number): void {
-    const { x } = this.#port(cpu);
+    this.#cross(cpu, this.#port(cpu).x);
+  }
+
+  #cross(cpu: number, x: Int32Array): void {
     const tracker = this.#tracker;
-    if (tracker === null) {
-      this.#hypervisor.hvc(cpu, x);
-      return;
-    }
+    if (tracker === null) this.#hypervisor.hvc(cpu, x);
+    else this.#crossTracked(tracker, cpu, x);
+  }
+
+  #crossTracked(tracker: LifeCycleTracker, cpu: number, x: Int32Array): void {
     this.#before.set(x);
     this.#hypervisor.hvc(cpu, x);
     const spec = decodeFunction(this.#before);
@@ -86,7 +90,7 @@ export class Boundary {
     const { x } = this.#port(cpu);
     this.onCall?.(name);
     encodeCall(x, spec, args);
-    this.hvc(cpu);
+    this.#cross(cpu, x);
     return decodeResult(x, spec);
   }
 

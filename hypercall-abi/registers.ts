@@ -29,7 +29,9 @@ export function getU32(x: Int32Array, n: number): number {
 
 /** x[n] as a signed 64-bit number (exact for |value| < 2^53). */
 export function getSigned(x: Int32Array, n: number): number {
-  return x[2 * n + 1]! * TWO32 + (x[2 * n]! >>> 0);
+  const lo = x[2 * n]! >>> 0;
+  const hi = x[2 * n + 1]!;
+  return hi === 0 ? lo : hi * TWO32 + lo;
 }
 
 /** Set x[n] to an integer: negative values become their two's complement at 64 bits. |value| < 2^53 or page aligned. */

@@ -1,4 +1,5 @@
 /** Small steps that map, unmap and walk share: page size to level, address to descriptor, runs of descriptors. */
+import type { Steps } from '#machine';
 import type { PhysicalMemory } from '#machine/memory';
 import { type PageTable, type PageTableLayout, Quirk } from './types.ts';
 
@@ -6,6 +7,7 @@ import { type PageTable, type PageTableLayout, Quirk } from './types.ts';
 export const NO_LEVEL = 4;
 
 const TWO32 = 2 ** 32;
+const TWO48 = 2 ** 48;
 const PAGE_BYTES = 4096;
 
 /** The level whose leaves have `pgsize` bytes; {@link NO_LEVEL}; or -1 when the page size is not in the bitmap. */
@@ -20,15 +22,21 @@ function isSubset(bits: number, bitmap: number): boolean {
   return ((bits | 0) & ~(bitmap | 0)) === 0 && ((bits / TWO32) & ~(bitmap / TWO32)) === 0;
 }
 
-/** The number of the descriptor of `iova` in its table of `level`. Address bits above the input range are ignored. */
-export function indexAt(layout: PageTableLayout, iova: number, level: number): number {
+/** The number of the descriptor for `offset` bytes into the input range, in its table of `level`. */
+export function indexAt(layout: PageTableLayout, offset: number, level: number): number {
   // `|` takes the low 32 bits of the integer part, whatever its size; no table has more descriptors than that.
-  return ((iova * layout.inverseSpans[level]) | 0) & layout.indexMasks[level];
+  return ((offset * layout.inverseSpans[level]) | 0) & layout.indexMasks[level];
 }
 
-/** How many descriptors from that of `iova` on one call may touch: to the end of a table, also of a concatenated one. */
-export function entriesFrom(layout: PageTableLayout, iova: number, level: number): number {
-  const index = indexAt(layout, iova, level);
+/** How far into the input range `iova` is. Address bits above the input range are ignored. */
+export function offsetOf(layout: PageTableLayout, iova: number): number {
+  const offset = iova - layout.inputStart;
+  const size = layout.inputEnd - layout.inputStart;
+  return offset >= 0 && offset < size ? offset : offset - Math.floor(offset / size) * size;
+}
+
+/** How many descriptors from number `index` on one call may touch: to the end of a table, also of a concatenated one. */
+export function entriesFrom(layout: PageTableLayout, index: number, level: number): number {
   const perTable = 1 << layout.bitsPerLevel;
   return Math.min(perTable - (index & (perTable - 1)), layout.indexMasks[level] + 1 - index);
 }
@@ -59,6 +67,72 @@ export function clearRun(memory: PhysicalMemory, at: number, count: number): voi
   for (let i = 0; i < count; ) {
     const n = inPage(at + 8 * i, count - i);
     memory.writeRun(at + 8 * i, n, 0, 0, 0);
+    i += n;
+  }
+}
+
+/** Makes `bytes` of descriptors at `pa` visible to a walker that does not see the CPUs' caches. */
+export function* sync(pt: PageTable, pa: number, bytes: number): Steps<void> {
+  if (pt.layout.coherentWalk || pt.ops.syncMemory === undefined) return;
+  yield* pt.ops.syncMemory(pa, bytes);
+}
+
+/**
+ * Links the table at `table` from the descriptor at `at`, provided that this still is (hi, lo): another CPU may have
+ * linked a table of its own meanwhile.
+ *
+ * @returns whether it was
+ */
+export function* linkTable(pt: PageTable, at: number, table: number, hi: number, lo: number): Steps<boolean> {
+  const { layout, ops } = pt;
+  const { memory } = ops;
+  // A walker must not see the link before what is behind it.
+  yield { kind: 'barrier', at: 0 };
+  yield { kind: 'write', at };
+  const index = memory.indexOf(at);
+  if (memory.words[index] !== lo || memory.words[index + 1] !== hi) {
+    if (!isPublished(layout, memory.words[index + 1])) yield* sync(pt, at, 8);
+    return false;
+  }
+  const linkHi = layout.format.tableHi(layout, table);
+  const linkLo = layout.format.tableLo(layout, table);
+  memory.write64(at, linkHi, linkLo);
+  if (layout.publishedHi !== 0) {
+    yield* sync(pt, at, 8);
+    yield { kind: 'write', at };
+    memory.write64(at, linkHi | layout.publishedHi, linkLo);
+  }
+  return true;
+}
+
+/** Whether the walker sees the table descriptor with this high word. */
+export function isPublished(layout: PageTableLayout, hi: number): boolean {
+  return (hi & layout.publishedHi) === layout.publishedHi;
+}
+
+/**
+ * Stores `count` leaves of `level` from `at` on, with as few runs as the pages of memory and the place of address bits
+ * allow.
+ */
+export function writeLeaves(
+  pt: PageTable,
+  at: number,
+  pa: number,
+  level: number,
+  count: number,
+  attributesHi: number,
+  attributesLo: number,
+): void {
+  const { layout, ops } = pt;
+  const { format } = layout;
+  const size = layout.spans[level];
+  for (let i = 0; i < count; ) {
+    const to = pa + i * size;
+    let n = size < TWO32 ? inPage(at + 8 * i, count - i) : 1;
+    // Address bits 51:48 may have a place of their own in a descriptor: a run must not count into them.
+    if (to < TWO48 && to + n * size > TWO48) n = Math.ceil((TWO48 - to) / size);
+    const lo = format.leafLo(to, attributesLo, level);
+    ops.memory.writeRun(at + 8 * i, n, format.leafHi(to, attributesHi), lo, n === 1 ? 0 : size);
     i += n;
   }
 }

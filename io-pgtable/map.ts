@@ -1,15 +1,22 @@
 /**
  * Mapping: down to the level of the page size, adding tables on the way, then one run of leaves.
- * Semantics of Linux 7.2: a block may replace a table (which is torn down), nothing may replace a leaf.
+ * Semantics of Linux: a block may replace a table (which is torn down), nothing may replace a leaf.
  */
 import type { Steps } from '#machine';
-import { entriesFrom, firstPresent, indexAt, inPage, leafLevelOf, warnUnlessQuiet } from './entries.ts';
+import {
+  entriesFrom,
+  firstPresent,
+  indexAt,
+  isPublished,
+  leafLevelOf,
+  linkTable,
+  sync,
+  warnUnlessQuiet,
+  writeLeaves,
+} from './entries.ts';
 import { Errno } from './errno.ts';
-import { EntryKind, type PageTable, Prot } from './types.ts';
+import { EntryKind, type PageTable, PROTECTIONS, Prot } from './types.ts';
 import { removeEntries } from './unmap.ts';
-
-const TWO32 = 2 ** 32;
-const TWO48 = 2 ** 48;
 
 /**
  * Maps up to `pgcount` pages of `pgsize` bytes from `iova` to `pa`. One call never crosses the end of the table that
@@ -35,50 +42,60 @@ export function* mapPages(
     ops.warn();
     return Errno.EINVAL;
   }
-  if (!(iova >= 0 && iova < layout.inputEnd && pa >= 0 && pa < layout.outputEnd)) {
+  if (!(iova >= layout.inputStart && iova < layout.inputEnd && pa >= 0 && pa < layout.outputEnd)) {
     ops.warn();
     return Errno.ERANGE;
   }
   if ((prot & (Prot.READ | Prot.WRITE)) === 0) return Errno.EINVAL;
+  const offset = iova - layout.inputStart;
   let table = pt.root;
   for (let level = layout.startLevel; level !== leafLevel; level++) {
     if (level === 3) {
       ops.warn();
       return Errno.EINVAL;
     }
-    const at = table + 8 * indexAt(layout, iova, level);
+    const at = table + 8 * indexAt(layout, offset, level);
     yield { kind: 'read', at };
     const index = memory.indexOf(at);
     const lo = memory.words[index];
     const hi = memory.words[index + 1];
-    if (format.kindOf(hi, lo, level) === EntryKind.TABLE) {
+    if (format.kindOf(hi, lo, level) === EntryKind.TABLE && isPublished(layout, hi)) {
       table = format.addressOf(layout, hi, lo);
     } else {
-      table = yield* addTable(pt, at, level, hi, lo);
+      table = yield* nextTable(pt, at, level, hi, lo);
       if (table < 0) return table;
     }
   }
-  const at = table + 8 * indexAt(layout, iova, leafLevel);
-  const count = pgcount === 1 ? 1 : Math.min(pgcount, entriesFrom(layout, iova, leafLevel));
+  const first = indexAt(layout, offset, leafLevel);
+  const at = table + 8 * first;
+  const count = pgcount === 1 ? 1 : Math.min(pgcount, entriesFrom(layout, first, leafLevel));
   yield { kind: 'read', at };
   const index = memory.indexForWrite(at);
   if (count !== 1 || (memory.words[index] & format.presentMask) !== 0) {
     const error = yield* clearWay(pt, iova, at, leafLevel, count);
     if (error < 0) return error;
   }
+  const attributes = 2 * (prot & (PROTECTIONS - 1));
+  const attributesLo = layout.attributes[attributes];
+  const attributesHi = layout.attributes[attributes + 1];
   yield { kind: 'write', at };
   if (count === 1) {
-    memory.put64(index, format.leafHi(layout, pa, prot, leafLevel), format.leafLo(layout, pa, prot, leafLevel));
+    memory.put64(index, format.leafHi(pa, attributesHi), format.leafLo(pa, attributesLo, leafLevel));
   } else {
-    writeLeaves(pt, at, pa, leafLevel, count, prot);
+    writeLeaves(pt, at, pa, leafLevel, count, attributesHi, attributesLo);
   }
+  if (layout.publishedHi !== 0) yield* sync(pt, at, 8 * count);
   // The leaves must be visible to the walker before the caller lets a device use them.
   yield { kind: 'barrier', at: 0 };
   return count * pgsize;
 }
 
-/** Links a table at `at`, where the descriptor (hi, lo) is no table; returns its address or a negative errno. */
-function* addTable(pt: PageTable, at: number, level: number, oldHi: number, oldLo: number): Steps<number> {
+/**
+ * The table below `at`, where the descriptor (hi, lo) is nothing, no table, or a table that the walker may not see yet.
+ *
+ * @returns its address or a negative errno
+ */
+function* nextTable(pt: PageTable, at: number, level: number, oldHi: number, oldLo: number): Steps<number> {
   const { layout, ops } = pt;
   const { memory } = ops;
   let hi = oldHi;
@@ -86,18 +103,13 @@ function* addTable(pt: PageTable, at: number, level: number, oldHi: number, oldL
   if ((lo | hi) === 0) {
     const added = yield* ops.allocTable(layout.granule);
     if (added === 0) return Errno.ENOMEM;
-    // A walker must not see the link before the zeroes behind it.
-    yield { kind: 'barrier', at: 0 };
-    yield { kind: 'write', at };
-    // Compare and exchange: another CPU may have linked a table of its own meanwhile.
+    if (yield* linkTable(pt, at, added, 0, 0)) return added;
+    yield* ops.freeTable(added, layout.granule);
     const index = memory.indexOf(at);
     lo = memory.words[index];
     hi = memory.words[index + 1];
-    if ((lo | hi) === 0) {
-      memory.write64(at, layout.format.tableHi(layout, added), layout.format.tableLo(layout, added));
-      return added;
-    }
-    yield* ops.freeTable(added, layout.granule);
+  } else if (!isPublished(layout, hi)) {
+    yield* sync(pt, at, 8);
   }
   if (layout.format.kindOf(hi, lo, level) === EntryKind.LEAF) {
     warnUnlessQuiet(pt);
@@ -121,21 +133,5 @@ function* clearWay(pt: PageTable, iova: number, at: number, level: number, count
       return Errno.EEXIST;
     }
     if (kind === EntryKind.TABLE) yield* removeEntries(pt, iova + i * layout.spans[level], at + 8 * i, level, 1);
-  }
-}
-
-/** Stores `count` leaves from `at` on, with as few runs as the pages of memory and the place of address bits allow. */
-function writeLeaves(pt: PageTable, at: number, pa: number, level: number, count: number, prot: number): void {
-  const { layout, ops } = pt;
-  const { format } = layout;
-  const size = layout.leafSizes[level];
-  for (let i = 0; i < count; ) {
-    const to = pa + i * size;
-    let n = size < TWO32 ? inPage(at + 8 * i, count - i) : 1;
-    // Address bits 51:48 have a place of their own in a descriptor: a run must not count into them.
-    if (to < TWO48 && to + n * size > TWO48) n = Math.ceil((TWO48 - to) / size);
-    const hi = format.leafHi(layout, to, prot, level);
-    ops.memory.writeRun(at + 8 * i, n, hi, format.leafLo(layout, to, prot, level), n === 1 ? 0 : size);
-    i += n;
   }
 }

@@ -7,6 +7,8 @@
  *
  * A format (`formats/`) knows configurations and descriptors; the algorithm (`map.ts`, `unmap.ts`, `walk.ts`) knows
  * neither: it sees radix tables of 64-bit descriptors, up to four levels deep, numbered so that level 3 is the last.
+ *
+ * Input addresses of an upper half (`ARM_TTBR1`) are negative numbers: the sign-extended 64-bit address.
  */
 import type { Steps } from '#machine';
 import type { PhysicalMemory } from '#machine/memory';
@@ -14,13 +16,32 @@ import type { PhysicalMemory } from '#machine/memory';
 /** What a mapping allows. Bits, to be joined with `|`. */
 export const Prot = { READ: 1, WRITE: 2, CACHE: 4, NOEXEC: 8, MMIO: 16, PRIV: 32 } as const;
 
+/** How many combinations of {@link Prot} there are; other bits of a protection are ignored. */
+export const PROTECTIONS = 64;
+
 /** Deviations that a caller may ask for. Bits, to be joined with `|`. */
 export const Quirk = {
   /** Mapping over a mapping, and unmapping a hole, are the caller's normal business: no warning. */
   NO_WARN: 1,
+  /** Stage 1: tables and leaves carry the non-secure bits. */
+  ARM_NS: 2,
+  /** Stage 1: the table of the upper half of the address space, for TTBR1. */
+  ARM_TTBR1: 4,
+  /** Stage 1, walker not coherent: table walks are write-back in the outer cache all the same. */
+  ARM_OUTER_WBWA: 8,
+  /** Stage 1: hardware marks what devices write to. */
+  ARM_HD: 16,
+  /** Stage 2: memory attributes for forced write-back. */
+  ARM_S2FWB: 32,
 } as const;
 
-export type FormatName = 'ARM_64_LPAE_S1' | 'ARM_64_LPAE_S2';
+/**
+ * Whose semantics: `linux-6.12` splits a block when part of it is unmapped and concatenates first tables of stage 2
+ * wherever that saves a level; `linux-7.2` refuses the former and does the latter only where the architecture says so.
+ */
+export type Profile = 'linux-7.2' | 'linux-6.12';
+
+export type FormatName = 'ARM_64_LPAE_S1' | 'ARM_64_LPAE_S2' | 'ARM_32_LPAE_S1' | 'ARM_32_LPAE_S2' | 'VTD_SECOND_STAGE';
 
 /** What the caller wants. */
 export interface PageTableConfig {
@@ -35,6 +56,8 @@ export interface PageTableConfig {
   readonly coherentWalk: boolean;
   /** Bits of {@link Quirk}. */
   readonly quirks: number;
+  /** `linux-7.2` when not given. */
+  readonly profile?: Profile;
 }
 
 /** Fields of TCR for a stage-1 table; the table's root is TTBR. */
@@ -62,12 +85,20 @@ export interface Stage2Registers {
   readonly tsz: number;
 }
 
+/** Fields of a VT-d context or scalable-mode PASID entry; the table's root is its second-stage pointer. */
+export interface SecondStageRegisters {
+  readonly stage: 'second';
+  /** AW: 1 for three levels, 2 for four. */
+  readonly aw: number;
+}
+
 /**
  * A configuration that was accepted: page sizes and address bits restricted to what the format can do, and all that
  * follows from them. Immutable, and the same for the same configuration. Arrays are indexed by level.
  */
 export interface PageTableLayout extends PageTableConfig {
   readonly format: Format;
+  readonly profile: Profile;
   /** log2 of the smallest page, which is also the size of every table but the first. */
   readonly granuleShift: number;
   /** Size in bytes of every table but the first. */
@@ -78,6 +109,8 @@ export interface PageTableLayout extends PageTableConfig {
   readonly pgdBits: number;
   /** Bytes of descriptors in the first table; what is allocated for it is at least 64. */
   readonly pgdSize: number;
+  /** First address of the input range: 0, or negative for an upper half. */
+  readonly inputStart: number;
   /** First address beyond the input range. */
   readonly inputEnd: number;
   /** First address beyond the output range. */
@@ -90,8 +123,12 @@ export interface PageTableLayout extends PageTableConfig {
   readonly leafSizes: Float64Array;
   /** Number of descriptors in a table, minus 1. */
   readonly indexMasks: Int32Array;
+  /** The attributes of a leaf by protection: low and high word of each of the {@link PROTECTIONS}. */
+  readonly attributes: Int32Array;
+  /** Bits of the high word that a table descriptor has once the walker sees it; 0 when that is at once. */
+  readonly publishedHi: number;
   /** What the hardware must be told beside the address of the root. */
-  readonly registers: Stage1Registers | Stage2Registers;
+  readonly registers: Stage1Registers | Stage2Registers | SecondStageRegisters;
 }
 
 /** What a descriptor is. `INVALID` is neither zero nor a leaf nor a table: hardware faults there, as it does on `EMPTY`. */
@@ -105,15 +142,28 @@ export interface Format {
   readonly presentMask: number;
   /** Two low words of one level that agree in these bits, one of them a leaf's, are both leaves. */
   readonly typeMask: number;
+  /** The attributes of a leaf: what it keeps when it is written again for another address or at another level. */
+  readonly attributeMaskHi: number;
+  readonly attributeMaskLo: number;
   /** Works out the layout of a configuration; a negative errno when it is refused. */
   readonly configure: (config: PageTableConfig) => PageTableLayout | number;
   readonly kindOf: (hi: number, lo: number, level: number) => EntryKind;
   /** The output address of a leaf, or the address of the next table. */
   readonly addressOf: (layout: PageTableLayout, hi: number, lo: number) => number;
-  readonly leafHi: (layout: PageTableLayout, pa: number, prot: number, level: number) => number;
-  readonly leafLo: (layout: PageTableLayout, pa: number, prot: number, level: number) => number;
+  /** A leaf, from the words of its attributes. */
+  readonly leafHi: (pa: number, attributesHi: number) => number;
+  readonly leafLo: (pa: number, attributesLo: number, level: number) => number;
   readonly tableHi: (layout: PageTableLayout, pa: number) => number;
   readonly tableLo: (layout: PageTableLayout, pa: number) => number;
+  /** How hardware notes in a leaf that a device wrote there, if it does. */
+  readonly dirty?: DirtyState;
+}
+
+/** The dirty state of leaves. */
+export interface DirtyState {
+  readonly isDirty: (hi: number, lo: number) => boolean;
+  /** The low word of a dirty leaf made clean; the high word stays. */
+  readonly cleanLo: (lo: number) => number;
 }
 
 /** What a page table needs from its owner. */
@@ -136,6 +186,8 @@ export interface PageTableOps {
   readonly leafRemoved?: (pa: number, size: number, count: number) => Steps<void>;
   /** For the same owners: these leaves stood in a table that was unlinked and invalidated, and is now freed. */
   readonly leafFreed?: (pa: number, size: number, count: number) => Steps<void>;
+  /** Walker not coherent: write `bytes` of descriptors at `pa` back to where the walker sees them. */
+  readonly syncMemory?: (pa: number, bytes: number) => Steps<void>;
   /** The caller of this room broke its contract (a kernel would print a stack trace). */
   readonly warn: () => void;
 }

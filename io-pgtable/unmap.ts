@@ -1,10 +1,12 @@
 /**
  * Unmapping: down to the level of the page size, then a run of descriptors up to the first hole.
- * Semantics of Linux 7.2: a block is removed whole or not at all; tables left empty stay until something replaces them.
+ * A block is removed whole or not at all, or (profile `linux-6.12`) split; tables left empty stay until something
+ * replaces them.
  */
 import type { Steps } from '#machine';
-import { clearRun, entriesFrom, indexAt, inPage, leafLevelOf, NO_LEVEL, warnUnlessQuiet } from './entries.ts';
+import { clearRun, entriesFrom, indexAt, inPage, leafLevelOf, NO_LEVEL, sync, warnUnlessQuiet } from './entries.ts';
 import { freeTables, reportLeaves } from './free.ts';
+import { splitBlock } from './split.ts';
 import { EntryKind, type PageTable } from './types.ts';
 
 /**
@@ -12,20 +14,23 @@ import { EntryKind, type PageTable } from './types.ts';
  * the first hole: callers loop. A table where a block of this size could be is removed with all it maps.
  * Removed leaves are given to `addPages`, removed tables to `flushWalk` and then freed.
  *
- * @returns bytes unmapped; 0 on a hole, on part of a block (which stays), and on a bad page size or address
+ * @returns bytes unmapped; 0 on a hole, on a bad page size or address, and on part of a block where blocks are not split or
+ *   there is no memory for the table that takes its place
  */
 export function* unmapPages(pt: PageTable, iova: number, pgsize: number, pgcount: number): Steps<number> {
   const { layout, ops } = pt;
   const { format } = layout;
   const { memory } = ops;
   const leafLevel = leafLevelOf(layout, pgsize);
-  if (leafLevel < 0 || !(pgcount > 0) || !(iova >= 0 && iova < layout.inputEnd)) {
+  if (leafLevel < 0 || !(pgcount > 0) || !(iova >= layout.inputStart && iova < layout.inputEnd)) {
     ops.warn();
     return 0;
   }
+  const offset = iova - layout.inputStart;
   let table = pt.root;
   for (let level = layout.startLevel; level < NO_LEVEL; level++) {
-    const at = table + 8 * indexAt(layout, iova, level);
+    const first = indexAt(layout, offset, level);
+    const at = table + 8 * first;
     yield { kind: 'read', at };
     const index = memory.indexOf(at);
     const lo = memory.words[index];
@@ -36,20 +41,34 @@ export function* unmapPages(pt: PageTable, iova: number, pgsize: number, pgcount
       return 0;
     }
     if (level === leafLevel) {
-      const count = pgcount === 1 ? 1 : Math.min(pgcount, entriesFrom(layout, iova, level));
+      const count = pgcount === 1 ? 1 : Math.min(pgcount, entriesFrom(layout, first, level));
       let removed = 1;
       if (count === 1 && kind === EntryKind.LEAF) {
         if (ops.leafRemoved !== undefined) yield* ops.leafRemoved(format.addressOf(layout, hi, lo), pgsize, 1);
         yield { kind: 'write', at };
         memory.put64(index, 0, 0);
+        if (layout.publishedHi !== 0) yield* sync(pt, at, 8);
       } else {
         removed = yield* removeEntries(pt, iova, at, level, count);
       }
       if (removed > 0) yield* ops.addPages(iova, pgsize, removed);
       return removed * pgsize;
     }
-    if (kind === EntryKind.LEAF) break;
-    table = format.addressOf(layout, hi, lo);
+    if (kind === EntryKind.LEAF) {
+      if (layout.profile === 'linux-7.2' || level === NO_LEVEL - 1) break;
+      const inTable = indexAt(layout, offset, level + 1);
+      const count = level + 1 === leafLevel ? Math.min(pgcount, entriesFrom(layout, inTable, leafLevel)) : 0;
+      const removed = yield* splitBlock(pt, at, level, inTable, count);
+      if (removed < 0) return 0;
+      if (removed > 0) {
+        yield* ops.addPages(iova, pgsize, removed);
+        return removed * pgsize;
+      }
+      // Look again at what stands there now.
+      level--;
+    } else {
+      table = format.addressOf(layout, hi, lo);
+    }
   }
   // Part of a block, or a page size without a level.
   ops.warn();
@@ -84,6 +103,7 @@ export function* removeEntries(pt: PageTable, iova: number, at: number, level: n
     if (kind === EntryKind.TABLE) {
       yield { kind: 'write', at: entry };
       memory.write64(entry, 0, 0);
+      yield* sync(pt, entry, 8);
       yield* ops.flushWalk(iova + done * size, size, layout.granule);
       yield* freeTables(pt, format.addressOf(layout, hi, lo), level + 1, layout.granule);
     }
@@ -92,6 +112,7 @@ export function* removeEntries(pt: PageTable, iova: number, at: number, level: n
   if (ops.leafRemoved !== undefined) yield* reportLeaves(pt, at, level, done, ops.leafRemoved);
   yield { kind: 'write', at };
   clearRun(memory, at, done);
+  if (done > 0) yield* sync(pt, at, 8 * done);
   return done;
 }
 

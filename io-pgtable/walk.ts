@@ -1,6 +1,6 @@
 /** Looking up: what an input address translates to, and by which descriptors. */
 import type { Steps } from '#machine';
-import { indexAt } from './entries.ts';
+import { indexAt, offsetOf } from './entries.ts';
 import { Errno } from './errno.ts';
 import { EntryKind, type PageTable } from './types.ts';
 
@@ -11,15 +11,16 @@ export function* iovaToPhys(pt: PageTable, iova: number): Steps<number> {
   const { layout, ops } = pt;
   const { format } = layout;
   const { memory } = ops;
+  const offset = offsetOf(layout, iova);
   let table = pt.root;
   for (let level = layout.startLevel; level < 4; level++) {
-    const at = table + 8 * indexAt(layout, iova, level);
+    const at = table + 8 * indexAt(layout, offset, level);
     yield { kind: 'read', at };
     const index = memory.indexOf(at);
     const lo = memory.words[index];
     const hi = memory.words[index + 1];
     const kind = format.kindOf(hi, lo, level);
-    if (kind === EntryKind.LEAF) return joined(format.addressOf(layout, hi, lo), iova, layout.spans[level]);
+    if (kind === EntryKind.LEAF) return joined(format.addressOf(layout, hi, lo), offset, layout.spans[level]);
     if (kind !== EntryKind.TABLE) return 0;
     table = format.addressOf(layout, hi, lo);
   }
@@ -27,12 +28,12 @@ export function* iovaToPhys(pt: PageTable, iova: number): Steps<number> {
 }
 
 /**
- * The address of the leaf at `pa` or-ed with the offset of `iova` in it: of a leaf mapped with a misaligned address the
+ * The address of the leaf at `pa` or-ed with the offset in it: of a leaf mapped with a misaligned address the
  * low bits show through, they do not carry.
  */
-function joined(pa: number, iova: number, span: number): number {
-  if (span <= TWO32) return pa - (pa >>> 0) + ((pa | (iova & (span - 1))) >>> 0);
-  const offset = iova - Math.floor(iova / span) * span;
+function joined(pa: number, from: number, span: number): number {
+  if (span <= TWO32) return pa - (pa >>> 0) + ((pa | (from & (span - 1))) >>> 0);
+  const offset = from - Math.floor(from / span) * span;
   return ((pa / TWO32) | (offset / TWO32)) * TWO32 + ((pa | offset) >>> 0);
 }
 
@@ -46,10 +47,11 @@ export function walkDescriptors(pt: PageTable, iova: number, out: Int32Array): n
   const { layout, ops } = pt;
   const { format } = layout;
   const { memory } = ops;
+  const offset = offsetOf(layout, iova);
   out.fill(0, 0, 8);
   let table = pt.root;
   for (let level = layout.startLevel; level < 4; level++) {
-    const index = memory.indexOf(table + 8 * indexAt(layout, iova, level));
+    const index = memory.indexOf(table + 8 * indexAt(layout, offset, level));
     const lo = memory.words[index];
     const hi = memory.words[index + 1];
     out[2 * level] = lo;

@@ -4,7 +4,7 @@
  * error. Access rules: 32 bits wide and aligned anywhere; 64 bits wide and aligned in RAM and on 64-bit registers.
  */
 
-import { BusError, PAGE_SIZE, type PhysicalMemory } from './memory/index.ts';
+import { PAGE_SIZE, type PhysicalMemory } from './memory/index.ts';
 
 /** Something behind an MMIO range: sees offsets from its base, 4-byte aligned. */
 export interface MmioDevice {
@@ -57,31 +57,28 @@ export class Bus {
   /** The 32-bit word at `pa`, as int32. @throws BusError when nothing answers; RangeError when misaligned */
   read32(pa: number): number {
     aligned(pa, 4);
-    if (this.memory.isRam(pa)) return this.memory.read32(pa);
-    const window = this.windowFor(pa);
-    return window.device.read32(pa - window.base) | 0;
+    const window = this.windowAt(pa);
+    return window === undefined ? this.memory.read32(pa) : window.device.read32(pa - window.base) | 0;
   }
 
   /** Writes the 32-bit word at `pa`. @throws BusError when nothing answers; RangeError when misaligned */
   write32(pa: number, value: number): void {
     aligned(pa, 4);
-    if (this.memory.isRam(pa)) {
-      this.memory.write32(pa, value | 0);
-      return;
-    }
-    const window = this.windowFor(pa);
-    window.device.write32(pa - window.base, value | 0);
+    const window = this.windowAt(pa);
+    if (window === undefined) this.memory.write32(pa, value | 0);
+    else window.device.write32(pa - window.base, value | 0);
   }
 
   /** Reads 64 bits: returns the low word, leaves the high word in {@link hi}. @throws BusError, RangeError */
   read64(pa: number): number {
     aligned(pa, 8);
-    if (this.memory.isRam(pa)) {
+    const window = this.windowAt(pa);
+    if (window === undefined) {
       const index = this.memory.indexOf(pa);
       this.hi = this.memory.words[index + 1]!;
       return this.memory.words[index]!;
     }
-    const { base, device } = this.windowFor(pa);
+    const { base, device } = window;
     if (device.read64 !== undefined) {
       const lo = device.read64(pa - base);
       this.hi = device.hi ?? 0;
@@ -94,11 +91,12 @@ export class Bus {
   /** Writes 64 bits as two int32 words. @throws BusError, RangeError */
   write64(pa: number, hi: number, lo: number): void {
     aligned(pa, 8);
-    if (this.memory.isRam(pa)) {
+    const window = this.windowAt(pa);
+    if (window === undefined) {
       this.memory.write64(pa, hi | 0, lo | 0);
       return;
     }
-    const { base, device } = this.windowFor(pa);
+    const { base, device } = window;
     if (device.write64 !== undefined) {
       device.write64(pa - base, hi | 0, lo | 0);
       return;
@@ -107,6 +105,7 @@ export class Bus {
     device.write32(pa - base + 4, hi | 0);
   }
 
+  /** What answers at `pa` beside RAM, which no window overlaps. */
   private windowAt(pa: number): Window | undefined {
     const { windows } = this;
     for (let i = 0; i < windows.length; i++) {
@@ -114,12 +113,6 @@ export class Bus {
       if (pa >= window.base && pa < window.base + window.size) return window;
     }
     return undefined;
-  }
-
-  private windowFor(pa: number): Window {
-    const window = this.windowAt(pa);
-    if (window === undefined) throw new BusError(pa);
-    return window;
   }
 }
 

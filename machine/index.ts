@@ -21,6 +21,7 @@ export { EVENT_NAMES, EventClass, EventType } from './smmu-v3/events.ts';
 export type { ExplainedDescriptor, ExplainedEntry, Explanation } from './smmu-v3/explain.ts';
 export * as registers from './smmu-v3/registers.ts';
 export { Smmu } from './smmu-v3/smmu.ts';
+export * as structures from './smmu-v3/structures/index.ts';
 export type {
   EventRecord,
   Outcome,

@@ -12,7 +12,7 @@
  * Calls must not overlap in time: with several CPUs inside at once, the order of returns is not the order of effects.
  */
 
-import { type CallSpec, DOMAIN_COUNT, HOST_DOMAIN_COUNT, IDENTITY_DOMAIN } from '../calls.ts';
+import { type CallSpec, DOMAIN_COUNT, DomainType, HOST_DOMAIN_COUNT, IDENTITY_DOMAIN } from '../calls.ts';
 import { formatCall } from '../codec.ts';
 import { Errno } from '../errors.ts';
 import { getNumber, getSigned, getU32, product } from '../registers.ts';
@@ -66,6 +66,8 @@ export class LifeCycleTracker {
   readonly #domains = new Uint8Array(DOMAIN_COUNT);
   readonly #attached = new Int32Array(DOMAIN_COUNT);
   readonly #iommus = new Uint32Array(DOMAIN_COUNT);
+  /** Type each domain was made with. */
+  readonly #types = new Int32Array(DOMAIN_COUNT);
   /** Domain of each attached stream, by `iommu:sid`. */
   readonly #streams = new Map<string, number>();
   readonly #iovas = new AddressTree(DOMAIN_COUNT);
@@ -155,7 +157,7 @@ export class LifeCycleTracker {
   #done(spec: CallSpec, cpu: number, x: Int32Array): void {
     switch (spec.name) {
       case 'alloc_domain':
-        this.#alloc(getU32(x, 3), getU32(x, 2));
+        this.#alloc(getU32(x, 3), getU32(x, 2), x[8]!);
         break;
       case 'free_domain':
         this.#free(getU32(x, 1));
@@ -191,10 +193,11 @@ export class LifeCycleTracker {
     }
   }
 
-  #alloc(id: number, iommu: number): void {
+  #alloc(id: number, iommu: number, type: number): void {
     this.#domain(id, ALLOC);
     if (id >= DOMAIN_COUNT) return;
     this.#iommus[id] = iommu;
+    this.#types[id] = type;
     this.#attached[id] = 0;
   }
 
@@ -218,7 +221,8 @@ export class LifeCycleTracker {
   }
 
   #detach(iommu: number, id: number, sid: number, pasid: number): void {
-    const name = streamName(iommu, sid, pasid);
+    // Stage 2 knows no PASIDs: upstream ignores the argument there.
+    const name = streamName(iommu, sid, this.#types[id] === DomainType.s2 ? 0 : pasid);
     const of = this.#streams.get(name);
     const state = of === undefined ? STREAM_BLOCKED : STREAM_ATTACHED;
     this.#stream(name, state, of === undefined || of === id ? STREAM_DETACH : STREAM_DETACH_OTHER);

@@ -2,14 +2,12 @@
  * What the 64-bit Arm LPAE formats (VMSAv8-64) share: granules, level geometry, descriptor types and addresses.
  * Architecture: Arm ARM D8.3; the choices that the architecture leaves open are those of Linux 7.2.
  *
- * Left out: LPA2 (52-bit addresses with 4K and 16K granules), the contiguous bit, walkers that do not see the caches.
+ * Left out: LPA2 (52-bit addresses with 4K and 16K granules), the contiguous bit.
  */
 import { Errno } from '../errno.ts';
-import { EntryKind, type Format, type PageTableConfig, type PageTableLayout, Quirk } from '../types.ts';
+import { EntryKind, type Format, type PageTableConfig, type PageTableLayout, type Profile, Quirk } from '../types.ts';
+import { DESCRIPTOR_SHIFT, hasBit, LEVELS, radixLayout } from './radix.ts';
 
-/** Levels are numbered 0 to 3. */
-const LEVELS = 4;
-const DESCRIPTOR_SHIFT = 3;
 const TWO32 = 2 ** 32;
 /** Output address bits 51:48 go to descriptor bits 15:12; only the 64K granule has both. */
 const TWO48 = 2 ** 48;
@@ -21,7 +19,7 @@ const SIZE_64K = 2 ** 16;
 /** Output sizes in bits by their encoding in the registers (IPS, PS). */
 const OUTPUT_SIZES = [32, 36, 40, 42, 44, 48, 52];
 /** At most 16 tables are concatenated. */
-const MAX_CONCATENATED_BITS = 4;
+export const MAX_CONCATENATED_BITS = 4;
 
 /** Attributes of leaves that both stages have. */
 export const Leaf = {
@@ -30,11 +28,20 @@ export const Leaf = {
   AF: 1 << 10,
   /** Bits 54:53, in the high word. */
   XN_HI: 3 << 21,
+  /** Bit 51, in the high word: hardware may make a read-only leaf writable. */
+  DBM_HI: 1 << 19,
 } as const;
 
-/** Values of the shareability and cacheability fields of TCR and VTCR for a coherent walker. */
-export const Walk = { SH_INNER: 3, RGN_WBWA: 1 } as const;
+const WALK_SH_OUTER = 2;
+const WALK_SH_INNER = 3;
+const WALK_NON_CACHEABLE = 0;
+const WALK_WRITE_BACK = 1;
 
+/** Software's own bit 55, in the high word: this table descriptor has been written back for a walker that is not coherent. */
+const PUBLISHED_HI = 1 << 23;
+
+/** Bit 63, in the high word of a table descriptor: what lies below is non-secure. */
+const NS_TABLE_HI = 1 << 31;
 const VALID = 1;
 /** Set in a table and, at the last level, in a page; clear in a block. */
 const TABLE_OR_PAGE = 2;
@@ -51,21 +58,34 @@ function granuleOf(pgsizeBitmap: number): number {
   return smallest === SIZE_16K || smallest === SIZE_64K ? smallest : 0;
 }
 
-function hasBit(bitmap: number, bit: number): boolean {
-  return Math.floor(bitmap / bit) % 2 === 1;
+/** What is known of a table when its stage has a say. */
+export interface Shape {
+  readonly profile: Profile;
+  readonly granule: number;
+  readonly ias: number;
+  readonly oas: number;
+  readonly startLevel: number;
+  /** log2 of the descriptors of the first table. */
+  readonly pgdBits: number;
 }
 
 /** What the two stages decide differently when a table is laid out. */
 export interface StageRules {
-  /** Whether the first level must be dropped and its tables concatenated. */
-  readonly concatenates: (granule: number, startLevel: number, ias: number, oas: number) => boolean;
+  /** The quirks that it has. */
+  readonly quirks: (config: PageTableConfig, profile: Profile) => number;
+  /** Whether the first level is dropped and its tables concatenated, or must be. */
+  readonly concatenates: (shape: Shape) => boolean;
   /** What the hardware must be told; `size` is the encoding of the output size. */
-  readonly registers: (granule: number, startLevel: number, ias: number, size: number) => PageTableLayout['registers'];
+  readonly registers: (config: PageTableConfig, shape: Shape, size: number) => PageTableLayout['registers'];
+  /** Attributes of a leaf: the low word, and the high one. */
+  readonly attributesLo: (prot: number, quirks: number) => number;
+  readonly attributesHi: (prot: number, quirks: number) => number;
 }
 
 /** Restricts a configuration to one granule and works out the levels; a negative errno when there is no such table. */
 export function layoutOf(config: PageTableConfig, format: Format, rules: StageRules): PageTableLayout | number {
-  if (!config.coherentWalk || (config.quirks & ~Quirk.NO_WARN) !== 0) return Errno.EINVAL;
+  const profile = config.profile ?? 'linux-7.2';
+  if ((config.quirks & ~rules.quirks(config, profile)) !== 0) return Errno.EINVAL;
   const granule = granuleOf(config.pgsizeBitmap);
   if (granule === 0) return Errno.EINVAL;
   const maxBits = granule === SIZE_64K ? 52 : 48;
@@ -80,49 +100,22 @@ export function layoutOf(config: PageTableConfig, format: Format, rules: StageRu
   if (levels < 1) return Errno.EINVAL;
   let startLevel = LEVELS - levels;
   let pgdBits = ias - granuleShift - bitsPerLevel * (levels - 1);
-  if (rules.concatenates(granule, startLevel, ias, oas)) {
+  if (rules.concatenates({ profile, granule, ias, oas, startLevel, pgdBits })) {
     if (pgdBits > MAX_CONCATENATED_BITS) return Errno.EINVAL;
     pgdBits += bitsPerLevel;
     startLevel++;
   }
 
-  const spans = new Float64Array(LEVELS);
-  const inverseSpans = new Float64Array(LEVELS);
-  const leafSizes = new Float64Array(LEVELS);
-  const indexMasks = new Int32Array(LEVELS);
-  let pgsizeBitmap = 0;
-  for (let level = 0; level < LEVELS; level++) {
-    const span = 2 ** (granuleShift + bitsPerLevel * (LEVELS - 1 - level));
-    spans[level] = span;
-    inverseSpans[level] = 1 / span;
-    indexMasks[level] = 2 ** (level === startLevel ? pgdBits : bitsPerLevel) - 1;
-    if (!hasLeaves(granule, level, oas) || !hasBit(config.pgsizeBitmap, span)) continue;
-    pgsizeBitmap += span;
-    if (level >= startLevel) leafSizes[level] = span;
-  }
-  // One literal makes all layouts, so that they have one shape to the compiler of the host.
-  return {
-    fmt: config.fmt,
-    pgsizeBitmap,
-    ias,
-    oas,
-    coherentWalk: true,
-    quirks: config.quirks,
-    granuleShift,
-    granule,
-    bitsPerLevel,
-    startLevel,
-    pgdBits,
-    pgdSize: 2 ** (pgdBits + DESCRIPTOR_SHIFT),
-    inputEnd: 2 ** ias,
-    outputEnd: 2 ** oas,
-    spans,
-    inverseSpans,
-    leafSizes,
-    indexMasks,
-    format,
-    registers: rules.registers(granule, startLevel, ias, outputSize),
-  };
+  const shape = { profile, granule, ias, oas, startLevel, pgdBits };
+  return radixLayout(config, format, {
+    ...shape,
+    hasLeaves: (level) => hasLeaves(granule, level, oas),
+    isUpper: (config.quirks & Quirk.ARM_TTBR1) !== 0,
+    attributesLo: rules.attributesLo,
+    attributesHi: rules.attributesHi,
+    publishedHi: PUBLISHED_HI,
+    registers: rules.registers(config, shape, outputSize),
+  });
 }
 
 /** 4K has blocks of 1G and 2M, 16K of 32M, 64K of 512M and, with more than 48 bits of output, 4T. */
@@ -133,6 +126,13 @@ function hasLeaves(granule: number, level: number, oas: number): boolean {
 /** The granule field of TTBR0's half of TCR, and of VTCR. */
 export function granuleField(granule: number): number {
   return granule === SIZE_4K ? 0 : granule === SIZE_64K ? 1 : 2;
+}
+
+/** How a walker fetches tables: shareability, outer and inner cacheability. */
+export function walkAttributes(config: PageTableConfig): { sh: number; orgn: number; irgn: number } {
+  if (config.coherentWalk) return { sh: WALK_SH_INNER, orgn: WALK_WRITE_BACK, irgn: WALK_WRITE_BACK };
+  const outer = (config.quirks & Quirk.ARM_OUTER_WBWA) !== 0 ? WALK_WRITE_BACK : WALK_NON_CACHEABLE;
+  return { sh: WALK_SH_OUTER, orgn: outer, irgn: WALK_NON_CACHEABLE };
 }
 
 function kindOf(hi: number, lo: number, level: number): EntryKind {
@@ -151,28 +151,28 @@ function addressOf(layout: PageTableLayout, hi: number, lo: number): number {
 }
 
 /** Bits 47:32 of an address, in the high word of a descriptor. */
-export function addressHi(pa: number): number {
+function addressHi(pa: number): number {
   return pa < TWO32 ? 0 : (pa / TWO32) & 0xffff;
 }
 
 /** Bits 31:12 of an address, and 51:48 at bit 12, in the low word of a descriptor. */
-export function addressLo(pa: number): number {
+function addressLo(pa: number): number {
   // `&` takes the low 32 bits of the integer part, whatever its size.
   const low = pa & ~0xfff;
   return pa < TWO48 ? low : low | ((pa / TWO48) << 12);
 }
 
-/** The type bits of a leaf. */
-export function leafType(level: number): number {
-  return level === LEVELS - 1 ? VALID | TABLE_OR_PAGE : VALID;
-}
-
 /** What both stages' formats have in common as {@link Format}s. */
-export const lpae: Pick<Format, 'presentMask' | 'typeMask' | 'kindOf' | 'addressOf' | 'tableHi' | 'tableLo'> = {
+export const lpae: Omit<Format, 'name' | 'configure' | 'dirty'> = {
   presentMask: VALID,
   typeMask: VALID | TABLE_OR_PAGE,
+  attributeMaskHi: Leaf.XN_HI | Leaf.DBM_HI,
+  attributeMaskLo: 0x3ff << 2,
   kindOf,
   addressOf,
-  tableHi: (_layout, pa) => addressHi(pa),
+  leafHi: (pa, attributes) => addressHi(pa) | attributes,
+  leafLo: (pa, attributes, level) =>
+    addressLo(pa) | attributes | (level === LEVELS - 1 ? VALID | TABLE_OR_PAGE : VALID),
+  tableHi: (layout, pa) => addressHi(pa) | ((layout.quirks & Quirk.ARM_NS) !== 0 ? NS_TABLE_HI : 0),
   tableLo: (_layout, pa) => addressLo(pa) | VALID | TABLE_OR_PAGE,
 };

@@ -18,6 +18,8 @@ export type Fact =
       readonly pa: number;
       readonly from: number;
       readonly to: number;
+      /** The page is shared: what is counted is a pin of the hypervisor, not a mapping for DMA. */
+      readonly pin: boolean;
       /** Whether a translation of this page that was removed may still be cached at this moment. */
       readonly cached: boolean;
     }
@@ -81,7 +83,8 @@ export class Recorder implements WriteObserver {
     // Pages of the hypervisor's own pools are counted too; they say nothing about DMA.
     if (from !== to && fromState !== PageState.noPage) {
       this.refresh();
-      this.facts.push({ kind: 'references', pa: page, from, to, cached: this.isCached(page) });
+      const pin = fromState !== PageState.owned;
+      this.facts.push({ kind: 'references', pa: page, from, to, pin, cached: this.isCached(page) });
     }
     if (fromState !== toState) {
       this.facts.push({ kind: 'owner', pa: page, from: stateName(fromState), to: stateName(toState) });

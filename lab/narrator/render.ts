@@ -10,9 +10,11 @@ export interface StoryStyle {
 
 const PLAIN: StoryStyle = { dim: (text) => text, bold: (text) => text, bad: (text) => text };
 const INDENT = '     ';
+/** Violations of one step that are told; the first ones tell most. */
+const VIOLATIONS_SHOWN = 2;
 
-/** Breaks `text` at spaces to lines of at most `width`, each after `indent`. */
-export function wrap(text: string, width: number, indent: string): string {
+/** Breaks `text` at spaces to lines of at most `width`, each after `indent`, those after the first also after `hang`. */
+export function wrap(text: string, width: number, indent: string, hang = ''): string {
   const lines: string[] = [];
   let line = '';
   for (const word of text.split(' ')) {
@@ -24,7 +26,7 @@ export function wrap(text: string, width: number, indent: string): string {
     }
   }
   lines.push(line);
-  return lines.map((part) => `${indent}${part}\n`).join('');
+  return lines.map((part, i) => `${indent}${i === 0 ? '' : hang}${part}\n`).join('');
 }
 
 /** @param width columns to fill */
@@ -33,9 +35,12 @@ export function renderStory(story: Story, width = 100, style: StoryStyle = PLAIN
   for (const { number, text: step, sentence, details, violations } of story.steps) {
     text += `${String(number).padStart(3)}. ${style.bold(step)}\n`;
     text += wrap(sentence, width, INDENT);
-    for (const detail of details) text += style.dim(wrap(`- ${detail}`, width, INDENT));
-    for (const { property, text: why } of violations)
+    for (const detail of details) text += style.dim(wrap(`- ${detail}`, width - 2, INDENT, '  '));
+    for (const { property, text: why } of violations.slice(0, VIOLATIONS_SHOWN)) {
       text += style.bad(wrap(`VIOLATION of ${property}: ${why}`, width, INDENT));
+    }
+    const more = violations.length - VIOLATIONS_SHOWN;
+    if (more > 0) text += style.bad(`${INDENT}(and ${more} more)\n`);
   }
   return text;
 }

@@ -123,7 +123,7 @@ function mapSentence(told: { who: string; a: (name: string) => number; result: C
   if (result.value >= size) return `${who} maps ${amount(size)} from ${where}, ${rights(a('prot'))}.`;
   const why = result.errno === 0 ? 'then memory for tables is missing' : `then ${errnoName(result.errno)}`;
   const part = result.value === 0 ? 'nothing' : `only ${amount(result.value)}`;
-  return `${who} maps ${amount(size)} from ${where}: ${part} gets mapped, ${why}.`;
+  return `${who} wants to map ${amount(size)} from ${where}: it comes to ${part}, ${why}.`;
 }
 
 function removedSentence(entry: StaleEntry, pa: number, nameOf: NameOf): string {
@@ -135,7 +135,7 @@ function removedSentence(entry: StaleEntry, pa: number, nameOf: NameOf): string 
     case 'table':
       return `The hypervisor unlinks a table (IOVA ${hex(entry.iova)} and up, ${tag}); walks may still pass through it ${until}.`;
     case 'ste':
-      return `The stream table entry of stream ${hex(entry.sid)} changes, but the SMMU may still use the old one ${until}.`;
+      return `Words of the stream table entry of stream ${hex(entry.sid)} change; the SMMU may still use the old ones ${until}.`;
     case 'cd':
       return `The context descriptor of stream ${hex(entry.sid)} changes, but the SMMU may still use the old one ${until}.`;
     case 'l1std':
@@ -147,8 +147,20 @@ function removedSentence(entry: StaleEntry, pa: number, nameOf: NameOf): string 
   }
 }
 
-/** What happened, in one sentence; null for what is not worth telling. */
-export function factSentence(fact: Fact, nameOf: NameOf): string | null {
+/** Whether two facts in a row are one thing that happened to several pages, or twice. */
+export function isSame(a: Fact, b: Fact): boolean {
+  if (a.kind === 'references' && b.kind === 'references') {
+    return a.from === b.from && a.to === b.to && a.pin === b.pin && a.cached === b.cached;
+  }
+  if (a.kind === 'owner' && b.kind === 'owner') return a.from === b.from && a.to === b.to;
+  return a.kind === 'removed' && b.kind === 'removed' && a.entry.kind === b.entry.kind && a.entry.sid === b.entry.sid;
+}
+
+/**
+ * What happened, in one sentence; null for what is not worth telling.
+ * @param fact the first of `count` facts that are the same (see {@link isSame})
+ */
+export function factSentence(fact: Fact, nameOf: NameOf, count = 1): string | null {
   switch (fact.kind) {
     case 'removed':
       return removedSentence(fact.entry, fact.pa, nameOf);
@@ -158,22 +170,37 @@ export function factSentence(fact: Fact, nameOf: NameOf): string | null {
       return fact.dropped === 0
         ? null
         : `CMD_SYNC completes: the old ${fact.dropped === 1 ? 'entry is' : 'entries are'} gone for good.`;
-    case 'references': {
-      const count = `(${fact.from} → ${fact.to})`;
-      if (fact.to > fact.from)
-        return `${capital(nameOf(fact.pa))} is counted as mapped for DMA ${count}: it cannot change hands.`;
-      const loose = fact.to === 0 ? 'it may be given to somebody else from now on' : 'it is still mapped elsewhere';
-      if (!fact.cached) return `The DMA reference of ${nameOf(fact.pa)} is dropped ${count}: ${loose}.`;
-      return `The DMA reference of ${nameOf(fact.pa)} is dropped ${count} while the SMMU may still hold the old entry: ${loose}, and a device may still reach it.`;
+    case 'references':
+      return referenceSentence(fact, pages(fact.pa, count, nameOf), count > 1);
+    case 'owner': {
+      const [was, is] = count > 1 ? ['were', 'are'] : ['was', 'is'];
+      return `${capital(pages(fact.pa, count, nameOf))} ${was} ${fact.from}, and ${is} ${fact.to} now.`;
     }
-    case 'owner':
-      return `${capital(nameOf(fact.pa))} was ${fact.from}, and is ${fact.to} now.`;
     case 'event': {
       const { name, sid, words } = fact.event;
       const raw = [0, 2, 4, 6].map((i) => hex64(words[i + 1]!, words[i]!)).join(' ');
       return `The SMMU stops stream ${hex(sid)} with ${name}${fact.recorded ? ` and records it: ${raw}` : ''}.`;
     }
   }
+}
+
+/** The first page, and how many more. */
+function pages(pa: number, count: number, nameOf: NameOf): string {
+  if (count === 1) return nameOf(pa);
+  return `${nameOf(pa)} and ${count - 1} more ${count === 2 ? 'page' : 'pages'}`;
+}
+
+function referenceSentence(fact: Extract<Fact, { kind: 'references' }>, what: string, many: boolean): string {
+  const count = `(${fact.from} → ${fact.to})`;
+  const [it, is] = many ? ['they', 'are'] : ['it', 'is'];
+  if (fact.pin) return `The hypervisor ${fact.to > fact.from ? 'pins' : 'lets go of'} ${what} ${count}.`;
+  if (fact.to > fact.from)
+    return `${capital(what)} ${is} counted as mapped for DMA ${count}: ${it} cannot change hands.`;
+  const loose =
+    fact.to === 0 ? `${it} may be given to somebody else from now on` : `${it} ${is} still mapped elsewhere`;
+  const dropped = `The DMA ${many ? 'references' : 'reference'} of ${what} ${many ? 'are' : 'is'} dropped ${count}`;
+  if (!fact.cached) return `${dropped}: ${loose}.`;
+  return `${dropped} while the SMMU may still hold the old entry: ${loose}, and a device may still reach ${many ? 'them' : 'it'}.`;
 }
 
 function capital(text: string): string {

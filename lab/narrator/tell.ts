@@ -10,7 +10,7 @@ import { printValue } from '../scenario/value.ts';
 import { type HypervisorFactory, Session, type Violation } from '../session/session.ts';
 import { hex, type NameOf } from './names.ts';
 import { type Fact, Recorder } from './recorder.ts';
-import { callSentence, factSentence } from './sentences.ts';
+import { callSentence, factSentence, isSame } from './sentences.ts';
 
 /** One step, told. */
 export interface ToldStep {
@@ -32,9 +32,6 @@ export interface Story {
   readonly steps: readonly ToldStep[];
   readonly violations: readonly Violation[];
 }
-
-/** A detail that says the same for many pages in a row is told for the first of them only. */
-const SAME_KIND_MAX = 3;
 
 /** Run `scenario` on `hypervisor` and tell it. @throws DescriptionError for an unknown machine */
 export function tell(scenario: Scenario, hypervisor: HypervisorFactory): Story {
@@ -74,18 +71,15 @@ function pageNames(executor: Executor): NameOf {
   };
 }
 
+/** Facts in order; the same thing happening to many pages in a row is one sentence. */
 function details(facts: readonly Fact[], nameOf: NameOf): string[] {
-  const told = new Map<string, number>();
   const sentences: string[] = [];
-  for (const fact of facts) {
-    const sentence = factSentence(fact, nameOf);
-    if (sentence === null) continue;
-    const count = (told.get(fact.kind) ?? 0) + 1;
-    told.set(fact.kind, count);
-    if (count <= SAME_KIND_MAX) sentences.push(sentence);
-  }
-  for (const [kind, count] of told) {
-    if (count > SAME_KIND_MAX) sentences.push(`(and ${count - SAME_KIND_MAX} more of that kind: ${kind})`);
+  for (let i = 0; i < facts.length; ) {
+    let next = i + 1;
+    while (next < facts.length && isSame(facts[i]!, facts[next]!)) next++;
+    const sentence = factSentence(facts[i]!, nameOf, next - i);
+    if (sentence !== null) sentences.push(sentence);
+    i = next;
   }
   return sentences;
 }

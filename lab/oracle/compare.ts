@@ -3,10 +3,10 @@
  * records, domains, streams, tables, VMs, CPUs, locks. The same comparisons, over everything, make the full check.
  */
 
-import { VM_HANDLE_BASE } from '#hypercall-abi';
 import { PageState } from '#hyp/layout';
-import type { ExpectedStream } from './expected-stream.ts';
+import { VM_HANDLE_BASE } from '#hypercall-abi';
 import { l1stdEntries, l1stdL2Ptr, STE_BYTES } from './decode/index.ts';
+import type { ExpectedStream } from './expected-stream.ts';
 import type { Facts } from './facts.ts';
 import { type Findings, hex, type Property } from './findings.ts';
 import { type Ghost, Owner, VmLife } from './ghost.ts';
@@ -111,7 +111,8 @@ export class Comparison {
       const text = `domain ${id} has ${refs} references; it must have ${expected}`;
       this.differs('refcount', 'domain', text, { domain: id, refs, expected });
     }
-    if (reader.domainLock(id) !== 0) this.findings.add('lock', 'domain', `the lock of domain ${id} is held`, { domain: id });
+    if (reader.domainLock(id) !== 0)
+      this.findings.add('lock', 'domain', `the lock of domain ${id} is held`, { domain: id });
     if (!used) return;
     const stage = reader.domainStage(id);
     const smmu = reader.domainSmmu(id);
@@ -212,7 +213,8 @@ export class Comparison {
     const held = this.reader.heldLock();
     if (held !== null) this.findings.add('lock', 'global', `the ${held} is held`, {});
     for (let i = 0; i < this.facts.description.smmus.length; i++) {
-      if (this.reader.smmuLock(i) !== 0) this.findings.add('lock', 'smmu', `the lock of SMMU ${i} is held`, { smmu: i });
+      if (this.reader.smmuLock(i) !== 0)
+        this.findings.add('lock', 'smmu', `the lock of SMMU ${i} is held`, { smmu: i });
     }
   }
 }

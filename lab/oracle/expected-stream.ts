@@ -114,10 +114,12 @@ export class ExpectedStream {
     if (illegal !== null) return `has an illegal context descriptor: ${illegal}`;
     if (!cdFlag(words[c + 1]!, words[c]!, AA64_BIT)) return 'has a context descriptor of another format';
     if (cdAsid(words[c + 1]!) !== id) return `has ASID ${cdAsid(words[c + 1]!)}`;
-    if (cdTtb(words[c + 3]!, words[c + 2]!) !== root) return `has its table at ${hex(cdTtb(words[c + 3]!, words[c + 2]!))}`;
+    if (cdTtb(words[c + 3]!, words[c + 2]!) !== root)
+      return `has its table at ${hex(cdTtb(words[c + 3]!, words[c + 2]!))}`;
     const { inputBits } = this.facts.geometry(smmu, 1);
     if (cdT0sz(words[c]!) !== 64 - inputBits || cdGranuleBits0(words[c]!) !== 12) return 'has a table of another shape';
-    if (!cdFlag(words[c + 1]!, words[c]!, 30) || cdFlag(words[c + 1]!, words[c]!, 14)) return 'has the wrong half enabled';
+    if (!cdFlag(words[c + 1]!, words[c]!, 30) || cdFlag(words[c + 1]!, words[c]!, 14))
+      return 'has the wrong half enabled';
     if (cdIps(words[c + 1]!) !== SIZE_CODES[this.facts.description.smmus[smmu]!.oas]) return 'has another output size';
     return words[c + 6] === MAIR_LO ? null : 'has other memory attributes';
   }

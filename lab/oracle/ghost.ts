@@ -9,8 +9,8 @@
 import { DOMAIN_COUNT, VM_COUNT, VM_HANDLE_BASE } from '#hypercall-abi';
 import { type PhysicalMemory, StateClass } from '#machine/memory';
 import type { Facts } from './facts.ts';
-import { leafHash } from './leaf.ts';
 import { JournaledTable } from './journaled-table.ts';
+import { leafHash } from './leaf.ts';
 import { LEAF_BYTES, Maplets } from './maplets.ts';
 
 /** Whom a page belongs to. */
@@ -77,7 +77,9 @@ export class Ghost {
   /** The page's owner in words. */
   ownerName(page: number): string {
     const owner = this.owner(page);
-    return owner === Owner.guest ? `guest 0x${(VM_HANDLE_BASE + this.ownerVm(page)).toString(16)}` : OWNER_NAMES[owner]!;
+    return owner === Owner.guest
+      ? `guest 0x${(VM_HANDLE_BASE + this.ownerVm(page)).toString(16)}`
+      : OWNER_NAMES[owner]!;
   }
 
   setOwner(page: number, owner: number, vm = 0): void {

@@ -3,19 +3,21 @@
  * a hash by which two sets of leaves are compared without walking them.
  *
  * The attributes are compared field by field: access, memory type, shareability, access flag, nG, execute-never. Bits
- * that no mapping of ours may have (contiguous, DBM, software bits, nT, non-secure) make one further bit.
+ * that no mapping of ours may have (contiguous, DBM, software bits, and in a block the address bits below its size, where
+ * nT is) make one further bit.
  */
 
 import { Prot } from '#hypercall-abi';
 
 const ODD = 1 << 12;
-/** nT in the low word; DBM, contiguous, and everything above UXN in the high word. */
-const ODD_LO = 1 << 16;
+/** Bits of the low word between the page offset and the size of a leaf, by level. */
+const ODD_LO = [0, 0x3ffff000, 0x1ff000, 0] as const;
+/** DBM, contiguous, and everything above UXN. */
 const ODD_HI = (1 << 19) | (1 << 20) | (-1 << 23);
 
 /** The attributes of a leaf descriptor in 13 bits: low word bits 11:2, XN in bits 11:10, {@link ODD}. */
-export function leafMeaning(hi: number, lo: number): number {
-  const odd = (lo & ODD_LO) !== 0 || (hi & ODD_HI) !== 0 ? ODD : 0;
+export function leafMeaning(level: number, hi: number, lo: number): number {
+  const odd = (lo & ODD_LO[level]!) !== 0 || (hi & ODD_HI) !== 0 ? ODD : 0;
   return ((lo >>> 2) & 0x3ff) | (((hi >>> 21) & 3) << 10) | odd;
 }
 

@@ -119,7 +119,12 @@ export class Maplets {
   }
 
   /** Calls `visit` with each leaf at or below entry `at` of `level`, whose span begins at `iova`, in order. */
-  forEachBelow(at: number, level: number, iova: number, visit: (iova: number, level: number, at: number) => void): void {
+  forEachBelow(
+    at: number,
+    level: number,
+    iova: number,
+    visit: (iova: number, level: number, at: number) => void,
+  ): void {
     if (this.isLeaf(at)) {
       visit(iova, level, at);
       return;

@@ -138,7 +138,8 @@ export class Monitor {
 
   /** What one node's change sets off may have taken others out of the page. */
   private isIn(page: number, id: number): boolean {
-    for (let at = this.store.firstIn(page); at !== 0; at = this.store.node(at, N.nextInPage)) if (at === id) return true;
+    for (let at = this.store.firstIn(page); at !== 0; at = this.store.node(at, N.nextInPage))
+      if (at === id) return true;
     return false;
   }
 
@@ -214,7 +215,10 @@ export class Monitor {
       this.findings.add('refcount', 'dropped-while-mapped', text, { pa, refs, mapped });
     } else if (refs < mapped + this.reach.otherCount(page)) {
       const way = describeWay(this.facts, this.reach, page);
-      this.findings.add('invalidation', 'released-early', `${hex(pa)} is released while ${way.text}`, { pa, ...way.detail });
+      this.findings.add('invalidation', 'released-early', `${hex(pa)} is released while ${way.text}`, {
+        pa,
+        ...way.detail,
+      });
     }
   }
 

@@ -73,7 +73,9 @@ export class Reach {
   /** Whether anything of that tag may be cached now. */
   isHot(tag: number): boolean {
     const { store } = this;
-    return tag !== 0 && (store.tag(tag, T.heat) !== 0 || store.tag(tag, T.attached) + store.tag(tag, T.staleRoutes) > 0);
+    return (
+      tag !== 0 && (store.tag(tag, T.heat) !== 0 || store.tag(tag, T.attached) + store.tag(tag, T.staleRoutes) > 0)
+    );
   }
 
   // ---- nodes
@@ -93,7 +95,9 @@ export class Reach {
   tableNode(pa: number, level: number, stage: number, smmu: number, tag: number, iovaPage: number): number {
     const page = this.facts.pageOf(pa);
     if (page < 0) {
-      this.findings.add('structure', 'no-ram', `a level ${level} table lies at ${hex(pa)}, where there is no RAM`, { pa });
+      this.findings.add('structure', 'no-ram', `a level ${level} table lies at ${hex(pa)}, where there is no RAM`, {
+        pa,
+      });
       return 0;
     }
     const known = this.findNode(page, NodeKind.table, level, tag, iovaPage);
@@ -222,7 +226,7 @@ export class Reach {
     if (sign > 0) this.checkRegisters(tag, target * PAGE, pages * PAGE, iovaPage);
     if (reached !== Reached.live) return;
     const { store } = this;
-    const meaning = leafMeaning(hi, lo);
+    const meaning = leafMeaning(level, hi, lo);
     store.addTag(tag, T.hashA, sign * leafHash(iovaPage, level, target, meaning, false));
     store.addTag(tag, T.hashB, sign * leafHash(iovaPage, level, target, meaning, true));
     store.addTag(tag, T.leaves, sign);
@@ -275,7 +279,7 @@ export class Reach {
       this.refer(child, N.staleRefs, 1);
       return;
     }
-    const meaning = leafMeaning(hi, lo);
+    const meaning = leafMeaning(level, hi, lo);
     const target = outputAddress(level, hi, lo) / PAGE;
     const isGlobal = store.tag(tag, T.stage) === 1 && !isNotGlobal(meaning);
     this.stale.addLeaf(tag, level, iovaPage, target, meaning, isGlobal);

@@ -306,7 +306,9 @@ export class Routes {
   private cdNode(smmu: number, sid: number, pa: number): number {
     const page = this.facts.pageOf(pa);
     if (page < 0) {
-      this.findings.add('structure', 'no-ram', `the context descriptor of stream ${hex(sid)} lies at ${hex(pa)}`, { pa });
+      this.findings.add('structure', 'no-ram', `the context descriptor of stream ${hex(sid)} lies at ${hex(pa)}`, {
+        pa,
+      });
       return 0;
     }
     const offset = pa % PAGE;

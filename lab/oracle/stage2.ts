@@ -5,7 +5,14 @@
  */
 
 import { OwnerId, PageState } from '#hyp/layout';
-import { DescriptorKind, descriptorKind, nextTableAddress, outputAddress, s2Permissions, Access } from './decode/index.ts';
+import {
+  Access,
+  DescriptorKind,
+  descriptorKind,
+  nextTableAddress,
+  outputAddress,
+  s2Permissions,
+} from './decode/index.ts';
 import { type Facts, PAGE } from './facts.ts';
 import { type Findings, hex } from './findings.ts';
 import { type Ghost, Owner } from './ghost.ts';
@@ -52,13 +59,18 @@ export class Stage2 {
   checkHostPage(page: number, property: 'ownership' | 'unchanged'): void {
     const pa = this.facts.paOf(page);
     if (!this.walk(this.reader.hostRoot(), pa)) {
-      this.findings.add('structure', 'stage2', `the host's stage 2 has a table outside RAM on the way to ${hex(pa)}`, { pa });
+      this.findings.add('structure', 'stage2', `the host's stage 2 has a table outside RAM on the way to ${hex(pa)}`, {
+        pa,
+      });
       return;
     }
     const wrong = this.judgeHost(this.level, this.hi, this.lo, pa, this.ghost.owner(page));
     if (wrong === null) return;
     const owner = this.ghost.ownerName(page);
-    this.findings.add(property, 'stage2', `the host's stage 2 ${wrong} at ${hex(pa)}, a page of the ${owner}`, { pa, owner });
+    this.findings.add(property, 'stage2', `the host's stage 2 ${wrong} at ${hex(pa)}, a page of the ${owner}`, {
+      pa,
+      owner,
+    });
   }
 
   /** What is wrong with a host entry over `pa`, whose owner is known; null for nothing. */

@@ -15,8 +15,11 @@ export interface Way {
 
 /** One way to the page, live ones first. */
 export function describeWay(facts: Facts, reach: Reach, page: number): Way {
-  return tableWay(facts, reach, page, Reached.live) ?? staleWay(facts, reach, page) ??
-    tableWay(facts, reach, page, Reached.stale) ?? { text: 'hardware writes there', detail: { via: 'hardware' } };
+  return (
+    tableWay(facts, reach, page, Reached.live) ??
+    staleWay(facts, reach, page) ??
+    tableWay(facts, reach, page, Reached.stale) ?? { text: 'hardware writes there', detail: { via: 'hardware' } }
+  );
 }
 
 function tableWay(facts: Facts, reach: Reach, page: number, reached: number): Way | null {

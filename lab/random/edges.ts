@@ -12,7 +12,7 @@ const TOP_BIT: Value = { big: '0x8000000000000000' };
 type Edges = Readonly<Record<ArgumentUnit, readonly Value[]>>;
 
 /** Edge values on one machine. */
-export function edgesOf({ ram, carveOut, smmus, devices }: MachineDescription): Edges {
+export function edgesOf({ ram, mmio, carveOut, smmus, devices }: MachineDescription): Edges {
   const { base, size } = ram[0]!;
   const addresses: Value[] = [
     0,
@@ -24,6 +24,7 @@ export function edgesOf({ ram, carveOut, smmus, devices }: MachineDescription): 
     carveOut.base - 4096,
     carveOut.base + carveOut.size,
     ...smmus.map((smmu) => smmu.base),
+    ...mmio.flatMap((range) => [range.base, range.base + range.size]),
     base + 1,
     2 ** 40,
     2 ** 52,

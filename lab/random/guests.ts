@@ -11,6 +11,7 @@ const SINGLES = 8;
 const RUN = 16;
 const GUEST_PROT = 7;
 const POOLS = [0, 1];
+const ALL = 4095;
 
 export class GuestSteps {
   private readonly machine: MachineDescription;
@@ -50,7 +51,10 @@ export class GuestSteps {
   }
 
   reclaimPool(): Step {
-    return callStep(this.cpu(), 'alloc_mgt_reclaim', { pool: this.prng.pick(POOLS), target: this.prng.between(0, 4) });
+    const { prng } = this;
+    // All of it now and then: what a hypervisor does without memory is worth seeing.
+    const target = prng.chance(80) ? prng.between(0, 4) : ALL;
+    return callStep(this.cpu(), 'alloc_mgt_reclaim', { pool: prng.pick(POOLS), target });
   }
 
   reclaimable(): Step {
@@ -76,7 +80,7 @@ export class GuestSteps {
           at: { page: vm.page },
           vm: name,
           isProtected: vm.isProtected ? 1 : 0,
-          vcpus: prng.between(1, 2),
+          vcpus: prng.chance(90) ? 1 : prng.pick([0, 2, -1 >>> 0]),
         };
       case 'described':
         return callStep(this.cpu(), 'init_vm', { kvm: { page: vm.page }, pgd: { page: `${vm.name}t` } });

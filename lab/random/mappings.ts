@@ -69,7 +69,7 @@ export class MappingSteps {
     const { prng } = this;
     const domain = this.domain();
     if (domain === null) return null;
-    const own = domain.attached.length > 0 && prng.chance(85);
+    const own = domain.attached.length > 0 && prng.chance(75);
     const endpoint = { name: own ? prng.pick(domain.attached) : prng.pick(this.machine.devices).name };
     return callStep(this.cpu(), 'detach_dev', { iommu: this.iommu(), domain: { name: domain.name }, endpoint });
   }
@@ -190,6 +190,7 @@ export class MappingSteps {
       const offset = prng.below(Math.max(1, RUN - pgcount + 1));
       return { page: 'run', run: RUN, ...(offset > 0 && { offset }) };
     }
+    if (this.machine.mmio.length > 0 && prng.chance(6)) return prng.pick(this.machine.mmio).base;
     const held = [...this.world.pages.keys()];
     // Pages that are no longer the host's alone are the ones worth an attack.
     if (held.length > 0 && prng.chance(15)) return { page: prng.pick(held) };

@@ -69,8 +69,7 @@ export function renderReplay({ trace, log, report, live }: ReplayDocument): stri
     `${report.invalidationsPerUnmap.toFixed(2)} TLB invalidations, ${report.syncsPerUnmap.toFixed(2)} SYNCs`,
   );
   text += row('the kernel was', kernelPolicy(log));
-  if (live !== null)
-    text += row('live at the end', `${count(live.equal)} of ${count(live.expected)} as in the fixture`);
+  if (live !== null) text += row('live at the end', liveText(live));
   for (const difference of live?.differences ?? []) text += `    ${difference}\n`;
   text += row('not as the kernel', `${count(report.mismatchCount)} operations`);
   for (const { line, what } of report.mismatches) text += `    line ${line}: ${what}\n`;
@@ -80,6 +79,11 @@ export function renderReplay({ trace, log, report, live }: ReplayDocument): stri
   text += row('time', `${seconds.toFixed(2)} s${rate}`);
   if (report.interrupted) text += '  interrupted: the rest of the trace was not replayed\n';
   return text;
+}
+
+function liveText({ compared, equal, expected }: LiveComparison): string {
+  const how = compared === 'counts' ? 'mappings per IOVA' : 'mappings, bit for bit';
+  return `${count(equal)} of ${count(expected)} ${how}, as in the fixture`;
 }
 
 function domainText({ domain, streams }: { domain: number; streams: readonly number[] }): string {

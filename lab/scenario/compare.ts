@@ -1,9 +1,9 @@
 /** What a step came to, against what was expected of it, and as text in the words of the format. */
 
-import type { CallResult } from '#hypercall-abi';
+import type { CallResult, CallSpec } from '#hypercall-abi';
 import type { NameBinder } from './bind.ts';
 import type { Outcome } from './execute.ts';
-import { type Kind, printCallExpectation, printDmaExpectation, printReadExpectation } from './expectation.ts';
+import { kindOf, printCallExpectation, printDmaExpectation, printReadExpectation } from './expectation.ts';
 import type { CallExpectation, DmaExpectation, Step, Value } from './types.ts';
 
 /** Whether the outcome is what the step expects; a step that expects nothing takes anything. */
@@ -55,7 +55,7 @@ function poolName(pool: number): 'heap' | 'iommu' {
 export function withOutcome(step: Step, outcome: Outcome, names: NameBinder): Step {
   switch (outcome.kind) {
     case 'call':
-      return { ...step, expect: callExpectation(outcome.result, outcome.returns, names) } as Step;
+      return { ...step, expect: callExpectation(outcome.result, outcome.spec, names) } as Step;
     case 'write':
       return { ...step, expect: outcome.access } as Step;
     case 'read':
@@ -71,7 +71,7 @@ export function withOutcome(step: Step, outcome: Outcome, names: NameBinder): St
 export function outcomeText(outcome: Outcome, names: NameBinder): string {
   switch (outcome.kind) {
     case 'call':
-      return printCallExpectation(callExpectation(outcome.result, outcome.returns, names), outcome.returns);
+      return printCallExpectation(callExpectation(outcome.result, outcome.spec, names), kindOf(outcome.spec));
     case 'write':
       return outcome.access;
     case 'read':
@@ -83,13 +83,16 @@ export function outcomeText(outcome: Outcome, names: NameBinder): string {
   }
 }
 
-function callExpectation(result: CallResult, returns: Kind, names: NameBinder): CallExpectation {
+function callExpectation(result: CallResult, spec: CallSpec | undefined, names: NameBinder): CallExpectation {
   if (!result.supported) return { unsupported: true };
   const { errno, value, request } = result;
+  const returns = kindOf(spec);
   const asked = request === null ? {} : { request: { pool: poolName(request.pool), pages: request.pages } };
   if (returns === 'handleOrErrno') return errno === 0 ? { handle: true, ...asked } : { errno, ...asked };
-  if (returns === 'bytes') return errno < 0 && value === 0 ? { errno, ...asked } : { errno, value, ...asked };
-  if (returns === 'pages') return { value, ...asked };
+  if (returns === 'bytes' && spec?.x0 === 'errno') {
+    return errno < 0 && value === 0 ? { errno, ...asked } : { errno, value, ...asked };
+  }
+  if (returns === 'bytes' || returns === 'pages') return { value, ...asked };
   if (returns === 'pa' || returns === 'list') return { value: value === 0 ? 0 : names.nameOf(value), ...asked };
   return { errno, ...asked };
 }

@@ -7,6 +7,7 @@ import {
   type ArgumentValue,
   Boundary,
   type CallResult,
+  type CallSpec,
   callNamed,
   decodeFunction,
   decodeResult,
@@ -22,15 +23,13 @@ import {
 import { BusError, type DmaDevice, hostPort } from '#machine';
 import type { Session, Violation } from '../session/session.ts';
 import { CannotDo, NameBinder } from './bind.ts';
-import type { Kind } from './expectation.ts';
-import { kindOf } from './expectation.ts';
 import type { AccessExpectation, CallStep, DescribeStep, DmaStep, HvcStep, Step, TopupStep, Value } from './types.ts';
 
 const TWO32 = 2 ** 32;
 
 /** What a step came to. */
 export type Outcome =
-  | { readonly kind: 'call'; readonly result: CallResult; readonly returns: Kind }
+  | { readonly kind: 'call'; readonly result: CallResult; readonly spec: CallSpec | undefined }
   | { readonly kind: 'write'; readonly access: AccessExpectation }
   | { readonly kind: 'read'; readonly read: number | 'abort' | 'bus error' }
   | { readonly kind: 'dma'; readonly pa: number; readonly fault: string | null }
@@ -112,7 +111,7 @@ export class Executor {
     for (const { name, unit } of spec.args) args.push(this.names.resolve(step.args[name] ?? 0, unit));
     const result = this.boundary.call(step.cpu, step.call, ...args);
     if (step.bind !== undefined) this.names.bindVm(step.bind, result.value);
-    return { kind: 'call', result, returns: spec.x1 };
+    return { kind: 'call', result, spec };
   }
 
   private hvc({ cpu, registers }: HvcStep): Outcome {
@@ -125,21 +124,21 @@ export class Executor {
     });
     const spec = decodeFunction(x);
     this.boundary.hvc(cpu);
-    return { kind: 'call', result: spec === undefined ? UNSUPPORTED : decodeResult(x, spec), returns: kindOf(spec) };
+    return { kind: 'call', result: spec === undefined ? UNSUPPORTED : decodeResult(x, spec), spec };
   }
 
   private topup({ cpu, pool, chunks, order }: TopupStep): Outcome {
     let head = 0;
     for (let i = 0; i < chunks; i++) {
       const pa = this.names.draw(order);
-      if (pa === 0) return { kind: 'call', result: failed(Errno.ENOMEM), returns: 'errno' };
+      if (pa === 0) return { kind: 'call', result: failed(Errno.ENOMEM), spec: REFILL };
       if (!this.boundary.write64(cpu, pa, Math.floor(head / TWO32), head | 0)) {
-        return { kind: 'call', result: failed(Errno.EPERM), returns: 'errno' };
+        return { kind: 'call', result: failed(Errno.EPERM), spec: REFILL };
       }
       head = listHead(pa, order);
     }
     const result = this.boundary.call(cpu, 'alloc_mgt_refill', PoolId[pool], head, chunks);
-    return { kind: 'call', result, returns: 'errno' };
+    return { kind: 'call', result, spec: REFILL };
   }
 
   private describe({ cpu, at, vm, isProtected, vcpus }: DescribeStep): AccessExpectation {
@@ -214,6 +213,7 @@ function otherOutcome(engine: DmaDevice, iova: number, write: boolean): number {
   return Math.max(0, other);
 }
 
+const REFILL = callNamed('alloc_mgt_refill');
 const EXPECT: Outcome = { kind: 'expect' };
 const NONE: Violation[] = [];
 const UNSUPPORTED: CallResult = { errno: 0, value: 0, supported: false, request: null };

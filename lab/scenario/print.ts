@@ -1,6 +1,6 @@
 /** Scenarios as text. The text of equal scenarios is equal, and `parseScenario` reads it back to the same data. */
 
-import { callNamed, decodeFunction, setBig } from '#hypercall-abi';
+import { type CallSpec, callNamed, decodeFunction, setBig } from '#hypercall-abi';
 import { type Kind, kindOf, printCallExpectation, printDmaExpectation, printReadExpectation } from './expectation.ts';
 import { SCENARIO_MAGIC } from './format.ts';
 import {
@@ -91,13 +91,18 @@ function printHvc(step: HvcStep): string {
   return `@cpu${step.cpu} hvc${registers.join('')}${arrow(expected)}`;
 }
 
-/** Result kind of the call that the registers make, when x0 says so in numbers. */
-export function hvcKind(registers: readonly Value[]): Kind {
+/** The call that the registers make, when x0 says so in numbers. */
+export function callOfRegisters(registers: readonly Value[]): CallSpec | undefined {
   const [x0 = 0] = registers;
-  if (typeof x0 === 'object' && !('big' in x0)) return null;
+  if (typeof x0 === 'object' && !('big' in x0)) return undefined;
   const x = new Int32Array(16);
   setBig(x, 0, BigInt(typeof x0 === 'number' ? x0 : x0.big));
-  return kindOf(decodeFunction(x));
+  return decodeFunction(x);
+}
+
+/** Result kind of that call. */
+export function hvcKind(registers: readonly Value[]): Kind {
+  return kindOf(callOfRegisters(registers));
 }
 
 function printTopup({ cpu, pool, chunks, order, expect }: TopupStep): string {

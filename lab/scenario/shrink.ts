@@ -4,8 +4,9 @@
  * without any single one of its steps the violation does not appear.
  */
 
+import { orderlyNames } from './rename.ts';
 import { type Found, type Signature, sameSignature } from './signature.ts';
-import { orderlyNames, simplerSteps } from './simplify.ts';
+import { simplerSteps } from './simplify.ts';
 import type { Scenario, Step } from './types.ts';
 
 export interface ShrinkResult {

@@ -1,6 +1,7 @@
 /** By what a violation is known again when the steps around it change. */
 
 import type { Violation } from '../session/session.ts';
+import { callOfRegisters } from './print.ts';
 import type { Step } from './types.ts';
 
 /** The same signature: the same violation. */
@@ -23,5 +24,7 @@ export function sameSignature(a: Signature, b: Signature): boolean {
 
 /** The call that a step makes, or its kind. */
 export function callOf(step: Step): string {
-  return step.kind === 'call' ? step.call : step.kind === 'topup' ? 'alloc_mgt_refill' : step.kind;
+  if (step.kind === 'call') return step.call;
+  if (step.kind === 'topup') return 'alloc_mgt_refill';
+  return step.kind === 'hvc' ? (callOfRegisters(step.registers)?.name ?? 'hvc') : step.kind;
 }

@@ -3,48 +3,64 @@
  * names, CPU 0, smaller numbers, fewer protection bits, no offsets, shorter runs of pages.
  */
 
-import { callNamed } from '#hypercall-abi';
-import type { Step, Value } from './types.ts';
-import { isBig, isName, isPage, pageRef } from './value.ts';
+import { callNamed, PoolId } from '#hypercall-abi';
+import { callOfRegisters } from './print.ts';
+import { mapValues, namesOf, renamed } from './rename.ts';
+import type { CallStep, Step, Value } from './types.ts';
+import { isBig, isPage, pageRef } from './value.ts';
 import { wordsFor } from './words.ts';
 
-const LETTERS = 'abcdefghijklmnopqrstuvwxyz';
+const PAGE = 0x1000;
+const BLOCK = 0x200000;
+/** Numbers up to this, and as many pages, are counted down one by one. */
+const FEW = 64;
 
 /** Candidates, the boldest first. */
 export function* simplerSteps(steps: readonly Step[]): Generator<readonly Step[]> {
+  yield* fewerTopups(steps);
   yield* fewerNames(steps);
   if (steps.some((step) => 'cpu' in step && step.cpu > 0)) {
     yield steps.map((step) => ('cpu' in step ? { ...step, cpu: 0 } : step));
   }
+  yield* simplerTogether(steps);
   for (let i = 0; i < steps.length; i++) {
     for (const simpler of simplerStep(steps[i]!)) yield [...steps.slice(0, i), simpler, ...steps.slice(i + 1)];
   }
 }
 
-/** What a name stands for, as far as its place tells: names of different kinds are never merged. */
-function nameKind(step: Step, field: string): string {
-  if (step.kind !== 'call') return 'vm';
-  const unit = callNamed(step.call).args.find(({ name }) => name === field)?.unit;
-  return unit === 'domain' ? 'domain' : unit === 'stream' ? 'device' : 'vm';
+/** Two top-ups of one pool become one. */
+function* fewerTopups(steps: readonly Step[]): Generator<readonly Step[]> {
+  for (let i = 0; i < steps.length; i++) {
+    const first = steps[i]!;
+    if (first.kind !== 'topup') continue;
+    for (let k = i + 1; k < steps.length; k++) {
+      const second = steps[k]!;
+      if (second.kind !== 'topup' || second.pool !== first.pool || second.order !== first.order) continue;
+      yield steps.with(i, { ...first, chunks: first.chunks + second.chunks }).toSpliced(k, 1);
+    }
+  }
 }
 
-/** Every name of the steps, by kind, in the order of first appearance. */
-function namesOf(steps: readonly Step[]): Map<string, string[]> {
-  const names = new Map<string, string[]>();
-  const add = (kind: string, name: string): void => {
-    const known = names.get(kind) ?? [];
-    if (!known.includes(name)) names.set(kind, [...known, name]);
-  };
-  for (const step of steps) {
-    if (step.kind === 'dma') add('device', step.device);
-    if (step.kind === 'call' && step.bind !== undefined) add('vm', step.bind);
-    mapValues(step, (value, field) => {
-      if (isPage(value)) add('page', value.page);
-      if (isName(value)) add(nameKind(step, field), value.name);
-      return value;
-    });
+/** Arguments that mean the same place or size in several steps, and so must change in all of them at once. */
+const SHARED_FIELDS = ['iova', 'pgsize', 'gfn'];
+
+function* simplerTogether(steps: readonly Step[]): Generator<readonly Step[]> {
+  for (const shared of SHARED_FIELDS) {
+    const places = new Map<number, number>();
+    for (const step of steps) {
+      mapValues(step, (value, field) => {
+        if (field === shared && typeof value === 'number') places.set(value, (places.get(value) ?? 0) + 1);
+        return value;
+      });
+    }
+    for (const [value, count] of places) {
+      if (count < 2) continue;
+      for (const smaller of smallerNumbers(value)) {
+        if (smaller % PAGE !== 0) continue;
+        yield steps.map((step) => mapValues(step, (old, field) => (field === shared && old === value ? smaller : old)));
+      }
+    }
   }
-  return names;
 }
 
 /** One name of a kind takes the place of another. */
@@ -56,78 +72,30 @@ function* fewerNames(steps: readonly Step[]): Generator<readonly Step[]> {
   }
 }
 
-function renamed(step: Step, kind: string, from: string, to: string): Step {
-  let changed = mapValues(step, (value, field) => {
-    if (kind === 'page' && isPage(value) && value.page === from) return { ...value, page: to };
-    if (isName(value) && value.name === from && nameKind(step, field) === kind) return { name: to };
-    return value;
-  });
-  if (kind === 'device' && changed.kind === 'dma' && changed.device === from) changed = { ...changed, device: to };
-  if (kind === 'vm' && changed.kind === 'call' && changed.bind === from) changed = { ...changed, bind: to };
-  return changed;
-}
-
-/** The same steps with names in order: pages a, b, c, domains d1, d2, VMs vm1, vm2. What they stand for stays the same. */
-export function orderlyNames(steps: readonly Step[]): readonly Step[] {
-  const names = namesOf(steps);
-  const pages = new Map((names.get('page') ?? []).map((name, i) => [name, i < 26 ? LETTERS[i]! : `p${i}`]));
-  const domains = new Map((names.get('domain') ?? []).map((name, i) => [name, `d${i + 1}`]));
-  const vms = new Map((names.get('vm') ?? []).map((name, i) => [name, `vm${i + 1}`]));
-  return steps.map((step) => {
-    const changed = mapValues(step, (value, field) => {
-      if (isPage(value)) return { ...value, page: pages.get(value.page)! };
-      if (!isName(value)) return value;
-      const kind = nameKind(step, field);
-      const known = kind === 'domain' ? domains : kind === 'vm' ? vms : null;
-      return known === null ? value : { name: known.get(value.name)! };
-    });
-    if (changed.kind !== 'call' || changed.bind === undefined) return changed;
-    return { ...changed, bind: vms.get(changed.bind)! };
-  });
-}
-
-/** The step with every value mapped; the field is the argument's or the property's name. */
-function mapValues(step: Step, map: (value: Value, field: string) => Value): Step {
-  switch (step.kind) {
-    case 'call': {
-      const args: Record<string, Value> = {};
-      for (const [name, value] of Object.entries(step.args)) args[name] = map(value, name);
-      return { ...step, args };
-    }
-    case 'hvc':
-      return { ...step, registers: step.registers.map((value, n) => map(value, `x${n}`)) };
-    case 'write':
-      return { ...step, at: map(step.at, 'at'), value: map(step.value, 'value') };
-    case 'read':
-      return { ...step, at: map(step.at, 'at') };
-    case 'describe': {
-      const { at, vm, isProtected, vcpus } = step;
-      return {
-        ...step,
-        at: map(at, 'at'),
-        vm: map(vm, 'vm'),
-        isProtected: map(isProtected, 'isProtected'),
-        vcpus: map(vcpus, 'vcpus'),
-      };
-    }
-    case 'dma': {
-      const iova = map(step.iova, 'iova');
-      return step.value === undefined ? { ...step, iova } : { ...step, iova, value: map(step.value, 'value') };
-    }
-    default:
-      return step;
-  }
-}
-
 function* simplerStep(step: Step): Generator<Step> {
   if ('cpu' in step && step.cpu > 0) yield { ...step, cpu: 0 };
   if (step.kind === 'topup') {
     for (const chunks of smallerNumbers(step.chunks)) if (chunks > 0) yield { ...step, chunks };
+    if (step.order > 0) yield { ...step, chunks: step.chunks * 2 ** step.order, order: 0 };
     for (const order of smallerNumbers(step.order)) yield { ...step, order };
   }
+  if (step.kind === 'call' && step.call === 'alloc_mgt_refill') {
+    const pool = step.args.pool === PoolId.heap ? 'heap' : 'iommu';
+    yield { kind: 'topup', cpu: step.cpu, pool, chunks: 1, order: 0 };
+  }
+  if (step.kind === 'call') yield* laterStart(step);
   if (step.kind === 'dma' && step.cached) {
     const { cached: _, ...rest } = step;
     yield rest;
+  }
+  if (step.kind === 'hvc') {
+    const spec = callOfRegisters(step.registers);
+    if (spec !== undefined) {
+      const args = Object.fromEntries(
+        spec.args.map(({ name }, n): [string, Value] => [name, step.registers[n + 1] ?? 0]),
+      );
+      yield { kind: 'call', cpu: step.cpu, call: spec.name, args };
+    }
   }
   // Collected first: a candidate replaces one value and leaves the others.
   const fields: [string, Value][] = [];
@@ -139,6 +107,17 @@ function* simplerStep(step: Step): Generator<Step> {
     for (const simpler of simplerValues(step, field, value)) {
       yield mapValues(step, (old, name) => (name === field ? simpler : old));
     }
+  }
+}
+
+/** The same end with a later start: what matters is often the border that a range crosses. */
+function* laterStart(step: CallStep): Generator<Step> {
+  const { iova, pgsize, pgcount } = step.args;
+  if (typeof iova !== 'number' || typeof pgsize !== 'number' || typeof pgcount !== 'number') return;
+  if (iova + pgsize * pgcount > 2 ** 52) return;
+  for (const skipped of new Set([Math.floor(pgcount / 2), 1])) {
+    if (skipped === 0 || skipped >= pgcount) continue;
+    yield { ...step, args: { ...step.args, iova: iova + pgsize * skipped, pgcount: pgcount - skipped } };
   }
 }
 
@@ -172,17 +151,38 @@ function* simplerPages({ page, run = 1, offset = 0, byte = 0 }: Extract<Value, {
   }
 }
 
-/** Zero, one, halves, a page down, one less: all smaller, and none negative. A negative number becomes 0. */
+/**
+ * Smaller numbers, none negative: zero and one, the highest bit alone, parts and halves, the lowest bit gone; one page
+ * and one less only where that soon comes to an end.
+ */
 function* smallerNumbers(value: number): Generator<number> {
   if (value < 0) yield 0;
   if (value <= 0) return;
+  const highest = 2 ** Math.floor(Math.log2(value));
+  const tries = [
+    0,
+    1,
+    PAGE,
+    highest,
+    value % BLOCK,
+    value - (value % PAGE),
+    Math.floor(value / 2),
+    value - lowestBit(value),
+  ];
+  if (value <= FEW * PAGE) tries.push(value - PAGE);
+  if (value <= FEW) tries.push(value - 1);
   const seen = new Set([value]);
-  const tries = [0, 1, value % 0x200000, value - (value % 4096), Math.floor(value / 2), value - 4096, value - 1];
   for (const smaller of tries) {
     if (smaller < 0 || smaller >= value || seen.has(smaller)) continue;
     seen.add(smaller);
     yield smaller;
   }
+}
+
+function lowestBit(value: number): number {
+  let bit = 1;
+  while (value % (2 * bit) === 0) bit *= 2;
+  return bit;
 }
 
 function* fewerBits(value: number): Generator<number> {

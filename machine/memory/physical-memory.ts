@@ -9,7 +9,7 @@
  * 64-bit descriptors (old content logged once). Undo pops the log. 64-bit values travel as two int32 words (hi, lo).
  */
 
-import { hashPage, storeRun } from './runs.ts';
+import { grown, hashPage, storeRun } from './runs.ts';
 import { SlotFile } from './slot-file.ts';
 import {
   BusError,
@@ -32,8 +32,6 @@ interface Region {
 /** What one chunk of pages covers. */
 const CHUNK_BYTES = 2 ** 24;
 const NO_CHUNK = new Int32Array(0);
-/** Below this index lies the zero page. */
-const FIRST_PAGE = WORDS_PER_PAGE;
 /** From this many words on, copying through a view beats a loop. */
 const LONG_RUN = 64;
 const SLOT_WORD_SHIFT = 10;
@@ -114,9 +112,9 @@ export class PhysicalMemory {
 
   /** Index into {@link words} of the word at `pa`, for reading only: two neighbouring words are (lo, hi). @throws BusError */
   indexOf(pa: number): number {
-    // This is where the time goes: the code stays short enough for the compiler to put it in place of the call.
+    // Most time is spent here: literals, and few of them, make it short enough to be compiled in place of its calls.
     const offset = pa - this.nearBase;
-    if (offset >= 0 && offset < this.nearSize) return this.near[offset >>> PAGE_SHIFT]! + ((offset & 4095) >>> 2);
+    if (offset >= 0 && offset < this.nearSize) return this.near[offset >>> 12]! + ((offset & 4095) >>> 2);
     return this.indexOfFar(pa);
   }
 
@@ -191,7 +189,7 @@ export class PhysicalMemory {
   /** Index into {@link words} of the word at `pa`, to be written with {@link put64}. @throws BusError */
   indexForWrite(pa: number): number {
     const index = this.indexOf(pa);
-    return index >= FIRST_PAGE ? index : this.giveSlot(pa);
+    return index >= WORDS_PER_PAGE ? index : this.giveSlot(pa);
   }
 
   /** A copy of `size` bytes from `pa` (4-byte aligned, any size). @throws BusError */
@@ -213,7 +211,19 @@ export class PhysicalMemory {
     const old = words[index]!;
     if (this.logging) this.logWord(index, old);
     words[index] = value;
-    if (this.marks[index >>> SLOT_WORD_SHIFT] !== DIRTY) this.wroteHalf(index, old);
+    if (this.marks[index >>> 10] !== DIRTY) this.wroteHalf(index, old);
+  }
+
+  /** Write one 32-bit word if it is `expected`, as an atomic instruction does; returns what it was. @throws BusError */
+  compareExchange32(pa: number, expected: number, value: number): number {
+    const index = this.indexForWrite(pa);
+    const words = this.words;
+    const old = words[index]!;
+    if (old !== expected) return old;
+    if (this.logging) this.logWord(index, old);
+    words[index] = value;
+    if (this.marks[index >>> 10] !== DIRTY) this.wroteHalf(index, old);
+    return old;
   }
 
   /** Write one 64-bit word (8-byte aligned) as two int32 halves. @throws BusError */
@@ -232,7 +242,7 @@ export class PhysicalMemory {
     }
     words[index] = lo;
     words[index + 1] = hi;
-    if (this.marks[index >>> SLOT_WORD_SHIFT] !== DIRTY) this.wrote(index, oldHi, oldLo);
+    if (this.marks[index >>> 10] !== DIRTY) this.wrote(index, oldHi, oldLo);
   }
 
   /**
@@ -292,7 +302,7 @@ export class PhysicalMemory {
     const words = this.words;
     if (this.logging) this.logWord(index, words[index]!);
     words[index] = value;
-    this.marks[index >>> SLOT_WORD_SHIFT] = DIRTY;
+    this.marks[index >>> 10] = DIRTY;
   }
 
   /**
@@ -301,7 +311,7 @@ export class PhysicalMemory {
    */
   edit(index: number, count: number): Int32Array {
     if (this.logging) this.logRun(index, count);
-    this.marks[index >>> SLOT_WORD_SHIFT] = DIRTY;
+    this.marks[index >>> 10] = DIRTY;
     return this.words;
   }
 
@@ -486,9 +496,4 @@ export class PhysicalMemory {
 
 function wordInPage(pa: number): number {
   return (pa & (PAGE_SIZE - 1)) >>> 2;
-}
-
-function grown<T extends Int32Array | Float64Array | Uint16Array>(from: T, into: T): T {
-  into.set(from);
-  return into;
 }

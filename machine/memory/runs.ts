@@ -60,3 +60,9 @@ export function hashPage(words: Int32Array, start: number, out: Int32Array, at: 
   out[at] = a;
   out[at + 1] = b;
 }
+
+/** `into`, which is larger, filled with what `from` holds. */
+export function grown<T extends Int32Array | Float64Array | Uint16Array>(from: T, into: T): T {
+  into.set(from);
+  return into;
+}

@@ -126,14 +126,15 @@ export class Caches implements WriteObserver {
     const pages = POW2[levelShift((what >>> 12) & 31, level) - 12]!;
     const first = joinSigned(words[at + Field.addressHi]!, words[at + Field.addressLo]!);
     const count = words[at + Field.count]!;
-    if (scope.whole || (scope.from <= first && scope.to >= first + count * pages)) {
-      stale.markPending(i);
-      return;
-    }
+    if (scope.whole || (scope.from <= first && scope.to >= first + count * pages)) stale.markPending(i);
+    else this.coverPartOfRun(i, first, pages, count, scope);
+  }
+
+  private coverPartOfRun(i: number, first: number, pages: number, count: number, scope: TlbScope): void {
     // Any address inside a block invalidates the whole block.
     const from = Math.max(0, Math.floor((scope.from - first) / pages));
     const to = Math.min(count, Math.ceil((scope.to - first) / pages));
-    if (from < to) stale.coverRun(i, from, to);
+    if (from < to) this.stale.coverRun(i, from, to);
   }
 
   private coverTable(i: number, scope: TlbScope): void {
@@ -206,16 +207,19 @@ export class Caches implements WriteObserver {
     if (stale.waiting === 0) return;
     const n = stale.size;
     // A leaf leads nowhere: when only leaves wait, there is nothing to let go of but them.
-    if (!this.onlyLeavesWait(n)) {
-      this.condemn(n);
-      for (let i = 0; i < n; i++) if (stale.pending(i) && stale.kind(i) !== Kind.tag) this.drop(i);
-      // Roots last: the tables of a root are let go under the root's name.
-      for (let i = 0; i < n; i++) {
-        if (!stale.pending(i) || stale.kind(i) !== Kind.tag) continue;
-        this.tables.dropTag(stale.get(i, Field.root), stale.get(i, Field.coveredTo) === 1);
-      }
-    }
+    if (!this.onlyLeavesWait(n)) this.letGo(n);
     stale.removeWaiting();
+  }
+
+  private letGo(n: number): void {
+    const { stale } = this;
+    this.condemn(n);
+    for (let i = 0; i < n; i++) if (stale.pending(i) && stale.kind(i) !== Kind.tag) this.drop(i);
+    // Roots last: the tables of a root are let go under the root's name.
+    for (let i = 0; i < n; i++) {
+      if (!stale.pending(i) || stale.kind(i) !== Kind.tag) continue;
+      this.tables.dropTag(stale.get(i, Field.root), stale.get(i, Field.coveredTo) === 1);
+    }
   }
 
   private onlyLeavesWait(n: number): boolean {

@@ -31,9 +31,10 @@ export function consumeCommands(
   const mask = (2 << log2) - 1;
   const prod = registers.get(Register.CMDQ_PROD) & mask;
   let cons = registers.get(Register.CMDQ_CONS) & mask;
-  const inRam = memory.isRamRange(queueEntry(baseHi, baseLo, log2, 0, COMMAND_SIZE), COMMAND_SIZE << log2);
+  const base = queueEntry(baseHi, baseLo, log2, 0, COMMAND_SIZE);
+  const inRam = memory.isRamRange(base, COMMAND_SIZE << log2);
   while (cons !== prod) {
-    const at = queueEntry(baseHi, baseLo, log2, cons, COMMAND_SIZE);
+    const at = base + COMMAND_SIZE * (cons & (mask >>> 1));
     let error: number = CERROR_ABT;
     let hi0 = 0;
     let lo0 = 0;

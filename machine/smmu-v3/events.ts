@@ -4,7 +4,7 @@
  */
 
 import type { PhysicalMemory } from '../memory/index.ts';
-import { hiOf, loOf } from '../word64.ts';
+import { hiOf, join, loOf } from '../word64.ts';
 import { GERROR_EVENTQ_ABT, OVERFLOW_FLAG, Register } from './registers.ts';
 import type { EventRecord } from './types.ts';
 
@@ -105,7 +105,7 @@ export function queueLog2(baseLo: number, most: number): number {
 /** Address of entry `index` of a queue of 2^log2 entries. Hardware aligns the base to the queue's size, 32 at least. */
 export function queueEntry(baseHi: number, baseLo: number, log2: number, index: number, entrySize: number): number {
   // The largest queue is 16 MiB, so its alignment lies in the low word.
-  const base = (baseHi & 0x000fffff) * 4294967296 + ((baseLo & -Math.max(32, entrySize << log2)) >>> 0);
+  const base = join(baseHi & 0x000fffff, baseLo & -Math.max(32, entrySize << log2));
   return base + entrySize * (index & ((1 << log2) - 1));
 }
 

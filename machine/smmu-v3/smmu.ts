@@ -136,7 +136,9 @@ export class Smmu implements MmioDevice, RegisterFile {
   /** A 32-bit write at a byte offset. Writes to what is not writable now are ignored. */
   write32(offset: number, value: number): void {
     if (this.observer?.registerWrite !== undefined) this.observer.registerWrite(offset, 0, value, 4);
-    this.write(offset, value | 0);
+    // Far more often than any other register.
+    if (offset === Register.CMDQ_PROD) this.writeProducer(value);
+    else this.write(offset, value | 0);
   }
 
   /** A 64-bit write. Ignored unless `offset` is a 64-bit register. */
@@ -148,12 +150,6 @@ export class Smmu implements MmioDevice, RegisterFile {
   }
 
   private write(offset: number, value: number): void {
-    // Far more often than any other register.
-    if (offset === Register.CMDQ_PROD) {
-      this.put(offset, value & R.QUEUE_INDEX);
-      this.consume();
-      return;
-    }
     const cr0 = this.get(Register.CR0);
     switch (offset) {
       case Register.CR0:
@@ -214,6 +210,11 @@ export class Smmu implements MmioDevice, RegisterFile {
       default:
         break;
     }
+  }
+
+  private writeProducer(value: number): void {
+    this.put(Register.CMDQ_PROD, value & R.QUEUE_INDEX);
+    this.consume();
   }
 
   private writeCr0(before: number, after: number): void {

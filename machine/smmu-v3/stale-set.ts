@@ -182,15 +182,25 @@ export class StaleSet {
 
   /** Adds a leaf that was overwritten: joins it to a run, or finds it already there, or makes an entry. */
   addLeaf(kindOf: number, tag: number, page: number, oldHi: number, oldLo: number, at: number, root: number): void {
-    const n = this.size;
-    if (n === 0) {
+    if (this.size === 0 || !this.joinsRun(kindOf, tag, page, oldHi, oldLo, at, root)) {
       this.append(kindOf, tag, page, 1, oldHi, oldLo, at, root);
-      return;
     }
+  }
+
+  private joinsRun(
+    kindOf: number,
+    tag: number,
+    page: number,
+    oldHi: number,
+    oldLo: number,
+    at: number,
+    root: number,
+  ): boolean {
+    const n = this.size;
     const records = this.records;
     const leafLog2 = levelShift((kindOf >>> 12) & 31, (kindOf >>> 5) & 7);
     const pages = POW2[leafLog2 - 12]!;
-    if (this.extendsLast(n - 1, kindOf, tag, page, oldHi, oldLo, root, pages)) return;
+    if (this.extendsLast(n - 1, kindOf, tag, page, oldHi, oldLo, root, pages)) return true;
     for (let i = n - 1; i >= 0 && i >= n - LOOK_BACK; i--) {
       if (records.get(i, Field.what) !== kindOf || records.get(i, Field.tag) !== tag) continue;
       if (records.get(i, Field.root) !== root) continue;
@@ -207,12 +217,12 @@ export class StaleSet {
         records.put(i, Field.atLo, loOf(at));
         records.put(i, Field.atHi, hiOf(at));
       }
-      return;
+      return true;
     }
-    this.append(kindOf, tag, page, 1, oldHi, oldLo, at, root);
+    return false;
   }
 
-  /** The common case of {@link addLeaf}: the leaf continues the newest run. Then the run is one longer. */
+  /** The common case of {@link joinsRun}: the leaf continues the newest run. Then the run is one longer. */
   private extendsLast(
     i: number,
     kindOf: number,

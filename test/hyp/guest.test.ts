@@ -106,3 +106,9 @@ test('only a loaded vCPU makes map_guest mean a guest', () => {
   h.boundary.call(0, 'vcpu_load', vm, 1);
   expect(errno(h, 'map_guest', h.memory.alloc() / 4096, 0x100, 1, 7)).toBe(-22);
 });
+
+test('init_vm tells a misaligned description by its low bits, whatever the register holds above', () => {
+  const h = booted();
+  expect(h.boundary.call(0, 'init_vm', 0xffffffffffffffffn, 0n).errno).toBe(-22);
+  expect(h.boundary.call(0, 'init_vm', 0xfffffffffffff000n, 0n).errno).toBe(-1);
+});

@@ -87,3 +87,10 @@ test('a misaligned chunk is refused', () => {
   const pa = h.memory.alloc(1) + 4096;
   expect(h.boundary.call(0, 'alloc_mgt_refill', IOMMU, pa + 1, 1).errno).toBe(-22);
 });
+
+test('a list head of all ones is refused for its order, and comes back to the last bit', () => {
+  const h = booted();
+  expect(h.boundary.call(0, 'alloc_mgt_refill', IOMMU, 0xffffffffffffffffn, 1).errno).toBe(-22);
+  const x = h.boundary.registers(0);
+  expect([x[7]! >>> 0, x[6]! >>> 0]).toEqual([0xffffffff, 0xfffff001]);
+});

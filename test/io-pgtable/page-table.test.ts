@@ -50,8 +50,16 @@ test('a page table opened again from its configuration and root is the same page
 
 test('what the engine does not have, or the architecture forbids, is refused and allocates nothing', () => {
   const bad: Partial<PageTableConfig>[] = [
-    { coherentWalk: false },
-    { quirks: 2 },
+    { quirks: 64 },
+    { quirks: Quirk.ARM_OUTER_WBWA },
+    { quirks: Quirk.ARM_S2FWB },
+    { quirks: Quirk.NO_WARN, profile: 'linux-6.12' },
+    { fmt: 'ARM_64_LPAE_S2', quirks: Quirk.ARM_NS },
+    { fmt: 'ARM_64_LPAE_S2', quirks: Quirk.ARM_S2FWB, profile: 'linux-6.12' },
+    { fmt: 'ARM_32_LPAE_S1', ias: 33, oas: 40 },
+    { fmt: 'ARM_32_LPAE_S1', ias: 32, oas: 42 },
+    { fmt: 'ARM_32_LPAE_S2', ias: 42, oas: 40 },
+    { fmt: 'ARM_32_LPAE_S1', ias: 32, oas: 40, pgsizeBitmap: 2 ** 16 },
     { pgsizeBitmap: 0 },
     { pgsizeBitmap: MIB2 },
     { oas: 43 },

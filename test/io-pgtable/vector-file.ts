@@ -1,6 +1,7 @@
 /** Reads the vector files and types what is in them (see test/fixtures/vectors; the runner is `vector-runner.ts`). */
 import { readFileSync } from 'node:fs';
 import { gunzipSync } from 'node:zlib';
+import type { Profile } from '#io-pgtable/plain';
 
 /** Addresses, sizes, descriptors and registers are hexadecimal strings; counts are numbers. */
 export interface VectorConfig {
@@ -50,7 +51,17 @@ export type VectorOp = Result &
     | { readonly o: 'i2p'; readonly iova: string; readonly ret: string }
     | { readonly o: 'walk'; readonly iova: string; readonly ret: number; readonly ptes: readonly string[] }
     | { readonly o: 'failalloc'; readonly skip: number; readonly count: number }
-    | { readonly o: 'hwdirty' | 'dirty' }
+    | { readonly o: 'hwdirty'; readonly iova: string; readonly hit: number }
+    | {
+        readonly o: 'dirty';
+        readonly iova: string;
+        readonly sz: string;
+        /** 1: do not clear. */
+        readonly flags: number;
+        readonly ret: number;
+        /** `[iova, bytes]`, ranges that follow on each other joined. */
+        readonly dirty: readonly (readonly [string, string])[];
+      }
   );
 
 /** `[iova, pa, size, count, attributes]` */
@@ -80,15 +91,21 @@ export interface ConfigCase extends VectorConfig {
   readonly out: ConfigOut | null;
 }
 
-function read(name: string): unknown {
+interface VectorFile<T> {
+  readonly profile: Profile;
+  readonly sequences: readonly T[];
+  readonly cases: readonly T[];
+}
+
+function read<T>(name: string): VectorFile<T> {
   const file = new URL(`../fixtures/vectors/${name}.json.gz`, import.meta.url);
   return JSON.parse(gunzipSync(readFileSync(file)).toString('utf8'));
 }
 
-export function readSequences(name: string): Sequence[] {
-  return (read(name) as { sequences: Sequence[] }).sequences;
+export function readSequences(name: string): { readonly profile: Profile; readonly sequences: readonly Sequence[] } {
+  return read<Sequence>(name);
 }
 
-export function readConfigCases(name: string): ConfigCase[] {
-  return (read(name) as { cases: ConfigCase[] }).cases;
+export function readConfigCases(name: string): { readonly profile: Profile; readonly cases: readonly ConfigCase[] } {
+  return read<ConfigCase>(name);
 }

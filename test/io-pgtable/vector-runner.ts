@@ -11,26 +11,24 @@ import {
   type PageTableConfig,
   type PageTableLayout,
   type PageTableOps,
+  type Profile,
   Quirk,
+  readAndClearDirty,
   unmapPages,
   walkDescriptors,
 } from '#io-pgtable/plain';
 import { PhysicalMemory } from '#machine/memory';
 import type { ConfigOut, Leaf, Sequence, Table, VectorConfig, VectorOp } from './vector-file.ts';
 
-/** Whether the engine has what the configuration asks for. */
-export function isSupported(config: VectorConfig): boolean {
-  return config.fmt.startsWith('ARM_64') && config.coherent_walk && config.quirks.every((quirk) => quirk === 'NO_WARN');
-}
-
-export function configFrom(config: VectorConfig): PageTableConfig {
+export function configFrom(config: VectorConfig, profile: Profile): PageTableConfig {
   return {
     fmt: config.fmt as PageTableConfig['fmt'],
     pgsizeBitmap: Number.parseInt(config.pgsize_bitmap, 16),
     ias: config.ias,
     oas: config.oas,
     coherentWalk: config.coherent_walk,
-    quirks: config.quirks.includes('NO_WARN') ? Quirk.NO_WARN : 0,
+    quirks: config.quirks.reduce((bits, name) => bits | Quirk[name as keyof typeof Quirk], 0),
+    profile,
   };
 }
 
@@ -50,6 +48,7 @@ export function configOut(layout: PageTableLayout, root: string): ConfigOut {
     const { stage, mairHi, mairLo, ...tcr } = registers;
     return { ...common, ttbr: root, tcr, mair: word64(mairHi, mairLo) };
   }
+  if (registers.stage !== 2) throw new Error('the vectors are of Arm formats');
   const { stage, ...vtcr } = registers;
   return { ...common, vttbr: root, vtcr };
 }
@@ -84,6 +83,7 @@ export class Arena {
       addPages: (iova, granule, count) => {
         this.events.push(`A:${hex(iova)}:${hex(granule)}:${count}`);
       },
+      syncMemory: (pa, bytes) => this.noteSync(pa, bytes),
       warn: () => {
         this.warnings++;
       },
@@ -94,6 +94,14 @@ export class Arena {
   armFailures(skip: number, count: number): void {
     this.skip = skip;
     this.fail = count;
+  }
+
+  /** Cache maintenance; of equal pieces that follow on each other one event is made. */
+  private noteSync(pa: number, bytes: number): void {
+    const [last, start, size, count = '1'] = this.events.at(-1)?.split(':') ?? [];
+    const follows = last === 'S' && address(size!) === bytes && address(start!) + bytes * Number(count) === pa;
+    if (follows) this.events[this.events.length - 1] = `S:${start}:${size}:${Number(count) + 1}`;
+    else this.events.push(`S:${hex(pa)}:${hex(bytes)}`);
   }
 
   private allocate(size: number): number {
@@ -113,14 +121,14 @@ export class Arena {
 }
 
 /** Replays a sequence; returns what differs, in words. Nothing means that all is equal. */
-export function replay(sequence: Sequence): string[] {
+export function replay(sequence: Sequence, profile: Profile): string[] {
   const differences: string[] = [];
   const check = (what: string, got: unknown, expected: unknown): void => {
     const [a, b] = [JSON.stringify(got), JSON.stringify(expected)];
     if (a !== b) differences.push(`${sequence.id}: ${what}: ${a} instead of ${b}`);
   };
   const arena = new Arena(Number.parseInt(sequence.cfg.arena, 16));
-  const pt = allocPageTable(arena.ops, configFrom(sequence.cfg));
+  const pt = allocPageTable(arena.ops, configFrom(sequence.cfg, profile));
   if (typeof pt === 'number') return [`${sequence.id}: refused with ${pt}`];
   check('configuration', configOut(pt.layout, hex(pt.root)), sequence.cfg_out);
   check('events of alloc', arena.events, sequence.alloc_ev);
@@ -169,14 +177,46 @@ function perform(arena: Arena, pt: PageTable, op: VectorOp): unknown {
     case 'failalloc':
       arena.armFailures(op.skip, op.count);
       return undefined;
-    default:
-      throw new Error(`cannot perform ${op.o}`);
+    case 'hwdirty':
+      return writeByDevice(arena, pt, address(op.iova));
+    case 'dirty': {
+      const ranges: [number, number][] = [];
+      const ret = readAndClearDirty(pt, address(op.iova), address(op.sz), op.flags !== 1, (iova, size) => {
+        const last = ranges.at(-1);
+        if (last !== undefined && last[0] + last[1] === iova) last[1] += size;
+        else ranges.push([iova, size]);
+      });
+      return [ret, ranges.map((range) => range.map(hex))];
+    }
+  }
+}
+
+/** What a walker with hardware update of the dirty state does: DBM (bit 51) set and AP[2] (bit 7) set, it clears AP[2]. */
+function writeByDevice(arena: Arena, pt: PageTable, iova: number): number {
+  const { startLevel, bitsPerLevel, granuleShift } = pt.layout;
+  const ptes = new Int32Array(8);
+  if (walkDescriptors(pt, iova, ptes) !== 0) return 0;
+  let table = BigInt(pt.root);
+  for (let level = startLevel; ; level++) {
+    const bits = BigInt(level === startLevel ? pt.layout.pgdBits : bitsPerLevel);
+    const shift = BigInt(granuleShift + bitsPerLevel * (3 - level));
+    const at = Number(table + 8n * BigInt.asUintN(Number(bits), BigInt(iova) >> shift));
+    const [hi, lo] = [arena.memory.read32(at + 4), arena.memory.read32(at)];
+    const descriptor = (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0);
+    if (level === 3 || (descriptor & 2n) === 0n) {
+      if ((descriptor & (1n << 51n)) === 0n || (descriptor & (1n << 7n)) === 0n) return 0;
+      arena.memory.write64(at, hi, lo & ~(1 << 7));
+      return 1;
+    }
+    table = addressIn(descriptor, granuleShift);
   }
 }
 
 function expectedOf(op: VectorOp): unknown {
   if (op.o === 'map') return [op.ret, op.mapped];
   if (op.o === 'walk') return [op.ret, op.ptes];
+  if (op.o === 'dirty') return [op.ret, op.dirty];
+  if (op.o === 'hwdirty') return op.hit;
   return 'ret' in op ? op.ret : undefined;
 }
 
@@ -205,7 +245,7 @@ function tablesOf(arena: Arena, pt: PageTable): RawTable[] {
       if ((descriptor & 3n) === 3n) visit(next, level + 1, iova + (BigInt(i) << shift));
     }
   };
-  visit(pt.root, startLevel, 0n);
+  visit(pt.root, startLevel, BigInt(pt.layout.inputStart));
   return found;
 }
 
@@ -249,7 +289,7 @@ function leavesOf(tables: readonly RawTable[], pt: PageTable): Leaf[] {
     else joined.push(run);
   }
   return joined.map((run) => [
-    run.iova.toString(16),
+    BigInt.asUintN(64, run.iova).toString(16),
     run.pa.toString(16),
     run.size.toString(16),
     run.count,
@@ -293,12 +333,13 @@ function rounded(size: number): number {
   return Math.max(4096, 2 ** Math.ceil(Math.log2(size)));
 }
 
+/** The number of an address; of the upper half, a negative one. */
 function address(text: string): number {
-  return Number.parseInt(text, 16);
+  return text.length < 16 ? Number.parseInt(text, 16) : Number(BigInt.asIntN(64, BigInt(`0x${text}`)));
 }
 
 function hex(value: number): string {
-  return value.toString(16);
+  return value < 0 ? BigInt.asUintN(64, BigInt(value)).toString(16) : value.toString(16);
 }
 
 /** A 64-bit word as the vectors write it. */

@@ -1,43 +1,53 @@
 import { expect, test } from 'vitest';
 import { configurePageTable } from '#io-pgtable/plain';
 import { readConfigCases, readSequences } from './vector-file.ts';
-import { configFrom, configOut, isSupported, replay } from './vector-runner.ts';
+import { configFrom, configOut, replay } from './vector-runner.ts';
 
-const FILES = ['directed', 'kunit-matrix', 'long-0', 'random-0', 'random-1', 'random-2'];
 const ROOT = '80000000';
 
-test('every sequence of Linux 7.2 in the supported subset replays without a difference', () => {
-  const differences: string[] = [];
-  let replayed = 0;
-  let granule4k = 0;
-  for (const file of FILES) {
-    for (const sequence of readSequences(`linux-7.2-${file}`)) {
-      const hasDirty = sequence.ops.some((op) => op.o === 'hwdirty' || op.o === 'dirty');
-      if (!isSupported(sequence.cfg) || hasDirty) continue;
-      replayed++;
-      if (Number.parseInt(sequence.cfg_out.pgsize_bitmap, 16) & 0x1000) granule4k++;
-      differences.push(...replay(sequence));
-    }
-  }
-  expect(differences.slice(0, 10)).toEqual([]);
-  expect(granule4k).toBe(131);
-  expect(replayed).toBe(271);
+/** How many sequences each file has. */
+const SEQUENCES = {
+  'linux-7.2-directed': 77,
+  'linux-7.2-kunit-matrix': 126,
+  'linux-7.2-long-0': 24,
+  'linux-7.2-random-0': 40,
+  'linux-7.2-random-1': 40,
+  'linux-7.2-random-2': 40,
+  'linux-6.12-directed': 75,
+  'linux-6.12-kunit-matrix': 126,
+  'linux-6.12-long-0': 8,
+  'linux-6.12-random-0': 40,
+  'linux-6.12-random-1': 20,
+};
+
+const CONFIGURATIONS = {
+  'linux-7.2-configs': { accepted: 3944, refused: 1312 },
+  'linux-6.12-configs': { accepted: 4028, refused: 1228 },
+};
+
+test.each(Object.entries(SEQUENCES))('every sequence of %s replays without a difference', (file, count) => {
+  const { profile, sequences } = readSequences(file);
+  expect(sequences.flatMap((sequence) => replay(sequence, profile)).slice(0, 10)).toEqual([]);
+  expect(sequences.length).toBe(count);
 });
 
-test('every configuration of Linux 7.2 in the supported subset gives the same layout and registers, or is refused', () => {
-  const differences: string[] = [];
-  let accepted = 0;
-  let refused = 0;
-  for (const { out, ...config } of readConfigCases('linux-7.2-configs')) {
-    if (!isSupported(config)) continue;
-    const layout = configurePageTable(configFrom(config));
-    const got = typeof layout === 'number' ? null : configOut(layout, ROOT);
-    if (JSON.stringify(got) !== JSON.stringify(out)) {
-      differences.push(`${JSON.stringify(config)}: ${JSON.stringify(got)} instead of ${JSON.stringify(out)}`);
+test.each(Object.entries(CONFIGURATIONS))(
+  'every configuration of %s gives the same layout or is refused',
+  (file, count) => {
+    const { profile, cases } = readConfigCases(file);
+    const differences: string[] = [];
+    let accepted = 0;
+    let refused = 0;
+    for (const { out, ...config } of cases) {
+      const layout = configurePageTable(configFrom(config, profile));
+      const got = typeof layout === 'number' ? null : configOut(layout, ROOT);
+      if (JSON.stringify(got) !== JSON.stringify(out)) {
+        differences.push(`${JSON.stringify(config)}: ${JSON.stringify(got)} instead of ${JSON.stringify(out)}`);
+      }
+      if (out === null) refused++;
+      else accepted++;
     }
-    if (out === null) refused++;
-    else accepted++;
-  }
-  expect(differences.slice(0, 10)).toEqual([]);
-  expect({ accepted, refused }).toEqual({ accepted: 1936, refused: 620 });
-});
+    expect(differences.slice(0, 10)).toEqual([]);
+    expect({ accepted, refused }).toEqual(count);
+  },
+);

@@ -134,6 +134,34 @@ test('arguments become as simple as the violation allows', () => {
   ]);
 });
 
+test('top-ups become one, and what several steps share changes in all of them', () => {
+  const places = (steps: readonly Step[]): number[] =>
+    steps.flatMap((step) => (step.kind === 'call' && typeof step.args.iova === 'number' ? [step.args.iova] : []));
+  const run: RunCandidate = (steps) => {
+    const pages = steps.reduce((sum, step) => sum + (step.kind === 'topup' ? step.chunks * 2 ** step.order : 0), 0);
+    const at = steps.findIndex(isCall('unmap_pages'));
+    const [first, second] = places(steps);
+    return pages >= 4 && at >= 0 && first === second && first! >= 0x1000 ? { ...signature, step: at } : null;
+  };
+  const topup = (chunks: number, order: number): Step => ({ kind: 'topup', cpu: 0, pool: 'iommu', chunks, order });
+  const { scenario } = shrink(
+    scenarioOf([
+      topup(1, 1),
+      topup(1, 0),
+      topup(1, 0),
+      call('map_pages', { iova: 0x40200000 }),
+      call('unmap_pages', { iova: 0x40200000 }),
+    ]),
+    signature,
+    run,
+  );
+  expect(scenario.steps).toEqual([
+    topup(4, 0),
+    call('map_pages', { iova: 0x1000 }),
+    call('unmap_pages', { iova: 0x1000 }),
+  ]);
+});
+
 test('a violation of another rule, property or call does not count as the same', () => {
   const steps = [call('map_pages', {}), call('unmap_pages', {})];
   const run: RunCandidate = (candidate) => {

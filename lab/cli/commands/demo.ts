@@ -67,7 +67,7 @@ export const demoCommand: Command = {
       io.out(`${JSON.stringify(document, null, 2)}\n`);
     } else {
       say(
-        `\n${ok ? 'All as it should be.' : 'Something is not as it should be.'} Next: postern replay --help, postern walk --help\n`,
+        `\n${ok ? 'All as it should be.' : 'Something is not as it should be.'} Next: npx postern replay --help, npx postern walk --help\n`,
       );
     }
     return ok ? 0 : 1;
@@ -111,7 +111,7 @@ async function realTraffic(io: CliIo, json: boolean, say: (text: string) => void
     stop,
   });
   bar.end();
-  const live = compareLive(session.machine, report.roots, fixture);
+  const live = compareLive(session.machine, report.roots, fixture, log.statistics.probed);
   const name = TRACE.slice(TRACE.lastIndexOf('/') + 1);
   say(renderReplay({ trace: { ...trace, file: name }, log, report, live }));
   const ok = report.violations.length === 0 && report.mismatchCount === 0 && live.equal === live.expected;
@@ -152,5 +152,5 @@ function defectText(
     .split('\n')
     .map((line) => `    ${line}\n`)
     .join('');
-  return `${text}\nRun it again: postern replay '${share}'\n`;
+  return `${text}\nRun it again: npx postern replay '${share}'\n`;
 }

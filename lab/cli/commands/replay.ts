@@ -115,7 +115,7 @@ async function replayTrace(
   });
   bar.end();
   release();
-  const live = fixture === null ? null : compareLive(session.machine, report.roots, fixture);
+  const live = fixture === null ? null : compareLive(session.machine, report.roots, fixture, log.statistics.probed);
   const document = { trace, log, report, live };
   io.out(json ? `${JSON.stringify(replayDocument(document), null, 2)}\n` : renderReplay(document));
   const agrees = live === null || (live.equal === live.expected && live.differences.length === 0);

@@ -3,8 +3,8 @@
  * One object serves all calls. Numbers in registers are exact: what does not fit a JS number is compared as words.
  */
 
-import { getBig, getNumber, getSigned } from '#hypercall-abi';
 import { POOL_ORDER_MAX } from '#hyp/layout';
+import { getBig, getNumber, getSigned } from '#hypercall-abi';
 import { DescriptorKind, descriptorKind, nextTableAddress } from '../decode/index.ts';
 import { type Facts, PAGE } from '../facts.ts';
 import { type Ghost, Owner } from '../ghost.ts';

@@ -28,7 +28,9 @@ export const allocDomain: CallRules = {
         c.monitor.touched.domains.add(c.u32(3));
       },
       shortages: [
-        lack(alloc, 'iommu', { pages: (c) => 2 ** Math.ceil(Math.log2(c.facts.geometry(c.u32(2), stageOf(c)).rootPages)) }),
+        lack(alloc, 'iommu', {
+          pages: (c) => 2 ** Math.ceil(Math.log2(c.facts.geometry(c.u32(2), stageOf(c)).rootPages)),
+        }),
       ],
     }),
   ],

@@ -56,6 +56,7 @@ function sharingVerdict(c: Call, page: number, pages: number): number {
 }
 
 const map = 'map_guest';
+const shortages = [lack(map, 'heap')];
 const isProtected = (c: Call): boolean => c.ghost.vmProtected(c.slot);
 
 export const mapGuest: CallRules = {
@@ -77,14 +78,14 @@ export const mapGuest: CallRules = {
     refuse(map, 'EPERM', (c) => c.verdict === -Errno.EPERM, 'share'),
     refuse(map, 'EBUSY', (c) => c.verdict === -Errno.EBUSY),
     refuse(map, 'EINVAL', (c) => c.verdict === -Errno.EINVAL, 'share-mapped'),
-    accept(map, 'donated', { when: isProtected, apply: donate, shortages: [lack(map, 'heap')] }),
+    accept(map, 'donated', { when: isProtected, apply: donate, shortages }),
     accept(map, 'shared', {
       apply: (c) => {
         if (c.slot < 0) return;
         if (isProtected(c)) donate(c);
         else shareAll(c);
       },
-      shortages: [lack(map, 'heap')],
+      shortages,
     }),
   ],
 };

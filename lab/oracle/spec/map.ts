@@ -130,7 +130,9 @@ function prepare(c: Call): void {
 
 /** The bytes in x1 must be those planned. */
 function judgeBytes(c: Call): string | null {
-  return c.value === c.planned ? null : `mapped 0x${c.value.toString(16)} bytes; it must be 0x${c.planned.toString(16)}`;
+  return c.value === c.planned
+    ? null
+    : `mapped 0x${c.value.toString(16)} bytes; it must be 0x${c.planned.toString(16)}`;
 }
 
 /** Write down what x1 says was mapped. */
@@ -164,14 +166,18 @@ function judgeShort(c: Call): string | null {
   const span = c.number(4);
   const end = iova(c) + c.value;
   const atRun = c.value === 0 || (level <= 3 && end % (RUN * span) === 0);
-  if (!atRun || c.value > c.planned || c.value >= c.size) return `mapped 0x${c.value.toString(16)} bytes, which is no run's end`;
+  if (!atRun || c.value > c.planned || c.value >= c.size)
+    return `mapped 0x${c.value.toString(16)} bytes, which is no run's end`;
   if (level <= 3 && c.hasTable(usedDomain(c), end, level - 1)) return 'asks for memory although the table is there';
   return null;
 }
 
 const call = 'map_pages';
 const tables = [lack(call, 'iommu', { errno: 0, accept: judgeShort, apply: applyMapped })];
-const device = lack(call, 'heap', { accept: (c) => (c.value === 0 ? null : 'mapped something nevertheless') });
+const device = lack(call, 'heap', {
+  accept: (c) =>
+    c.value === 0 && !isRam(c) ? null : 'wants a table of the host stage 2, which only device memory needs',
+});
 const planned = (errno: number) => (c: Call) => c.plannedErrno === -errno;
 
 export const mapPages: CallRules = {
@@ -188,7 +194,11 @@ export const mapPages: CallRules = {
     refuseNothingMapped('EINVAL', (c) => c.verdict === -Errno.EINVAL, 'range'),
     { ...refuseNothingMapped('EINVAL', () => level < 0, 'page-size'), shortages: [device] },
     {
-      ...refuseNothingMapped('EINVAL', (c) => (c.u32(6) & (Prot.read | Prot.write)) === 0 && !isOutOfRange(c), 'no-access'),
+      ...refuseNothingMapped(
+        'EINVAL',
+        (c) => (c.u32(6) & (Prot.read | Prot.write)) === 0 && !isOutOfRange(c),
+        'no-access',
+      ),
       shortages: [device],
     },
     {

@@ -5,8 +5,8 @@
  * 4095 is -EINVAL with nothing taken and nothing left over.
  */
 
-import { Errno, PoolId } from '#hypercall-abi';
 import { POOL_ORDER_MAX } from '#hyp/layout';
+import { Errno, PoolId } from '#hypercall-abi';
 import { PAGE, TWO32 } from '../facts.ts';
 import { Owner } from '../ghost.ts';
 import type { Call } from './call.ts';
@@ -94,7 +94,8 @@ function takenBeforeShortage(c: Call): number {
 }
 
 const call = 'alloc_mgt_refill';
-const nothingLeft = (c: Call): string | null => (c.after[6] === 0 && c.after[7] === 0 ? null : 'leaves something in x3');
+const nothingLeft = (c: Call): string | null =>
+  c.after[6] === 0 && c.after[7] === 0 ? null : 'leaves something in x3';
 const takeAll = (c: Call): void => {
   takeChunks(c, list.pages.length);
 };

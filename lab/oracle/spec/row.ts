@@ -1,6 +1,7 @@
 /**
  * Rows of the call specification. For every call an ordered list: the first row whose condition holds on the state
- * before the call decides what must come back. Every row counts how often it decided.
+ * before the call decides what must come back. The oracle
+ * counts how often each row decided.
  */
 
 import { Errno, type ErrnoName, RequestType } from '#hypercall-abi';
@@ -9,7 +10,8 @@ import type { Call } from './call.ts';
 /** What is allowed instead of a row's outcome when the hypervisor runs out of memory. */
 export interface Shortage {
   readonly id: string;
-  hits: number;
+  /** Its number among all rows. */
+  index: number;
   /** Pool that ran out: 0 heap, 1 IOMMU. */
   readonly pool: number;
   /** Errno that comes back with the request. */
@@ -25,7 +27,8 @@ export interface Shortage {
 export interface Row {
   /** Call and outcome, for example `map_pages/EEXIST`. */
   readonly id: string;
-  hits: number;
+  /** Its number among all rows. */
+  index: number;
   readonly when: (c: Call) => boolean;
   /** 0, or the negative errno that must come back. */
   readonly errno: number;
@@ -48,7 +51,7 @@ const right = (): null => null;
 /** A row that requires an errno and no change. The id is `call/ERRNO`, with `-why` where there are several. */
 export function refuse(call: string, errno: ErrnoName, when: (c: Call) => boolean, why = ''): Row {
   const id = `${call}/${errno}${why === '' ? '' : `-${why}`}`;
-  return { id, hits: 0, when, errno: -Errno[errno], accept: right, apply: nothing, shortages: [] };
+  return { id, index: -1, when, errno: -Errno[errno], accept: right, apply: nothing, shortages: [] };
 }
 
 /** What a row of success may have beside its name. */
@@ -63,7 +66,7 @@ export interface Success {
 export function accept(call: string, name: string, success: Success): Row {
   return {
     id: `${call}/${name}`,
-    hits: 0,
+    index: -1,
     when: success.when ?? always,
     errno: 0,
     accept: success.accept ?? right,
@@ -84,7 +87,7 @@ export interface Lack {
 export function lack(call: string, pool: 'heap' | 'iommu', more: Lack = {}): Shortage {
   return {
     id: `${call}/ENOMEM-${pool}`,
-    hits: 0,
+    index: -1,
     pool: pool === 'heap' ? 0 : 1,
     errno: more.errno ?? -Errno.ENOMEM,
     pages: more.pages ?? ((): number => 1),

@@ -45,9 +45,7 @@ const stage = (c: Call): number => c.ghost.domainStage(c.u32(2));
 const pasid = (c: Call): number => c.u32(4);
 
 /** A missing level-2 table asks for its pages; with it there, what is missing is the page of the descriptor. */
-const shortages = [
-  lack(attach, 'iommu', { pages: (c) => (hasLevel2(c) ? 1 : level2Pages(c)) }),
-];
+const shortages = [lack(attach, 'iommu', { pages: (c) => (hasLevel2(c) ? 1 : level2Pages(c)) })];
 
 export const attachDev: CallRules = {
   prepare: () => {},

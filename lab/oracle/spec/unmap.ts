@@ -34,7 +34,9 @@ function planUnmap(c: Call): void {
 const isWrong = (c: Call): boolean => c.size <= 0 || !c.isMultiple(2, 3) || ((c.lo(2) | c.lo(3)) & (PAGE - 1)) !== 0;
 
 function judgeBytes(c: Call): string | null {
-  return c.value === c.planned ? null : `unmapped 0x${c.value.toString(16)} bytes; it must be 0x${c.planned.toString(16)}`;
+  return c.value === c.planned
+    ? null
+    : `unmapped 0x${c.value.toString(16)} bytes; it must be 0x${c.planned.toString(16)}`;
 }
 
 const call = 'unmap_pages';

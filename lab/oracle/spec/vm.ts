@@ -141,8 +141,7 @@ export const vcpuLoad: CallRules = {
   prepare: prepareSlot,
   rows: [
     accept('vcpu_load', 'nothing', {
-      when: (c) =>
-        life(c) !== VmLife.live || c.ghost.loadedVm(c.cpu) >= 0 || c.u32(2) >= c.ghost.vmVcpus(c.slot),
+      when: (c) => life(c) !== VmLife.live || c.ghost.loadedVm(c.cpu) >= 0 || c.u32(2) >= c.ghost.vmVcpus(c.slot),
     }),
     accept('vcpu_load', 'ok', {
       apply: (c) => {
@@ -167,4 +166,3 @@ export const vcpuPut: CallRules = {
     }),
   ],
 };
-

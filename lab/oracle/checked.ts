@@ -1,0 +1,292 @@
+/**
+ * A hypervisor behind the oracle: every boot, hypercall and abort is forwarded to the hypervisor under test and judged.
+ * Before the call the specification decides what must come back; while it runs the monitor watches memory; afterwards
+ * the ghost takes over what the outcome means, and what was touched is compared with it.
+ *
+ * All that the oracle remembers is journaled in the machine's memory, so undoing the machine undoes the oracle. Findings
+ * and the counts for {@link CheckedHypervisor.statement} are not: what was found stays found.
+ */
+
+import { type HypLayout, hypLayout } from '#hyp/layout';
+import {
+  type AbortOutcome,
+  type BootParameters,
+  type CallSpec,
+  callAt,
+  DOMAIN_COUNT,
+  errnoName,
+  FUNCTION_ID_BASE,
+  formatCall,
+  type Hypervisor,
+} from '#hypercall-abi';
+import { Comparison } from './compare.ts';
+import { ExpectedStream } from './expected-stream.ts';
+import { Facts, IPA_END, type OracleMachine } from './facts.ts';
+import { type Finding, Findings, hex } from './findings.ts';
+import { FullCheck } from './full-check.ts';
+import { Ghost, Owner } from './ghost.ts';
+import { LayoutReader } from './layout-reader.ts';
+import { Monitor } from './monitor.ts';
+import {
+  Call,
+  type CallRules,
+  ENTRY_ROWS,
+  type EntryRow,
+  isShortage,
+  judge,
+  judgeShortage,
+  type Row,
+  rowIds,
+  rulesAt,
+  type Shortage,
+} from './spec/index.ts';
+import { Stage2 } from './stage2.ts';
+import { type Evidence, makeStatement } from './statement.ts';
+import { learnBoot } from './takeover.ts';
+
+export interface OracleOptions {
+  /** How often everything is decoded anew and compared: never, after every call, or after every so many. */
+  readonly full?: 'never' | 'every' | number;
+  /** Judge nothing more once something was found. */
+  readonly stopAtFirst?: boolean;
+  /** Findings kept at most. */
+  readonly maxFindings?: number;
+  /** Where the hypervisor keeps its records, if not where hyp/layout.ts puts them. */
+  readonly layout?: HypLayout;
+}
+
+const MAX_FINDINGS = 64;
+
+export class CheckedHypervisor implements Hypervisor {
+  readonly identity: string;
+  private readonly inner: Hypervisor;
+  private readonly facts: Facts;
+  private readonly ghost: Ghost;
+  private readonly collected: Findings;
+  private readonly reader: LayoutReader;
+  private readonly monitor: Monitor;
+  private readonly comparison: Comparison;
+  private readonly stage2: Stage2;
+  private readonly full: FullCheck;
+  private readonly call: Call;
+  private readonly interval: number;
+  private readonly stopAtFirst: boolean;
+  private readonly hits = new Float64Array(rowIds.length);
+  private callsChecked = 0;
+  private fullChecks = 0;
+  private callsBeforeBoot = 0;
+  private sinceFull = 0;
+
+  constructor(inner: Hypervisor, machine: OracleMachine, options: OracleOptions = {}) {
+    this.inner = inner;
+    this.identity = inner.identity;
+    this.facts = new Facts(machine);
+    this.collected = new Findings(options.maxFindings ?? MAX_FINDINGS);
+    this.ghost = new Ghost(this.facts);
+    this.reader = new LayoutReader(machine.memory, options.layout ?? hypLayout(machine.description));
+    this.monitor = new Monitor(this.facts, this.ghost, this.collected, this.reader, DOMAIN_COUNT);
+    this.stage2 = new Stage2(this.facts, this.ghost, this.collected, this.reader);
+    this.comparison = new Comparison(
+      this.facts,
+      this.ghost,
+      this.collected,
+      this.reader,
+      this.monitor,
+      this.stage2,
+      new ExpectedStream(this.facts),
+    );
+    this.full = new FullCheck(
+      this.facts,
+      this.ghost,
+      this.collected,
+      this.reader,
+      this.monitor,
+      this.comparison,
+      this.stage2,
+    );
+    this.call = new Call(this.facts, this.ghost, this.reader, this.monitor);
+    const full = options.full ?? 'never';
+    this.interval = full === 'never' ? 0 : full === 'every' ? 1 : full;
+    this.stopAtFirst = options.stopAtFirst ?? false;
+  }
+
+  /** What was found so far, in the order in which it was found. */
+  get findings(): readonly Finding[] {
+    return this.collected.list;
+  }
+
+  /** The machine was taken back to an earlier mark: forget what was found since, and what waits to be compared. */
+  reset(): void {
+    this.collected.clear();
+    this.collected.endCall();
+    this.monitor.touched.clear();
+  }
+
+  /** Rows of the call specification and how often each decided. */
+  rows(): { readonly id: string; readonly hits: number }[] {
+    return rowIds.map((id, i) => ({ id, hits: this.hits[i]! }));
+  }
+
+  /** The evidence for "nothing found": what was checked, what was never reached, what is not modelled. */
+  statement(): Evidence {
+    const { callsChecked, fullChecks, callsBeforeBoot } = this;
+    const { list, suppressed } = this.collected;
+    return makeStatement(
+      { callsChecked, fullChecks, callsBeforeBoot, findings: list.length + suppressed },
+      this.rows(),
+    );
+  }
+
+  /** Decode everything and compare it with the ghost, now. */
+  checkAll(): void {
+    if (!this.monitor.active) return;
+    this.fullChecks++;
+    this.full.run();
+  }
+
+  private get stopped(): boolean {
+    return this.stopAtFirst && this.collected.list.length !== 0;
+  }
+
+  private hitEntry(row: EntryRow): void {
+    this.hits[ENTRY_ROWS.indexOf(row)]!++;
+  }
+
+  // ---- boot
+
+  boot(parameters: BootParameters): number {
+    let result = 0;
+    try {
+      result = this.inner.boot(parameters);
+    } catch (error) {
+      this.panicked(error);
+      return -1;
+    }
+    this.hitEntry(result === 0 ? 'boot/ok' : 'boot/refused');
+    if (result !== 0) return result;
+    learnBoot(this.facts, this.ghost, this.collected, this.reader);
+    this.monitor.start();
+    this.finish(false);
+    return result;
+  }
+
+  // ---- hypercalls
+
+  hvc(cpu: number, x: Int32Array): void {
+    if (!this.monitor.active || this.stopped) {
+      if (!this.monitor.active) this.callsBeforeBoot++;
+      this.inner.hvc(cpu, x);
+      return;
+    }
+    const { call } = this;
+    call.x.set(x);
+    call.cpu = cpu;
+    this.collected.beginCall(cpu, x);
+    const position = x[1] === 0 ? (x[0]! - FUNCTION_ID_BASE) | 0 : -1;
+    const rules = rulesAt(position);
+    const row = rules === undefined ? null : decide(rules, call);
+    try {
+      this.inner.hvc(cpu, x);
+    } catch (error) {
+      this.panicked(error);
+      this.finish(false);
+      return;
+    }
+    this.callsChecked++;
+    if (rules === undefined) this.unknownCall(x);
+    else this.judgeCall(callAt(position)!, rules, row, x);
+  }
+
+  private panicked(error: unknown): void {
+    const message = error instanceof Error ? error.message : String(error);
+    this.collected.add('panic', 'threw', `the hypervisor stopped: ${message}`, { message });
+  }
+
+  private unknownCall(x: Int32Array): void {
+    this.hitEntry('unknown/not-supported');
+    if (x[0] !== -1 || x[1] !== -1) {
+      this.collected.add('spec', 'unknown/not-supported', `${formatCall(this.call.x)} did not return not-supported`);
+    }
+    this.finish(true);
+  }
+
+  private judgeCall(spec: CallSpec, rules: CallRules, row: Row | null, x: Int32Array): void {
+    const { call } = this;
+    const errnoRegister = spec.x0 === 'errno' ? 0 : spec.x1 === 'errno' ? 1 : -1;
+    call.returned(x, errnoRegister, spec.request);
+    if (spec.x1 === 'handleOrErrno' && x[3]! < 0) call.errno = x[2]!;
+    if (spec.x0 === 'smccc' && (x[0] !== 0 || x[1] !== 0)) this.wrong(spec, 'none', 'did not return SMCCC success');
+    if (row === null) {
+      this.wrong(spec, 'none', 'has no row for this state');
+    } else {
+      const shortage = call.requestType === 0 ? undefined : row.shortages.find((one) => isShortage(call, one));
+      const problem = shortage === undefined ? judge(call, row) : judgeShortage(call, shortage);
+      const decided = shortage ?? row;
+      this.hits[decided.index]!++;
+      if (problem !== null) this.wrong(spec, row.id, problem);
+      this.take(rules, decided);
+    }
+    this.finish(call.errno < 0 && (spec.x1 !== 'bytes' || call.value === 0));
+  }
+
+  private wrong(spec: CallSpec, rule: string, problem: string): void {
+    const text = `${spec.name} ${problem}`.replace(/gave (-\d+);/, (_, n: string) => `gave ${errnoName(Number(n))};`);
+    this.collected.add('spec', rule, text, { errno: this.call.errno, value: this.call.value });
+  }
+
+  /**
+   * The ghost takes over what the outcome means. A hypervisor that says yes where it had to say no has done the thing:
+   * whoever got a page relies on it, so the row of success is applied.
+   */
+  private take(rules: CallRules, decided: Row | Shortage): void {
+    const { call } = this;
+    if (call.errno === decided.errno) decided.apply(call);
+    else if (call.errno === 0) rules.rows.at(-1)!.apply(call);
+  }
+
+  private finish(failed: boolean): void {
+    this.comparison.touched(failed);
+    if (this.interval !== 0 && ++this.sinceFull >= this.interval) {
+      this.sinceFull = 0;
+      this.checkAll();
+    }
+    this.collected.endCall();
+  }
+
+  // ---- aborts
+
+  abort(cpu: number, ipa: number, write: boolean): AbortOutcome {
+    if (!this.monitor.active || this.stopped) return this.inner.abort(cpu, ipa, write);
+    let outcome: AbortOutcome = 'inject';
+    try {
+      outcome = this.inner.abort(cpu, ipa, write);
+    } catch (error) {
+      this.panicked(error);
+      this.finish(false);
+      return 'inject';
+    }
+    const page = this.facts.pageOf(ipa);
+    const isHosts = page >= 0 ? this.ghost.owner(page) === Owner.host : !this.facts.touchesSmmu(ipa, 1);
+    const allowed = isHosts && ipa < IPA_END;
+    if (outcome === 'retry') {
+      this.hitEntry('abort/retry');
+      if (!allowed) this.collected.add('spec', 'abort/inject', `the host was let through at ${hex(ipa)}`, { ipa });
+      this.stage2.checkCovered(ipa);
+    } else if (allowed && this.call.poolLacks(0, 0)) {
+      this.hitEntry('abort/ENOMEM');
+    } else {
+      this.hitEntry('abort/inject');
+      if (allowed) this.collected.add('spec', 'abort/retry', `the host was kept out of ${hex(ipa)}`, { ipa });
+    }
+    this.finish(outcome === 'inject');
+    return outcome;
+  }
+}
+
+/** The first row that holds on the state before the call; null when there is none. */
+function decide(rules: CallRules, call: Call): Row | null {
+  rules.prepare(call);
+  const { rows } = rules;
+  for (let i = 0; i < rows.length; i++) if (rows[i]!.when(call)) return rows[i]!;
+  return null;
+}

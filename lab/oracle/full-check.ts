@@ -1,0 +1,332 @@
+/**
+ * The full check: nothing incremental is trusted. Every stream table, context descriptor and table is decoded from its
+ * root, every page record, VM, stage 2 and free list is read, and all of it is compared with the ghost and with what the
+ * monitor has counted on the way.
+ */
+
+import { POOL_ORDER_MAX } from '#hyp/layout';
+import { DOMAIN_COUNT, VM_COUNT } from '#hypercall-abi';
+import type { Comparison } from './compare.ts';
+import {
+  DescriptorKind,
+  descriptorKind,
+  l1stdEntries,
+  l1stdL2Ptr,
+  nextTableAddress,
+  outputAddress,
+  STE_BYTES,
+  SteConfig,
+  steConfig,
+  steValid,
+} from './decode/index.ts';
+import { type Facts, PAGE } from './facts.ts';
+import { type Findings, hex } from './findings.ts';
+import { type Ghost, Owner, VmLife } from './ghost.ts';
+import type { LayoutReader } from './layout-reader.ts';
+import { leafMeaning } from './leaf.ts';
+import { LEAF_PAGES } from './maplets.ts';
+import type { Monitor } from './monitor.ts';
+import { N, NodeKind, Reached } from './node-store.ts';
+import type { Stage2 } from './stage2.ts';
+import { S, StaleKind } from './stale-set.ts';
+
+type LeafVisitor = (iova: number, level: number, hi: number, lo: number) => void;
+
+export class FullCheck {
+  private readonly facts: Facts;
+  private readonly ghost: Ghost;
+  private readonly findings: Findings;
+  private readonly reader: LayoutReader;
+  private readonly monitor: Monitor;
+  private readonly comparison: Comparison;
+  private readonly stage2: Stage2;
+  /** Scratch: leaves counted per page. */
+  private readonly mapped: Int32Array;
+  private readonly other: Int32Array;
+  /** Scratch: pages met as tables and as free. */
+  private readonly roles: Uint8Array;
+
+  constructor(
+    facts: Facts,
+    ghost: Ghost,
+    findings: Findings,
+    reader: LayoutReader,
+    monitor: Monitor,
+    comparison: Comparison,
+    stage2: Stage2,
+  ) {
+    this.facts = facts;
+    this.ghost = ghost;
+    this.findings = findings;
+    this.reader = reader;
+    this.monitor = monitor;
+    this.comparison = comparison;
+    this.stage2 = stage2;
+    this.mapped = new Int32Array(facts.pages);
+    this.other = new Int32Array(facts.pages);
+    this.roles = new Uint8Array(facts.pages);
+    comparison.firstDifference = (id) => {
+      this.roles.fill(0);
+      return this.compareLeaves(id, false);
+    };
+  }
+
+  run(): void {
+    this.mapped.fill(0);
+    this.other.fill(0);
+    this.roles.fill(0);
+    for (let id = 0; id < DOMAIN_COUNT; id++) this.domain(id);
+    this.facts.description.smmus.forEach((_, smmu) => {
+      this.streams(smmu);
+    });
+    this.staleWays();
+    this.pools();
+    this.cpuTables();
+    for (let page = 0; page < this.facts.pages; page++) this.page(page);
+    this.stage2.checkHost();
+    for (let slot = 0; slot < VM_COUNT; slot++) this.vm(slot);
+    for (let cpu = 0; cpu < this.facts.description.cpus; cpu++) this.comparison.cpu(cpu);
+    this.comparison.locks();
+  }
+
+  // ---- domains
+
+  private domain(id: number): void {
+    const { ghost, reader } = this;
+    if (!ghost.domainUsed(id) && reader.domainRefs(id) === 0 && reader.domainLock(id) === 0) return;
+    this.comparison.domain(id);
+    if (!ghost.domainUsed(id)) return;
+    const difference = this.compareLeaves(id, true);
+    if (difference !== '') this.findings.add('tables', 'leaves', `domain ${id} ${difference}`, { domain: id });
+  }
+
+  private forEachLeaf(id: number, visit: LeafVisitor): void {
+    const { startLevel, rootPages } = this.facts.geometry(this.ghost.domainSmmu(id), this.ghost.domainStage(id));
+    const root = this.reader.domainRoot(id);
+    this.table(root, startLevel, 0, 512 * rootPages, visit);
+  }
+
+  private table(pa: number, level: number, iova: number, entries: number, visit: LeafVisitor): void {
+    const { facts } = this;
+    const page = facts.pageOf(pa);
+    if (page < 0) {
+      this.findings.add('structure', 'no-ram', `a level ${level} table lies at ${hex(pa)}, where there is no RAM`, {
+        pa,
+      });
+      return;
+    }
+    for (let i = 0; i < entries * 8; i += PAGE) this.claim(pa + i, `a level ${level} table`);
+    const span = LEAF_PAGES[level]! * PAGE;
+    for (let i = 0; i < entries; i++) {
+      const at = facts.memory.indexOf(pa + 8 * i);
+      const lo = facts.memory.words[at]!;
+      if ((lo & 1) === 0) continue;
+      const hi = facts.memory.words[at + 1]!;
+      const kind = descriptorKind(level, hi, lo);
+      if (kind === DescriptorKind.table) this.table(nextTableAddress(hi, lo), level + 1, iova + i * span, 512, visit);
+      else if (kind !== DescriptorKind.invalid) visit(iova + i * span, level, hi, lo);
+    }
+  }
+
+  /** A page holds a live structure: it must be the hypervisor's, allocated, and hold nothing else. */
+  private claim(pa: number, what: string): void {
+    const page = this.facts.pageOf(pa);
+    if (this.ghost.owner(page) !== Owner.hyp) {
+      const text = `${what} lies at ${hex(pa)}, a page of the ${this.ghost.ownerName(page)}`;
+      this.findings.add('structure', 'foreign-page', text, { pa });
+    }
+    if (this.roles[page] !== 0) {
+      this.findings.add('structure', 'shared-page', `${what} at ${hex(pa)} lies in the page of another structure`, {
+        pa,
+      });
+    }
+    this.roles[page] = 1;
+  }
+
+  /**
+   * The first difference between the tables of a domain and its maplets, in words; empty for none. With `counted` every
+   * leaf is counted on its pages.
+   */
+  private compareLeaves(id: number, counted: boolean): string {
+    const { ghost } = this;
+    const expected: { iova: number; level: number; target: number; meaning: number }[] = [];
+    ghost.maplets.forEach(ghost.domainMaplets(id), (iova, level, at) => {
+      expected.push({ iova, level, target: ghost.maplets.targetPage(at), meaning: ghost.maplets.meaning(at) });
+    });
+    let next = 0;
+    let text = '';
+    this.forEachLeaf(id, (iova, level, hi, lo) => {
+      const target = outputAddress(level, hi, lo) / PAGE;
+      if (counted) this.count(this.mapped, target, LEAF_PAGES[level]!);
+      if (text !== '') return;
+      const mine = expected[next];
+      const meaning = leafMeaning(level, hi, lo);
+      const found = `${hex(iova)} to ${hex(target * PAGE)} at level ${level}`;
+      if (mine === undefined || mine.iova > iova) text = `maps ${found}, which nobody asked for`;
+      else if (mine.iova < iova) text = `does not map ${hex(mine.iova)}, which was mapped`;
+      else if (mine.level !== level || mine.target !== target) {
+        text = `maps ${found}; it must be ${hex(mine.target * PAGE)} at level ${mine.level}`;
+      } else if (mine.meaning !== meaning) {
+        text = `maps ${found} with attributes ${hex(meaning)}; it must be ${hex(mine.meaning)}`;
+      }
+      next++;
+    });
+    const missing = expected[next];
+    if (text === '' && missing !== undefined) text = `does not map ${hex(missing.iova)}, which was mapped`;
+    return text;
+  }
+
+  private count(column: Int32Array, target: number, pages: number): void {
+    for (let i = 0; i < pages; i++) {
+      const page = this.facts.pageOf((target + i) * PAGE);
+      if (page >= 0) column[page]!++;
+    }
+  }
+
+  // ---- streams
+
+  private streams(smmu: number): void {
+    const { reader, facts } = this;
+    const table = reader.streamTable(smmu);
+    const log2 = reader.streamTableLog2(smmu);
+    const split = reader.streamTableSplit(smmu);
+    const perTable = 2 ** split;
+    if (split === 0) {
+      this.stes(smmu, table, 0, 2 ** log2);
+      return;
+    }
+    for (let i = 0; i < 2 ** (log2 - split); i++) {
+      const at = facts.memory.indexOf(table + 8 * i);
+      const lo = facts.memory.words[at]!;
+      const entries = l1stdEntries(lo, split);
+      if (entries !== 0) this.stes(smmu, l1stdL2Ptr(facts.memory.words[at + 1]!, lo), i * perTable, entries);
+    }
+  }
+
+  private stes(smmu: number, table: number, firstSid: number, entries: number): void {
+    for (let pa = table; pa < table + entries * STE_BYTES; pa += PAGE) this.claim(pa, 'a stream table');
+    for (let i = 0; i < entries; i++) {
+      const sid = firstSid + i;
+      const lo = this.facts.memory.read32(table + i * STE_BYTES);
+      if (lo === 0 && this.ghost.streamDomain(smmu, sid) < 0) continue;
+      this.comparison.stream(smmu, sid);
+      if (steValid(lo) && steConfig(lo) === SteConfig.stage1) {
+        const hi = this.facts.memory.read32(table + i * STE_BYTES + 4);
+        const cd = (hi & 0xfffff) * 4294967296 + ((lo & ~63) >>> 0);
+        if (this.facts.pageOf(cd) >= 0) this.claim(cd, `the context descriptor of stream ${hex(sid)}`);
+      }
+    }
+  }
+
+  // ---- what may still be cached
+
+  /** Count again, from the stale set and the nodes, the ways that the monitor has counted. */
+  private staleWays(): void {
+    const { stale, store } = this.monitor;
+    for (let i = 0; i < stale.size; i++) {
+      const at = stale.at(i);
+      if (stale.kind(at) !== StaleKind.leaf) continue;
+      this.count(this.other, stale.targetPage(at), stale.word(at, S.count) * LEAF_PAGES[stale.level(at)]!);
+    }
+    for (let page = 0; page < this.facts.pages; page++) {
+      for (let id = store.firstIn(page); id !== 0; id = store.node(id, N.nextInPage)) this.staleNode(id, page);
+    }
+  }
+
+  private staleNode(id: number, page: number): void {
+    const { store, reach } = this.monitor;
+    if (store.kind(id) !== NodeKind.table) return;
+    const isDomains = reach.domainOf(store.node(id, N.tag)) >= 0;
+    if (store.node(id, N.reached) === Reached.live && isDomains) return;
+    const level = store.level(id);
+    const first = this.facts.memory.indexOf(this.facts.paOf(page));
+    for (let i = 0; i < 512; i++) {
+      const lo = this.facts.memory.words[first + 2 * i]!;
+      const hi = this.facts.memory.words[first + 2 * i + 1]!;
+      const kind = descriptorKind(level, hi, lo);
+      if (kind === DescriptorKind.block || kind === DescriptorKind.page) {
+        this.count(this.other, outputAddress(level, hi, lo) / PAGE, LEAF_PAGES[level]!);
+      }
+    }
+  }
+
+  // ---- pages
+
+  private page(page: number): void {
+    const { ghost, monitor } = this;
+    this.comparison.page(page);
+    const mapped = this.mapped[page]!;
+    const other = this.other[page]!;
+    if (mapped !== monitor.reach.mappedCount(page) || other !== monitor.reach.otherCount(page)) {
+      const pa = this.facts.paOf(page);
+      const text =
+        `${hex(pa)}: ${mapped} leaves and ${other} other ways by a full decode, ` +
+        `${monitor.reach.mappedCount(page)} and ${monitor.reach.otherCount(page)} as they were counted`;
+      this.findings.add('oracle', 'counts', text, { pa });
+    }
+    if (mapped !== ghost.dmaCount(page)) {
+      const pa = this.facts.paOf(page);
+      const text = `${mapped} leaves lead to ${hex(pa)}; ${ghost.dmaCount(page)} were mapped`;
+      this.findings.add('tables', 'count', text, { pa });
+    }
+    if (ghost.owner(page) !== Owner.host) monitor.checkUnreached(page, 'foreign-page');
+  }
+
+  // ---- pools and CPU tables
+
+  private pools(): void {
+    for (const pool of [0, 1]) {
+      let free = 0;
+      for (let order = 0; order <= POOL_ORDER_MAX; order++) free += this.freeList(pool, order);
+      if (free === this.reader.poolFreePages(pool)) continue;
+      const text = `pool ${pool} counts ${this.reader.poolFreePages(pool)} free pages; its lists hold ${free}`;
+      this.findings.add('structure', 'pool-count', text, { pool, free });
+    }
+  }
+
+  private freeList(pool: number, order: number): number {
+    let pages = 0;
+    for (let pa = this.reader.poolHead(pool, order); pa !== 0; pa = this.facts.read64(pa)) {
+      for (let i = 0; i < 2 ** order; i++) {
+        const page = this.facts.pageOf(pa + i * PAGE);
+        if (page < 0 || this.roles[page] !== 0 || this.ghost.owner(page) !== Owner.hyp) {
+          const text = `${hex(pa + i * PAGE)} is on a free list of pool ${pool}, and is no free page of the hypervisor's`;
+          this.findings.add('structure', 'free-list', text, { pa: pa + i * PAGE, pool });
+          return pages;
+        }
+        this.roles[page] = 2;
+        pages++;
+      }
+    }
+    return pages;
+  }
+
+  private cpuTables(): void {
+    const claim = (pa: number): void => {
+      if (this.facts.pageOf(pa) < 0) {
+        this.findings.add('structure', 'no-ram', `a table of a CPU's stage 2 lies at ${hex(pa)}`, { pa });
+      } else {
+        this.claim(pa, "a table of a CPU's stage 2");
+      }
+    };
+    this.stage2.forEachTable(this.reader.hostRoot(), claim);
+    for (let slot = 0; slot < VM_COUNT; slot++) {
+      if (this.ghost.vmLife(slot) >= VmLife.live) {
+        this.stage2.forEachTable(this.facts.paOf(this.ghost.vmPgd(slot)), claim);
+      }
+    }
+  }
+
+  private vm(slot: number): void {
+    this.comparison.vm(slot);
+    if (this.ghost.vmLife(slot) < VmLife.live) return;
+    let pages = 0;
+    this.stage2.forEachGuestLeaf(slot, (gfn, count) => {
+      pages += count;
+      if (count === 1) this.stage2.checkGuestPage(slot, gfn, 'ownership');
+    });
+    if (pages === this.ghost.vmPages(slot)) return;
+    const text = `VM slot ${slot} has ${pages} pages in its stage 2; it must be ${this.ghost.vmPages(slot)}`;
+    this.findings.add('ownership', 'guest-pages', text, { slot, pages });
+  }
+}

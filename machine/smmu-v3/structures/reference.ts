@@ -1,0 +1,125 @@
+/** The reference page of the structures, as Markdown, made from their tables. */
+
+import { CD, L1CD } from './cd.ts';
+import { COMMAND_STRUCTURES } from './commands.ts';
+import { EVENT_STRUCTURES } from './events.ts';
+import type { Field, Structure } from './field.ts';
+import { L1STD, STE } from './ste.ts';
+
+type Row = readonly string[];
+
+const code = (text: string) => `\`${text}\``;
+const byte = (value: number) => `0x${value.toString(16).padStart(2, '0')}`;
+
+function table(head: Row, rows: readonly Row[]): string {
+  const line = (cells: Row) => `| ${cells.map((cell) => cell || '-').join(' | ')} |`;
+  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
+}
+
+const place = ({ word, high, low }: Field) => `q${word}[${high === low ? high : `${high}:${low}`}]`;
+
+function meaning({ meaning, values }: Field): string {
+  const known = Object.entries(values ?? {}).map(([value, text]) => `${value} ${text}`);
+  return known.length === 0 ? meaning : `${meaning}: ${known.join(', ')}`;
+}
+
+function fields(of: Structure): string {
+  return table(
+    ['Bits', 'Field', 'Meaning', 'ILLEGAL when'],
+    of.fields.map((field) => [place(field), code(field.name), meaning(field), field.illegal ?? '']),
+  );
+}
+
+function entry(of: Structure, text: string): string {
+  return `## ${of.title} (${of.name})\n\n${of.size * 8} bytes. ${text}\n\n${fields(of)}`;
+}
+
+const shared = ['Opcode', 'SSec'];
+
+function commands(): string {
+  const all = Object.values(COMMAND_STRUCTURES);
+  const rows = all.map((of: (typeof all)[number]) => {
+    const own = (of.fields as readonly Field[]).filter(({ name }) => !shared.includes(name));
+    return [
+      byte(of.opcode),
+      code(of.name),
+      of.title,
+      own.map((field) => `${code(field.name)} ${place(field)}`).join(', '),
+      of.illegal,
+    ];
+  });
+  return [
+    '## Commands',
+    '',
+    '16 bytes. Every other opcode is ILLEGAL, except for 0x80 to 0x8f, which are implementation defined. `SSec` (q0[10])',
+    'is ILLEGAL on a non-secure queue. An ILLEGAL command stops the queue; nothing is done.',
+    '',
+    table(['Opcode', 'Command', 'What it does', 'Fields', 'ILLEGAL when'], rows),
+    '',
+    '### Fields of commands',
+    '',
+    fieldTexts(all),
+  ].join('\n');
+}
+
+function events(): string {
+  const all = Object.values(EVENT_STRUCTURES);
+  const rows = all.map((of: (typeof all)[number]) => {
+    const own = (of.fields as readonly Field[]).filter(({ word }) => word > 0);
+    return [
+      byte(of.number),
+      code(of.name),
+      of.title,
+      own.map((field) => `${code(field.name)} ${place(field)}`).join(', '),
+    ];
+  });
+  return [
+    '## Events',
+    '',
+    '32 bytes. `Event` q0[7:0] is the number; `SSV` q0[11], `SSID` q0[31:12] and `SID` q0[63:32] say which stream.',
+    'Numbers 0xe0 to 0xef are implementation defined. A transaction leaves one record at most.',
+    '',
+    table(['Number', 'Event', 'When', 'Fields'], rows),
+    '',
+    '### Fields of events',
+    '',
+    fieldTexts(all),
+  ].join('\n');
+}
+
+/** Each field once, with what it means and when it is ILLEGAL. */
+function fieldTexts(all: readonly Structure[]): string {
+  const seen = new Map<string, Row>();
+  for (const of of all)
+    for (const field of of.fields) {
+      const row = [code(field.name), meaning(field), field.illegal ?? ''];
+      seen.set(row.join(), row);
+    }
+  return table(['Field', 'Meaning', 'ILLEGAL when'], [...seen.values()]);
+}
+
+/** The whole page. */
+export function renderStructures(): string {
+  return `${[
+    [
+      '# SMMUv3 structures',
+      '',
+      '<!-- Generated from machine/smmu-v3/structures by `UPDATE=1 npx vitest run test/machine/structures-page.test.ts`. -->',
+      '',
+      'What hardware reads and writes, field by field. A structure is made of 64-bit little-endian words q0, q1 and so on.',
+      'An address is held in place: its low bits, which the field does not have, are 0.',
+    ].join('\n'),
+    entry(
+      STE,
+      'An ILLEGAL entry aborts its stream with C_BAD_STE. `Config` 0 to 3 abort silently, whatever else the entry says.',
+    ),
+    entry(L1STD, 'An ILLEGAL descriptor gives C_BAD_STREAMID. Only the non-leaf form of CFGI_STE drops it.'),
+    entry(
+      CD,
+      'An ILLEGAL descriptor aborts with C_BAD_CD. Fields of a half of the address space count while its EPD is 0.',
+    ),
+    entry(L1CD, 'An ILLEGAL descriptor gives C_BAD_SUBSTREAMID. Only the non-leaf form of CFGI_CD drops it.'),
+    commands(),
+    events(),
+  ].join('\n\n')}\n`;
+}
