@@ -13,6 +13,19 @@ export interface PageSizeChoice {
 
 const ADDRESS_BITS = 52;
 
+/** The sizes in a bitmap, smallest first. Few bitmaps are ever used, so each is taken apart once. */
+const sizesOf = new Map<number, readonly number[]>();
+
+function pageSizes(bitmap: number): readonly number[] {
+  let sizes = sizesOf.get(bitmap);
+  if (sizes === undefined) {
+    const all = Array.from({ length: ADDRESS_BITS + 1 }, (_, log2) => 2 ** log2);
+    sizes = all.filter((size) => Math.floor(bitmap / size) % 2 === 1);
+    sizesOf.set(bitmap, sizes);
+  }
+  return sizes;
+}
+
 /**
  * @param bitmap supported page sizes, a sum of powers of two (bytes)
  * @param iova, pa, size multiples of the smallest of them; for an unmap pass the IOVA as `pa` too
@@ -21,9 +34,7 @@ const ADDRESS_BITS = 52;
 export function choosePageSize(bitmap: number, iova: number, pa: number, size: number): PageSizeChoice {
   let best = 0;
   let next = 0;
-  for (let log2 = 0; log2 <= ADDRESS_BITS; log2++) {
-    const candidate = 2 ** log2;
-    if (Math.floor(bitmap / candidate) % 2 === 0) continue;
+  for (const candidate of pageSizes(bitmap)) {
     if (candidate <= size && iova % candidate === 0 && pa % candidate === 0) {
       best = candidate;
       next = 0;

@@ -38,7 +38,6 @@ test('each of 1357 transitions passes through the same entries, with the same nu
   for (const vector of transitions) {
     const { syncs, steps, stored, hitless, final } = write(vector);
     const where = `${vector.from} to ${vector.to}`;
-    // Where the entry to write is the one of no bits, or there is nothing to do, no step says whether V was 0.
     expect([syncs, steps.map(String), hitless], where).toEqual([
       vector.syncs,
       vector.steps.map(String),
