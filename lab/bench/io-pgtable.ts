@@ -14,6 +14,7 @@ import {
   unmapPages,
 } from '#io-pgtable/plain';
 import { PhysicalMemory } from '#machine/memory';
+import { BigintPageTable } from './bigint-reference.ts';
 
 /** Nanoseconds of one operation over several rounds. */
 export interface Timing {
@@ -29,6 +30,7 @@ const TABLES = 64;
 const PAGES = 512;
 const WARM_UP = 60;
 const ROUNDS = 81;
+const BIGINT_ROUNDS = 9;
 const BASE = 0x80000000;
 const FROM = 0x100000000;
 const TO = 0x40000000;
@@ -213,8 +215,46 @@ export function undoBatch(config = STAGE_1): Timing {
   return { name: 'undo a 512-page map', best: times[0]!, median: times[times.length >> 1]! };
 }
 
+/** The same work done with bigints, without a journal: what the engine is measured against. */
+function bigints(name: string, work: (pt: BigintPageTable, iova: bigint, pa: bigint) => void, mapped: boolean): Timing {
+  const pt = new BigintPageTable(39n, BigInt(BASE));
+  const [page, rw] = [BigInt(PAGE), BigInt(RW)];
+  const each = (step: (iova: bigint, pa: bigint) => void): void => {
+    for (let i = 0n; i < BigInt(TABLES * PAGES); i++) step(BigInt(FROM) + i * page, BigInt(TO) + i * page);
+  };
+  const restore = (): void =>
+    each((iova, pa) => {
+      if (mapped) pt.map(iova, pa, page, 1n, rw);
+      else pt.unmap(iova, page, 1n);
+    });
+  each((iova, pa) => pt.map(iova, pa, page, 1n, rw));
+  restore();
+  const times: number[] = [];
+  for (let round = 0; round < BIGINT_ROUNDS; round++) {
+    const start = performance.now();
+    each((iova, pa) => work(pt, iova, pa));
+    times.push(((performance.now() - start) * 1e6) / (TABLES * PAGES));
+    restore();
+  }
+  times.sort((a, b) => a - b);
+  return { name, best: times[0]!, median: times[times.length >> 1]! };
+}
+
+/** The bigint reference, one page a call. */
+export function bigintReference(): Timing[] {
+  const [page, rw] = [BigInt(PAGE), BigInt(RW)];
+  const translate = (pt: BigintPageTable, iova: bigint, pa: bigint): void => {
+    if (pt.translate(iova) !== pa) throw new Error('the reference translated wrongly');
+  };
+  return [
+    bigints('map one page, with bigints', (pt, iova, pa) => pt.map(iova, pa, page, 1n, rw), false),
+    bigints('unmap one page, with bigints', (pt, iova) => pt.unmap(iova, page, 1n), true),
+    bigints('iova_to_phys, with bigints', translate, true),
+  ];
+}
+
 /** All of them, the floor first. */
 export function ioPgtable(): Timing[] {
   const cases = [floorOfBatch, mapBatch, unmapBatch, undoBatch, mapSingle, unmapSingle, mapBlock, translate];
-  return cases.map((run) => run());
+  return [...cases.map((run) => run()), ...bigintReference()];
 }

@@ -14,7 +14,6 @@ import {
   type CallSpec,
   callAt,
   DOMAIN_COUNT,
-  errnoName,
   FUNCTION_ID_BASE,
   formatCall,
   type Hypervisor,
@@ -23,6 +22,7 @@ import { Comparison } from './compare.ts';
 import { ExpectedStream } from './expected-stream.ts';
 import { Facts, IPA_END, type OracleMachine } from './facts.ts';
 import { type Finding, Findings, hex } from './findings.ts';
+import { Frame } from './frame.ts';
 import { FullCheck } from './full-check.ts';
 import { Ghost, Owner } from './ghost.ts';
 import { LayoutReader } from './layout-reader.ts';
@@ -68,6 +68,7 @@ export class CheckedHypervisor implements Hypervisor {
   private readonly comparison: Comparison;
   private readonly stage2: Stage2;
   private readonly full: FullCheck;
+  private readonly frame: Frame;
   private readonly call: Call;
   private readonly interval: number;
   private readonly stopAtFirst: boolean;
@@ -104,6 +105,7 @@ export class CheckedHypervisor implements Hypervisor {
       this.comparison,
       this.stage2,
     );
+    this.frame = new Frame(this.facts, this.ghost, this.collected);
     this.call = new Call(this.facts, this.ghost, this.reader, this.monitor);
     const full = options.full ?? 'never';
     this.interval = full === 'never' ? 0 : full === 'every' ? 1 : full;
@@ -185,6 +187,7 @@ export class CheckedHypervisor implements Hypervisor {
     const position = x[1] === 0 ? (x[0]! - FUNCTION_ID_BASE) | 0 : -1;
     const rules = rulesAt(position);
     const row = rules === undefined ? null : decide(rules, call);
+    if (this.isFullDue) this.frame.begin();
     try {
       this.inner.hvc(cpu, x);
     } catch (error) {
@@ -207,7 +210,7 @@ export class CheckedHypervisor implements Hypervisor {
     if (x[0] !== -1 || x[1] !== -1) {
       this.collected.add('spec', 'unknown/not-supported', `${formatCall(this.call.x)} did not return not-supported`);
     }
-    this.finish(true);
+    this.finish(true, true);
   }
 
   private judgeCall(spec: CallSpec, rules: CallRules, row: Row | null, x: Int32Array): void {
@@ -226,12 +229,11 @@ export class CheckedHypervisor implements Hypervisor {
       if (problem !== null) this.wrong(spec, row.id, problem);
       this.take(rules, decided);
     }
-    this.finish(call.errno < 0 && (spec.x1 !== 'bytes' || call.value === 0));
+    this.finish(call.errno < 0 && (spec.x1 !== 'bytes' || call.value === 0), true);
   }
 
   private wrong(spec: CallSpec, rule: string, problem: string): void {
-    const text = `${spec.name} ${problem}`.replace(/gave (-\d+);/, (_, n: string) => `gave ${errnoName(Number(n))};`);
-    this.collected.add('spec', rule, text, { errno: this.call.errno, value: this.call.value });
+    this.collected.add('spec', rule, `${spec.name} ${problem}`, { errno: this.call.errno, value: this.call.value });
   }
 
   /**
@@ -244,11 +246,20 @@ export class CheckedHypervisor implements Hypervisor {
     else if (call.errno === 0) rules.rows.at(-1)!.apply(call);
   }
 
-  private finish(failed: boolean): void {
+  /** Whether the call being made is followed by a full check. */
+  private get isFullDue(): boolean {
+    return this.interval !== 0 && this.sinceFull + 1 >= this.interval;
+  }
+
+  /** @param framed whether {@link Frame.begin} has seen the memory before */
+  private finish(failed: boolean, framed = false): void {
+    if (framed && this.isFullDue) this.frame.end(this.monitor.touched.owners);
     this.comparison.touched(failed);
-    if (this.interval !== 0 && ++this.sinceFull >= this.interval) {
+    if (this.isFullDue) {
       this.sinceFull = 0;
       this.checkAll();
+    } else {
+      this.sinceFull++;
     }
     this.collected.endCall();
   }

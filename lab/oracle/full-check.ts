@@ -8,6 +8,7 @@ import { POOL_ORDER_MAX } from '#hyp/layout';
 import { DOMAIN_COUNT, VM_COUNT } from '#hypercall-abi';
 import type { Comparison } from './compare.ts';
 import {
+  COMMAND_BYTES,
   DescriptorKind,
   descriptorKind,
   l1stdEntries,
@@ -27,6 +28,7 @@ import { leafMeaning } from './leaf.ts';
 import { LEAF_PAGES } from './maplets.ts';
 import type { Monitor } from './monitor.ts';
 import { N, NodeKind, Reached } from './node-store.ts';
+import { recountTags } from './recount.ts';
 import type { Stage2 } from './stage2.ts';
 import { S, StaleKind } from './stale-set.ts';
 
@@ -80,6 +82,7 @@ export class FullCheck {
       this.streams(smmu);
     });
     this.staleWays();
+    recountTags(this.facts, this.monitor, this.findings);
     this.pools();
     this.cpuTables();
     for (let page = 0; page < this.facts.pages; page++) this.page(page);
@@ -191,6 +194,7 @@ export class FullCheck {
     const log2 = reader.streamTableLog2(smmu);
     const split = reader.streamTableSplit(smmu);
     const perTable = 2 ** split;
+    this.record(smmu, table);
     if (split === 0) {
       this.stes(smmu, table, 0, 2 ** log2);
       return;
@@ -200,6 +204,23 @@ export class FullCheck {
       const lo = facts.memory.words[at]!;
       const entries = l1stdEntries(lo, split);
       if (entries !== 0) this.stes(smmu, l1stdL2Ptr(facts.memory.words[at + 1]!, lo), i * perTable, entries);
+    }
+  }
+
+  /** The record of an SMMU still names what boot took over; the pages of the command queue are the hypervisor's. */
+  private record(smmu: number, table: number): void {
+    const { reader, facts, monitor } = this;
+    const { store } = monitor;
+    const page = facts.pageOf(table);
+    let id = page < 0 ? 0 : store.firstIn(page);
+    while (id !== 0 && store.node(id, N.boot) === 0) id = store.node(id, N.nextInPage);
+    if (id === 0) {
+      const text = `the record of SMMU ${smmu} names a stream table at ${hex(table)}, which was not taken over at boot`;
+      this.findings.add('structure', 'smmu-record', text, { smmu, pa: table });
+    }
+    const queue = reader.commandQueue(smmu);
+    for (let pa = queue; pa < queue + COMMAND_BYTES * 2 ** reader.commandQueueLog2(smmu); pa += PAGE) {
+      if (facts.pageOf(pa) >= 0) this.claim(pa, 'a command queue');
     }
   }
 

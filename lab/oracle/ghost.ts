@@ -264,12 +264,6 @@ export class Ghost {
     this.streams.remove(sid | 0, smmu);
   }
 
-  forEachStream(visit: (smmu: number, sid: number, id: number) => void): void {
-    this.streams.forEach((sid, smmu, at) => {
-      visit(smmu, sid >>> 0, this.memory.words[at]!);
-    });
-  }
-
   // ---- VMs
 
   /** Slot of a handle, or -1. */

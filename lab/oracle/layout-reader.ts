@@ -158,10 +158,6 @@ export class LayoutReader {
     return this.smmuField(index, 'cmdqLog2');
   }
 
-  commandProducer(index: number): number {
-    return this.word(this.smmu(index) + SMMU_PROD);
-  }
-
   smmuLock(index: number): number {
     return this.word(this.smmu(index) + SMMU_LOCK);
   }

@@ -201,7 +201,10 @@ export class Monitor {
     const hostGone = PageWord.hostState(after) === PageState.noPage;
     if (hostGone && PageWord.hostState(before) !== PageState.noPage) this.checkUnreached(page, 'given-away');
     const hypGone = PageWord.hypState(before) === PageState.owned && PageWord.hypState(after) !== PageState.owned;
-    if (hypGone) this.structureLost(page, 'given back to the host');
+    if (hypGone) {
+      this.structureLost(page, 'given back to the host');
+      this.checkQueues(page);
+    }
   }
 
   /** The reference count of a page went down to `refs`. */
@@ -241,6 +244,17 @@ export class Monitor {
       const text = `the page ${hex(pa)} of ${what} is ${how} while ${still}`;
       this.findings.add(live ? 'structure' : 'invalidation', live ? 'live-page' : 'table-freed-early', text, { pa });
     }
+  }
+
+  /** A page that the hypervisor gives away must not be one of a command queue. */
+  private checkQueues(page: number): void {
+    const pa = this.facts.paOf(page);
+    this.facts.description.smmus.forEach(({ name }, i) => {
+      const offset = pa - this.reader.commandQueue(i);
+      if (offset <= -PAGE || offset >= COMMAND_BYTES * 2 ** this.reader.commandQueueLog2(i)) return;
+      const text = `the page ${hex(pa)} of the command queue of ${name} is given back to the host`;
+      this.findings.add('structure', 'command-queue', text, { pa });
+    });
   }
 
   /** What a node is, for people. */

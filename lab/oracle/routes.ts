@@ -250,20 +250,22 @@ export class Routes {
   /** From now on the stream takes the way that was decoded last; what it was before may still be cached. */
   private setRoute(smmu: number, sid: number, kind: number): void {
     const { store, stale, reach, facts } = this;
+    // Following a context descriptor decodes into the same fields.
+    const { target, tag } = this;
     const known = this.table.find(sid | 0, smmu);
     const { words } = facts.memory;
     const oldKind = known < 0 ? RouteKind.none : words[known + R.kind]!;
     if (oldKind === kind) {
       if (kind === RouteKind.none) return;
-      const target = words[known + R.hi]! * TWO32 + (words[known + R.lo]! >>> 0);
-      if (target === this.target && words[known + R.tag] === this.tag) return;
+      const before = words[known + R.hi]! * TWO32 + (words[known + R.lo]! >>> 0);
+      if (before === target && words[known + R.tag] === tag) return;
     }
     const oldNode = known < 0 ? 0 : words[known + R.node]!;
     const oldTag = known < 0 ? 0 : words[known + R.tag]!;
     const node = this.nodeOf(smmu, sid, kind);
     if (node !== 0) {
       reach.refer(node, N.liveRefs, 1);
-      if (this.tag !== 0) this.warm(this.tag, T.attached);
+      if (tag !== 0) this.warm(tag, T.attached);
     }
     if (oldKind !== RouteKind.none) {
       stale.addRoute(StaleKind.ste, smmu, sid, oldNode, oldTag);
@@ -280,9 +282,9 @@ export class Routes {
     const at = this.table.insert(sid | 0, smmu);
     facts.memory.put(at + R.kind, kind);
     facts.memory.put(at + R.node, node);
-    facts.memory.put(at + R.tag, this.tag);
-    facts.memory.put(at + R.lo, this.target | 0);
-    facts.memory.put(at + R.hi, (this.target / TWO32) | 0);
+    facts.memory.put(at + R.tag, tag);
+    facts.memory.put(at + R.lo, target | 0);
+    facts.memory.put(at + R.hi, (target / TWO32) | 0);
   }
 
   private warm(tag: number, word: number): void {
@@ -390,25 +392,11 @@ export class Routes {
     reach.refer(oldRoot, refs, -1);
   }
 
-  /** How a stream was decoded last: one of {@link RouteKind}, and the tag (of the CD at stage 1). */
-  routeKind(smmu: number, sid: number): number {
-    const at = this.table.find(sid | 0, smmu);
-    return at < 0 ? RouteKind.none : this.facts.memory.words[at]!;
-  }
-
-  /** Tag that the stream's translations have, 0 for none. */
-  routeTag(smmu: number, sid: number): number {
-    const at = this.table.find(sid | 0, smmu);
-    if (at < 0) return 0;
-    const tag = this.facts.memory.words[at + R.tag]!;
-    const node = this.facts.memory.words[at + R.node]!;
-    return tag !== 0 || node === 0 ? tag : this.store.node(node, N.linkedTag);
-  }
-
-  /** Calls `visit` for each stream whose entry is valid and does not abort. */
-  forEachRoute(visit: (smmu: number, sid: number, kind: number) => void): void {
-    this.table.forEach((sid, smmu, at) => {
-      visit(smmu, sid >>> 0, this.facts.memory.words[at]!);
+  /** Calls `visit` with the tag of each route that has one of its own (a stage-2 stream). */
+  forEachTag(visit: (tag: number) => void): void {
+    this.table.forEach((_sid, _smmu, at) => {
+      const tag = this.facts.memory.words[at + R.tag]!;
+      if (tag !== 0 && this.facts.memory.words[at + R.node] !== 0) visit(tag);
     });
   }
 }

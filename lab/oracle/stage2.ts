@@ -98,12 +98,6 @@ export class Stage2 {
     this.findings.add('ownership', 'smmu-registers', `the host's stage 2 maps the SMMU at ${hex(base)}`, { pa: base });
   }
 
-  /** Whether the host's stage 2 lets the host through at `ipa`. */
-  hostReaches(ipa: number): boolean {
-    if (!this.walk(this.reader.hostRoot(), ipa)) return false;
-    return descriptorKind(this.level, this.hi, this.lo) !== DescriptorKind.invalid;
-  }
-
   /** After the host was let through at `ipa`: all that the entry covers must be the host's. */
   checkCovered(ipa: number): void {
     if (!this.walk(this.reader.hostRoot(), ipa)) return;

@@ -28,7 +28,7 @@ const NOT_MODELLED: readonly string[] = [
   'substreams (PASID other than 0), nested translation, ATS and PRI',
   'granules other than 4 KiB',
   'what a guest does with its pages',
-  'SMMUs that are switched off and on again',
+  'SMMUs that are switched off and on again, or that do not answer (-ETIMEDOUT is a finding)',
   'interrupts and the content of the event queue',
   'calls on several CPUs at once: each call is judged as if it ran alone',
 ];

@@ -31,6 +31,10 @@ export class NumberList {
     this.items[this.length++] = n;
   }
 
+  has(n: number): boolean {
+    return this.stamps[n] === this.stamp;
+  }
+
   clear(): void {
     this.length = 0;
     this.stamp++;

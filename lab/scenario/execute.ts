@@ -13,7 +13,6 @@ import {
   decodeResult,
   Errno,
   LifeCycleTracker,
-  type LifeCycleViolation,
   listHead,
   PoolId,
   setBig,
@@ -21,7 +20,7 @@ import {
   VmDescription,
 } from '#hypercall-abi';
 import { BusError, type DmaDevice, hostPort } from '#machine';
-import type { Session, Violation } from '../session/session.ts';
+import { fromLifeCycle, type Session, type Violation } from '../session/session.ts';
 import { CannotDo, NameBinder } from './bind.ts';
 import type { AccessExpectation, CallStep, DescribeStep, DmaStep, HvcStep, Step, TopupStep, Value } from './types.ts';
 
@@ -220,9 +219,4 @@ const UNSUPPORTED: CallResult = { errno: 0, value: 0, supported: false, request:
 
 function failed(errno: number): CallResult {
   return { errno: -errno, value: 0, supported: true, request: null };
-}
-
-function fromLifeCycle({ machine, subject, state, event, rule, call }: LifeCycleViolation): Violation {
-  const text = `${machine} ${subject} is ${state}, where ${event} must not happen: ${rule} (${call})`;
-  return { property: 'life-cycle', rule, text };
 }

@@ -1,6 +1,6 @@
 /**
  * Makes a scenario that violates something as small as it gets while it still violates the same: first fewer steps
- * (delta debugging, then one by one), then simpler arguments, and again until nothing changes. The result is 1-minimal:
+ * (delta debugging), then simpler arguments, and again until nothing changes. The result is 1-minimal:
  * without any single one of its steps the violation does not appear.
  */
 
@@ -48,7 +48,6 @@ export function shrink(
   while (size !== search.changes) {
     size = search.changes;
     search.deltaDebug();
-    search.removeSingles();
     search.simplify();
   }
   const { isOver } = search;
@@ -109,7 +108,7 @@ class Search {
     return true;
   }
 
-  /** Zeller's ddmin over steps: leave out ever smaller pieces. */
+  /** Zeller's ddmin over steps: leave out ever smaller pieces, until no single step can go. */
   deltaDebug(): void {
     let pieces = 2;
     while (this.best.length >= 2 && !this.isOver) {
@@ -123,18 +122,6 @@ class Search {
       if (removed) pieces = Math.max(2, pieces - 1);
       else if (size === 1) return;
       else pieces = Math.min(best.length, pieces * 2);
-    }
-  }
-
-  /** Leave out one step after the other until none can go. */
-  removeSingles(): void {
-    for (let i = this.best.length - 1; i >= 0 && !this.isOver; ) {
-      const { best } = this;
-      if (best.length > 1 && this.accepts([...best.slice(0, i), ...best.slice(i + 1)])) {
-        i = this.best.length - 1;
-      } else {
-        i--;
-      }
     }
   }
 

@@ -76,7 +76,8 @@ export class Session {
   }
 }
 
-function fromLifeCycle({ machine, subject, state, event, rule, call }: LifeCycleViolation): Violation {
+/** A life-cycle violation as one among others. */
+export function fromLifeCycle({ machine, subject, state, event, rule, call }: LifeCycleViolation): Violation {
   const text = `${machine} ${subject} is ${state}, where ${event} must not happen: ${rule} (${call})`;
   return { property: 'life-cycle', rule, text };
 }

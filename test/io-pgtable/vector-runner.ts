@@ -123,26 +123,28 @@ export class Arena {
 /** Replays a sequence; returns what differs, in words. Nothing means that all is equal. */
 export function replay(sequence: Sequence, profile: Profile): string[] {
   const differences: string[] = [];
-  const check = (what: string, got: unknown, expected: unknown): void => {
+  const check = (what: string | VectorOp, got: unknown, expected: unknown): void => {
+    if (got === expected) return;
     const [a, b] = [JSON.stringify(got), JSON.stringify(expected)];
-    if (a !== b) differences.push(`${sequence.id}: ${what}: ${a} instead of ${b}`);
+    if (a !== b) differences.push(`${sequence.id}: ${nameOf(what)}: ${a} instead of ${b}`);
   };
   const arena = new Arena(Number.parseInt(sequence.cfg.arena, 16));
   const pt = allocPageTable(arena.ops, configFrom(sequence.cfg, profile));
   if (typeof pt === 'number') return [`${sequence.id}: refused with ${pt}`];
   check('configuration', configOut(pt.layout, hex(pt.root)), sequence.cfg_out);
   check('events of alloc', arena.events, sequence.alloc_ev);
-  sequence.ops.forEach((op, i) => {
+  const nameOf = (what: string | VectorOp): string =>
+    typeof what === 'string' ? what : `op ${sequence.ops.indexOf(what)} ${JSON.stringify(what)}`;
+  sequence.ops.forEach((op) => {
     arena.events = [];
     arena.warnings = 0;
-    const name = `op ${i} ${JSON.stringify(op)}`;
-    check(name, perform(arena, pt, op), expectedOf(op));
-    check(`${name}: warnings`, arena.warnings, op.w ?? 0);
-    check(`${name}: events`, arena.events, op.ev ?? []);
-    if (op.ck !== undefined) check(`${name}: digest`, digestOf(leavesOf(tablesOf(arena, pt), pt)), op.ck);
+    check(op, perform(arena, pt, op), expectedOf(op));
+    check(op, arena.warnings, op.w ?? 0);
+    if (arena.events.length > 0 || op.ev !== undefined) check(op, arena.events, op.ev);
+    if (op.ck !== undefined) check(op, digestOf(leavesOf(arena, pt)), op.ck);
   });
   const tables = tablesOf(arena, pt);
-  const leaves = leavesOf(tables, pt);
+  const leaves = leavesOf(arena, pt);
   check('final leaves', leaves, sequence.final.leaves);
   check('final digest', digestOf(leaves), sequence.final.digest);
   const byAddress = (list: readonly Table[]): Table[] =>
@@ -225,7 +227,6 @@ function expectedOf(op: VectorOp): unknown {
 interface RawTable {
   readonly pa: number;
   readonly level: number;
-  readonly iova: bigint;
   readonly length: number;
   /** The descriptors that are not zero, by index. */
   readonly descriptors: ReadonlyMap<number, bigint>;
@@ -234,18 +235,16 @@ interface RawTable {
 function tablesOf(arena: Arena, pt: PageTable): RawTable[] {
   const { startLevel, pgdBits, bitsPerLevel, granuleShift } = pt.layout;
   const found: RawTable[] = [];
-  const visit = (pa: number, level: number, iova: bigint): void => {
+  const visit = (pa: number, level: number): void => {
     const length = 2 ** (level === startLevel ? pgdBits : bitsPerLevel);
     const descriptors = descriptorsAt(arena.memory, pa, length);
-    found.push({ pa, level, iova, length, descriptors });
+    found.push({ pa, level, length, descriptors });
     if (level === 3) return;
-    const shift = BigInt(granuleShift + bitsPerLevel * (3 - level));
-    for (const [i, descriptor] of descriptors) {
-      const next = Number(addressIn(descriptor, granuleShift));
-      if ((descriptor & 3n) === 3n) visit(next, level + 1, iova + (BigInt(i) << shift));
+    for (const descriptor of descriptors.values()) {
+      if ((descriptor & 3n) === 3n) visit(Number(addressIn(descriptor, granuleShift)), level + 1);
     }
   };
-  visit(pt.root, startLevel, BigInt(pt.layout.inputStart));
+  visit(pt.root, startLevel);
   return found;
 }
 
@@ -267,34 +266,36 @@ function addressIn(descriptor: bigint, granuleShift: number): bigint {
   return granuleShift < 16 ? address : (address & ~0xf000n) | ((address & 0xf000n) << 36n);
 }
 
-function leavesOf(tables: readonly RawTable[], pt: PageTable): Leaf[] {
-  const { granuleShift, bitsPerLevel } = pt.layout;
-  const runs: { iova: bigint; pa: bigint; size: bigint; count: number; attributes: bigint }[] = [];
-  for (const table of tables) {
-    const size = 1n << BigInt(granuleShift + bitsPerLevel * (3 - table.level));
-    for (const [i, descriptor] of table.descriptors) {
-      if ((descriptor & 3n) !== (table.level === 3 ? 3n : 1n)) continue;
-      const pa = addressIn(descriptor, granuleShift);
-      const iova = table.iova + BigInt(i) * size;
-      runs.push({ iova, pa, size, count: 1, attributes: descriptor & ~0xfffffffff000n });
+/** The leaves in order of address, joined where they follow on each other. Plain numbers: this runs often. */
+function leavesOf(arena: Arena, pt: PageTable): Leaf[] {
+  const { granuleShift, bitsPerLevel, startLevel, pgdBits, inputStart } = pt.layout;
+  const runs: { iova: number; pa: number; size: number; count: number; hi: number; lo: number }[] = [];
+  const visit = (table: number, level: number, from: number): void => {
+    const size = 2 ** (granuleShift + bitsPerLevel * (3 - level));
+    const length = 2 ** (level === startLevel ? pgdBits : bitsPerLevel);
+    const { words } = arena.memory;
+    let index = 0;
+    for (let i = 0; i < length; i++, index += 2) {
+      if ((i & 511) === 0) index = arena.memory.indexOf(table + 8 * i);
+      const lo = words[index]!;
+      if ((lo & 1) === 0) continue;
+      const hi = words[index + 1]!;
+      const high = granuleShift < 16 ? 0 : (lo >>> 12) & 15;
+      const pa = (high * 2 ** 16 + (hi & 0xffff)) * 2 ** 32 + ((lo & (granuleShift < 16 ? ~0xfff : ~0xffff)) >>> 0);
+      const iova = from + i * size;
+      if (level < 3 && (lo & 2) !== 0) visit(pa, level + 1, iova);
+      else if (level < 3 || (lo & 2) !== 0) {
+        const leaf = { iova, pa, size, count: 1, hi: hi & 0xffff0000, lo: lo & 0xfff };
+        const last = runs.at(-1);
+        const length = last === undefined ? 0 : last.size * last.count;
+        const isAlike = last?.size === size && last.hi === leaf.hi && last.lo === leaf.lo;
+        if (last !== undefined && isAlike && last.iova + length === iova && last.pa + length === pa) last.count++;
+        else runs.push(leaf);
+      }
     }
-  }
-  runs.sort((a, b) => (a.iova < b.iova ? -1 : 1));
-  const joined: typeof runs = [];
-  for (const run of runs) {
-    const last = joined.at(-1);
-    const length = last === undefined ? 0n : last.size * BigInt(last.count);
-    const continues = last?.size === run.size && last.attributes === run.attributes;
-    if (last !== undefined && continues && last.iova + length === run.iova && last.pa + length === run.pa) last.count++;
-    else joined.push(run);
-  }
-  return joined.map((run) => [
-    BigInt.asUintN(64, run.iova).toString(16),
-    run.pa.toString(16),
-    run.size.toString(16),
-    run.count,
-    run.attributes.toString(16),
-  ]);
+  };
+  visit(pt.root, startLevel, inputStart);
+  return runs.map(({ iova, pa, size, count, hi, lo }) => [hex(iova), hex(pa), hex(size), count, word64(hi, lo)]);
 }
 
 /** FNV-1a 64 over the lines of the leaves. The prime is 2^40 + 435. */
@@ -324,7 +325,7 @@ function expanded(table: Table): RawTable {
     const [first, step] = [BigInt(`0x${value}`), BigInt(`0x${stride}`)];
     for (let k = 0; k < count; k++) descriptors.set(index + k, BigInt.asUintN(64, first + BigInt(k) * step));
   }
-  return { pa: address(table.pa), level: table.lvl, iova: 0n, length: table.n, descriptors };
+  return { pa: address(table.pa), level: table.lvl, length: table.n, descriptors };
 }
 
 // ---- numbers

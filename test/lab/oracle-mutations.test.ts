@@ -152,6 +152,15 @@ test('unchanged: a refused share marks the page nevertheless', () => {
   expect(kinds(rig.oracle.findings)).toEqual(['unchanged/page-record']);
 });
 
+test('unchanged: a call that writes into a page of the host', () => {
+  const rig = makeRig({ mischief: after('vcpu_put', ({ memory }) => memory.write32(0x40100010, 1)) });
+  rig.call('reserve_vm');
+  rig.machine.memory.write32(0x40100010, 2);
+  expect(tell(rig.oracle.findings)).toBe('');
+  rig.call('vcpu_put');
+  expect(kinds(rig.oracle.findings)).toEqual(['unchanged/foreign-write']);
+});
+
 test('refcount: a mapped page that is not counted', () => {
   const rig = makeRig();
   const page = mapped(rig);
@@ -268,6 +277,20 @@ test('structure: a context descriptor whose page is freed under a live entry (de
   memory.write32(record(cd), memory.read32(record(cd)) - 1);
   expect(kinds(rig.oracle.findings)).toEqual(['structure/live-page']);
   expect(rig.oracle.findings[0]!.text).toContain('context descriptor of stream 0x0');
+});
+
+test('structure: the command queue is given back to the host', () => {
+  const rig = makeRig({ full: 'never' });
+  rig.machine.memory.write32(record(rig.session.smmuMemory[0]!.cmdq), 0);
+  expect(kinds(rig.oracle.findings)).toEqual(['structure/command-queue']);
+});
+
+test('structure: an SMMU record that names another stream table', () => {
+  const rig = makeRig();
+  const page = rig.page();
+  rig.machine.memory.write32(layout.smmus + 8, page);
+  rig.oracle.checkAll();
+  expect(kinds(rig.oracle.findings)).toContain('structure/smmu-record');
 });
 
 test('structure: a table on a free list', () => {

@@ -28,10 +28,10 @@ const wide: MachineDescription = {
 test.each([tiny, two, wide])('everything decoded anew after every call, machine $name', (machine) => {
   const { session, oracle } = makeRig({ machine, full: 'every' });
   const host = new RandomHost(session, 11);
-  for (let i = 0; i < 500 && oracle.findings.length === 0; i++) host.step();
+  for (let i = 0; i < 250 && oracle.findings.length === 0; i++) host.step();
   expect(tell(oracle.findings)).toBe('');
   expect(oracle.statement()).toMatchObject({ callsBeforeBoot: 0, findings: 0 });
-  expect(oracle.statement().fullChecks).toBeGreaterThan(500);
+  expect(oracle.statement().fullChecks).toBeGreaterThan(250);
 });
 
 test.each([

@@ -283,15 +283,21 @@ export class RandomHost {
     const { dice } = this;
     const pool = dice.pick([0, 1, 1, 1]);
     if (!this.pools) return;
-    if (dice.chance(50))
-      this.refillWith(
-        cpu,
-        pool,
-        [this.frame(), this.frame()].map((pa) => pa + (dice.chance(90) ? 0 : 1)),
-      );
-    else if (dice.chance(50))
-      this.call(cpu, 'alloc_mgt_reclaim', dice.chance(95) ? pool : 2, dice.pick([1, 2, 3, 100, -1]));
-    else this.call(cpu, 'alloc_mgt_reclaimable', dice.chance(90) ? pool : 2);
+    switch (dice.below(4)) {
+      case 0:
+      case 1:
+        this.refillWith(
+          cpu,
+          pool,
+          [this.frame(), this.frame()].map((pa) => pa + (dice.chance(90) ? 0 : 1)),
+        );
+        break;
+      case 2:
+        this.call(cpu, 'alloc_mgt_reclaim', dice.chance(95) ? pool : 2, dice.pick([1, 2, 3, 100, -1]));
+        break;
+      case 3:
+        this.call(cpu, 'alloc_mgt_reclaimable', dice.chance(90) ? pool : 2);
+    }
   }
 
   private refillWith(cpu: number, pool: number, chunks: readonly number[]): CallResult {

@@ -42,8 +42,6 @@ test('every call has rows, and a row of refusal names an error that the call may
     for (const id of mine) {
       const outcome = id.slice(call.name.length + 1).split('-')[0]!;
       if (!(outcome in Errno)) continue;
-      // A map for which the host's own tables lack memory returns -ENOMEM beside its request.
-      if (id === 'map_pages/ENOMEM-heap' || id === 'map_pages/ENOMEM-iommu') continue;
       expect(call.errors, id).toContain(outcome);
     }
   }

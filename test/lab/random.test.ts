@@ -43,6 +43,18 @@ test.each(['Z14', 'Z23'])(
   60_000,
 );
 
+test('the seed decides every step of every run', () => {
+  const hypervisor = hypervisorByIdentity('postern');
+  const search = (seed: number) => {
+    const seen: number[] = [];
+    const onProgress = ({ steps, calls }: { steps: number; calls: number }) => seen.push(steps, calls);
+    findViolation({ machine: tiny, hypervisor, identity: 'postern', seed, maxRuns: 6, onProgress });
+    return seen;
+  };
+  expect(search(4)).toEqual(search(4));
+  expect(search(4)).not.toEqual(search(5));
+});
+
 test('only the calls that are allowed are made', () => {
   const hypervisor = hypervisorByIdentity('postern+Z23');
   const calls = ['alloc_domain', 'map_pages', 'alloc_mgt_refill'] as const;

@@ -56,6 +56,15 @@ test('a share string gives the scenario back, is safe in a URL, and is shorter t
   expect(encodeShare(parseScenario(text)).length).toBeLessThan(text.length / 2);
 });
 
+test('a long scenario makes a string as well', () => {
+  const steps = Array.from(
+    { length: 1500 },
+    (_, i) => `disk read 0x${(i * 7919 * 4096).toString(16)} -> fault F_TRANSLATION`,
+  );
+  const scenario = parseScenario(`${header}title far away\n${steps.join('\n')}\n`);
+  expect(decodeShare(encodeShare(scenario))).toEqual(scenario);
+});
+
 test('every single changed, missing or doubled character of a share string is noticed', () => {
   const share = encodeShare(parseScenario(`${header}title one\n@cpu0 topup iommu 4 -> 0\ndisk read 0x1234 -> abort\n`));
   for (let i = 'postern:v0:'.length; i < share.length; i++) {

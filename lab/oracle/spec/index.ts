@@ -80,8 +80,3 @@ for (const { name, position } of calls) byPosition[position] = rules[name];
 export function rulesAt(position: number): CallRules | undefined {
   return byPosition[position];
 }
-
-/** The rules of a call by name. */
-export function rulesOf(name: CallName): CallRules {
-  return rules[name];
-}

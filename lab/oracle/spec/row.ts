@@ -4,7 +4,7 @@
  * counts how often each row decided.
  */
 
-import { Errno, type ErrnoName, RequestType } from '#hypercall-abi';
+import { Errno, type ErrnoName, errnoName, RequestType } from '#hypercall-abi';
 import type { Call } from './call.ts';
 
 /** What is allowed instead of a row's outcome when the hypervisor runs out of memory. */
@@ -112,7 +112,7 @@ export function judgeShortage(c: Call, shortage: Shortage): string | null {
 
 /** What is wrong with an outcome that the row decides; null when it is as required. */
 export function judge(c: Call, row: Row): string | null {
-  if (c.errno !== row.errno) return `gave ${c.errno}; ${row.id} requires ${row.errno}`;
+  if (c.errno !== row.errno) return `gave ${errnoName(c.errno)}; ${row.id} requires ${errnoName(row.errno)}`;
   if (c.requestType !== 0) return `left a memory request of type ${c.requestType} without a shortage`;
   return row.accept(c);
 }

@@ -96,7 +96,10 @@ export const COMMAND_STRUCTURES = {
     ssv,
     ssid,
     sid,
-    row('Size', 1, '5:0', 'log2 of the number of 4K pages', { values: { 52: 'everything' }, illegal: 'above 52' }),
+    row('Size', 1, '5:0', 'log2 of the number of 4K pages', {
+      values: { 52: 'everything' },
+      illegal: 'above 52, or then nothing is done',
+    }),
     va,
   ]),
   PRI_RESP: command('PRI_RESP', 0x41, 'answer a page request', 'no PRI', [

@@ -26,20 +26,23 @@ export function describe(of: Structure, words: ArrayLike<number>, at = 0): strin
   return [of.name, ...fieldTexts(of, words, at)].join(' ');
 }
 
+/** All but the first field, which is the opcode or the event number and so never 0. */
+function argumentsOf(of: Structure, words: ArrayLike<number>, at: number): string[] {
+  return fieldTexts(of, words, at).slice(1);
+}
+
 /** One line for the command at `words[at]`. CFGI_STE_RANGE over all streams is called CFGI_ALL. */
 export function describeCommand(words: ArrayLike<number>, at = 0): string {
   const of = commandOf(words[at]!);
   if (of === undefined) return `opcode ${hex(words[at]! & 0xff)}`;
-  const [opcode, ...fields] = fieldTexts(of, words, at);
-  if (opcode === undefined) throw new Error(`${of.name} has opcode 0`);
   const range = COMMAND_STRUCTURES.CFGI_STE_RANGE;
   const everything = of === range && getField(words, range.field.Range, at) === 31;
-  return [everything ? 'CFGI_ALL' : of.name, ...fields].join(' ');
+  return [everything ? 'CFGI_ALL' : of.name, ...argumentsOf(of, words, at)].join(' ');
 }
 
 /** One line for the event record at `words[at]`. */
 export function describeEvent(words: ArrayLike<number>, at = 0): string {
   const of = eventOf(words[at]!);
   if (of === undefined) return `event ${hex(words[at]! & 0xff)}`;
-  return [of.name, ...fieldTexts(of, words, at).slice(1)].join(' ');
+  return [of.name, ...argumentsOf(of, words, at)].join(' ');
 }

@@ -3,8 +3,8 @@
  * structure. A 64-bit word is two int32s, lower half first, as it lies in memory: word `w` of a structure that starts at
  * `at` is `words[at + 2w]` and `words[at + 2w + 1]`.
  *
- * A number is kept shifted down. An address is kept in place: its value is the address itself, so it is exact at any
- * width. A field that reaches bit 63 holds an address of the whole 64-bit space, which is sign-extended: the upper half
+ * A number is kept shifted down. An address is kept in place: its value is the address itself, which is exact because
+ * its low bits are 0 (the one field of more than 53 bits, SYNC.MSIAddress, is exact below 2^55). A field that reaches bit 63 holds an address of the whole 64-bit space, which is sign-extended: the upper half
  * of a device's address space has negative numbers.
  */
 

@@ -19,7 +19,7 @@ function table(head: Row, rows: readonly Row[]): string {
 const place = ({ word, high, low }: Field) => `q${word}[${high === low ? high : `${high}:${low}`}]`;
 
 function meaning({ meaning, values }: Field): string {
-  const known = Object.entries(values ?? {}).map(([value, text]) => `${value} ${text}`);
+  const known = Object.entries(values ?? {}).map(([value, text]) => `${code(value)} ${text}`);
   return known.length === 0 ? meaning : `${meaning}: ${known.join(', ')}`;
 }
 
@@ -87,15 +87,27 @@ function events(): string {
   ].join('\n');
 }
 
-/** Each field once, with what it means and when it is ILLEGAL. */
+/** Each field once, with what it means and, if some is, when it is ILLEGAL; with its owners where a name has two meanings. */
 function fieldTexts(all: readonly Structure[]): string {
-  const seen = new Map<string, Row>();
+  const rows = new Map<string, { readonly field: Field; readonly owners: string[] }>();
   for (const of of all)
     for (const field of of.fields) {
-      const row = [code(field.name), meaning(field), field.illegal ?? ''];
-      seen.set(row.join(), row);
+      const key = `${field.name}: ${meaning(field)}`;
+      const row = rows.get(key);
+      if (row === undefined) rows.set(key, { field, owners: [code(of.name)] });
+      else row.owners.push(code(of.name));
     }
-  return table(['Field', 'Meaning', 'ILLEGAL when'], [...seen.values()]);
+  const uses = [...rows.values()];
+  const isShared = (field: Field) => uses.filter((use) => use.field.name === field.name).length > 1;
+  const judged = uses.some(({ field }) => field.illegal !== undefined);
+  return table(
+    ['Field', 'Meaning', ...(judged ? ['ILLEGAL when'] : [])],
+    uses.map(({ field, owners }) => [
+      code(field.name),
+      isShared(field) ? `${meaning(field)} (${owners.join(', ')})` : meaning(field),
+      ...(judged ? [field.illegal ?? ''] : []),
+    ]),
+  );
 }
 
 /** The whole page. */
