@@ -15,6 +15,7 @@ import { handleHypercall } from './hypercalls.ts';
 import { hypLayout } from './layout.ts';
 import { lock, unlock } from './lock.ts';
 import { pageTableOps } from './page-table-ops.ts';
+import { dropRequest } from './request.ts';
 
 /** Name of this implementation, as reports and scenarios name it. */
 export const identity = 'postern';
@@ -82,6 +83,7 @@ export function createHypervisor(machine: Machine): HypervisorInstance {
       yield* lock(h, layout.hostLock);
       const result = yield* mapHostOnDemand(h, ipa);
       yield* unlock(h, layout.hostLock);
+      if (result !== 0) yield* dropRequest(h);
       return result === 0 ? 'retry' : 'inject';
     },
   };

@@ -10,6 +10,7 @@ import type { Hyp } from './context.ts';
 import { POOL_ORDER_MAX } from './layout.ts';
 import { donateToHost, donateToHyp } from './ownership.ts';
 import { addPages, freePageCount, withdrawPage, writePointer } from './pool.ts';
+import { dropRequest } from './request.ts';
 
 const PAGE_SIZE = 4096;
 /** Low bits of a list head that hold the order of its chunk. */
@@ -79,6 +80,8 @@ export function* reclaim(h: Hyp): Steps<void> {
     writePointer(h, pa, head);
     if ((yield* donateToHost(h, pa, 1)) !== 0) {
       yield* addPages(h, pool, pa, 1);
+      // The call has no register for a request.
+      yield* dropRequest(h);
       break;
     }
     head = pa;

@@ -30,6 +30,13 @@ function* leave(h: Hyp, type: number, pages: number): Steps<void> {
   h.memory.write32(at + PAGES, pages);
 }
 
+/** Forget a request that nobody can be told of: the work that left it was not the host's call. */
+export function* dropRequest(h: Hyp): Steps<void> {
+  const at = cpuRecord(h);
+  if (h.memory.read32(at + TYPE) === RequestType.none) return;
+  yield* empty(h, at);
+}
+
 /** Empty the slot into x2. */
 export function* returnRequest(h: Hyp): Steps<void> {
   const at = cpuRecord(h);
@@ -41,6 +48,10 @@ export function* returnRequest(h: Hyp): Steps<void> {
 
 function* moveRequest(h: Hyp, at: number, type: number): Steps<void> {
   encodeRequest(h.x, type, h.memory.read32(at + PAGES));
+  yield* empty(h, at);
+}
+
+function* empty(h: Hyp, at: number): Steps<void> {
   yield { kind: 'write', at };
   h.memory.write32(at + TYPE, RequestType.none);
   h.memory.write32(at + PAGES, 0);

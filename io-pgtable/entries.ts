@@ -41,6 +41,11 @@ export function entriesFrom(layout: PageTableLayout, index: number, level: numbe
   return Math.min(perTable - (index & (perTable - 1)), layout.indexMasks[level] + 1 - index);
 }
 
+/** Whether a low word is that of a table: what `kindOf` says too, but quicker. */
+export function isTable(layout: PageTableLayout, lo: number, level: number): boolean {
+  return (lo & layout.format.tableMask) === layout.format.tableBits && level !== NO_LEVEL - 1;
+}
+
 /** Warns of what is the caller's mistake unless the caller said that it is none. */
 export function warnUnlessQuiet(pt: PageTable): void {
   if ((pt.layout.quirks & Quirk.NO_WARN) === 0) pt.ops.warn();

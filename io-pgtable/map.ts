@@ -8,6 +8,7 @@ import {
   firstPresent,
   indexAt,
   isPublished,
+  isTable,
   leafLevelOf,
   linkTable,
   sync,
@@ -59,7 +60,7 @@ export function* mapPages(
     const index = memory.indexOf(at);
     const lo = memory.words[index];
     const hi = memory.words[index + 1];
-    if (format.kindOf(hi, lo, level) === EntryKind.TABLE && isPublished(layout, hi)) {
+    if (isTable(layout, lo, level) && isPublished(layout, hi)) {
       table = format.addressOf(layout, hi, lo);
     } else {
       table = yield* nextTable(pt, at, level, hi, lo);

@@ -140,6 +140,9 @@ export interface Format {
   readonly name: FormatName;
   /** A low word with none of these bits is neither a leaf nor a table. */
   readonly presentMask: number;
+  /** Above the last level, a low word is a table's if these of its bits are {@link tableBits}. */
+  readonly tableMask: number;
+  readonly tableBits: number;
   /** Two low words of one level that agree in these bits, one of them a leaf's, are both leaves. */
   readonly typeMask: number;
   /** The attributes of a leaf: what it keeps when it is written again for another address or at another level. */

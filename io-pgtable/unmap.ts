@@ -4,7 +4,17 @@
  * replaces them.
  */
 import type { Steps } from '#machine';
-import { clearRun, entriesFrom, indexAt, inPage, leafLevelOf, NO_LEVEL, sync, warnUnlessQuiet } from './entries.ts';
+import {
+  clearRun,
+  entriesFrom,
+  indexAt,
+  inPage,
+  isTable,
+  leafLevelOf,
+  NO_LEVEL,
+  sync,
+  warnUnlessQuiet,
+} from './entries.ts';
 import { freeTables, reportLeaves } from './free.ts';
 import { splitBlock } from './split.ts';
 import { EntryKind, type PageTable } from './types.ts';
@@ -35,6 +45,10 @@ export function* unmapPages(pt: PageTable, iova: number, pgsize: number, pgcount
     const index = memory.indexOf(at);
     const lo = memory.words[index];
     const hi = memory.words[index + 1];
+    if (level !== leafLevel && isTable(layout, lo, level)) {
+      table = format.addressOf(layout, hi, lo);
+      continue;
+    }
     const kind = format.kindOf(hi, lo, level);
     if (kind === EntryKind.EMPTY) {
       warnUnlessQuiet(pt);

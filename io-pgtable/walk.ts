@@ -1,6 +1,6 @@
 /** Looking up: what an input address translates to, and by which descriptors. */
 import type { Steps } from '#machine';
-import { indexAt, offsetOf } from './entries.ts';
+import { indexAt, isTable, offsetOf } from './entries.ts';
 import { Errno } from './errno.ts';
 import { EntryKind, type PageTable } from './types.ts';
 
@@ -19,10 +19,12 @@ export function* iovaToPhys(pt: PageTable, iova: number): Steps<number> {
     const index = memory.indexOf(at);
     const lo = memory.words[index];
     const hi = memory.words[index + 1];
-    const kind = format.kindOf(hi, lo, level);
-    if (kind === EntryKind.LEAF) return joined(format.addressOf(layout, hi, lo), offset, layout.spans[level]);
-    if (kind !== EntryKind.TABLE) return 0;
-    table = format.addressOf(layout, hi, lo);
+    if (isTable(layout, lo, level)) {
+      table = format.addressOf(layout, hi, lo);
+      continue;
+    }
+    if (format.kindOf(hi, lo, level) !== EntryKind.LEAF) return 0;
+    return joined(format.addressOf(layout, hi, lo), offset, layout.spans[level]);
   }
   return 0;
 }

@@ -20,7 +20,7 @@ export function putAddress(entry: Entry, field: structures.Field, hi: number, lo
 
 /** Removes the bits of an address field that the driver does not use. */
 export function narrowAddress(mask: Entry, field: structures.Field): void {
-  mask[2 * field.word + 1]! &= ~structures.maskHi(field) | ADDRESS_HI;
+  mask[2 * field.word + 1]! &= ~field.maskHi | ADDRESS_HI;
 }
 
 /** `into |= bits` */

@@ -165,6 +165,8 @@ function addressLo(pa: number): number {
 /** What both stages' formats have in common as {@link Format}s. */
 export const lpae: Omit<Format, 'name' | 'configure' | 'dirty'> = {
   presentMask: VALID,
+  tableMask: VALID | TABLE_OR_PAGE,
+  tableBits: VALID | TABLE_OR_PAGE,
   typeMask: VALID | TABLE_OR_PAGE,
   attributeMaskHi: Leaf.XN_HI | Leaf.DBM_HI,
   attributeMaskLo: 0x3ff << 2,

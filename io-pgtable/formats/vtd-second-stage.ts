@@ -1,6 +1,7 @@
 /**
  * Intel VT-d second-stage tables, of three or four levels: IOVA or guest-physical address to PA. A descriptor has no
  * valid bit: it is there if it may be read or written, so a mapping of neither kind is the caller's mistake as elsewhere.
+ * Tables allow both, and leaves decide.
  *
  * Left out: five levels (57-bit input addresses), the execute bit and memory types (the hardware that this describes
  * reserves them), snoop control.
@@ -59,13 +60,16 @@ function addressHi(pa: number): number {
 export const vtdSecondStage: Format = {
   name: 'VTD_SECOND_STAGE',
   presentMask: READ | WRITE,
+  tableMask: READ | WRITE | LEAF,
+  tableBits: READ | WRITE,
   typeMask: READ | WRITE | LEAF,
   attributeMaskHi: 0,
   attributeMaskLo: READ | WRITE | ACCESSED | DIRTY,
   configure,
   kindOf: (hi, lo, level) => {
     if ((lo & (READ | WRITE)) === 0) return (hi | lo) === 0 ? EntryKind.EMPTY : EntryKind.INVALID;
-    return level === LEVELS - 1 || (lo & LEAF) !== 0 ? EntryKind.LEAF : EntryKind.TABLE;
+    if (level === LEVELS - 1 || (lo & LEAF) !== 0) return EntryKind.LEAF;
+    return (lo & (READ | WRITE)) === (READ | WRITE) ? EntryKind.TABLE : EntryKind.INVALID;
   },
   addressOf: (_layout, hi, lo) => (hi & 0xfffff) * TWO32 + ((lo & 0xfffff000) >>> 0),
   leafHi: (pa, attributes) => addressHi(pa) | attributes,

@@ -94,3 +94,13 @@ test('a list head of all ones is refused for its order, and comes back to the la
   const x = h.boundary.registers(0);
   expect([x[7]! >>> 0, x[6]! >>> 0]).toEqual([0xffffffff, 0xfffff001]);
 });
+
+test('an abort that finds no memory leaves no request for the next call', () => {
+  const h = booted();
+  while (h.boundary.call(0, 'alloc_mgt_reclaim', HEAP, 4095).value !== 0);
+  expect(h.boundary.read32(0, 0x0a000000)).toBeNull();
+  expect(h.boundary.call(0, 'alloc_domain', 0, 0, 1, 0).request).toEqual({ pool: IOMMU, pages: 1 });
+  expect(h.boundary.read32(0, 0x0a000000)).toBeNull();
+  expect(h.boundary.call(0, 'free_domain', 1).errno).toBe(-19);
+  expect(h.boundary.call(0, 'map_pages', 0, 0, 0, 4096, 0, 3).request).toBeNull();
+});

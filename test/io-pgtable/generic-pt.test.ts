@@ -16,7 +16,7 @@ import {
   readAndClearDirty,
   unmapPages,
 } from '#io-pgtable/plain';
-import { indexAt, leafLevelOf, NO_LEVEL, offsetOf } from '../../io-pgtable/entries.ts';
+import { indexAt, isTable, leafLevelOf, NO_LEVEL, offsetOf } from '../../io-pgtable/entries.ts';
 import { GIB1, KIB4, MIB2 } from './reference.ts';
 import { configs, descriptorAt, isMapped, leavesBySize, mapRange, open, RW, sizesOf, unmapRange } from './tables.ts';
 
@@ -109,10 +109,19 @@ describe.each(configs)('format suite, %s', (_name, config) => {
         expect(format.kindOf(hi, lo, level)).toBe(EntryKind.TABLE);
         expect(format.kindOf(0, 0, level)).toBe(EntryKind.EMPTY);
       }
+      expect(isTable(layout, lo, layout.startLevel)).toBe(true);
       const again = format.addressOf(layout, hi, lo);
       expect(again).toBe(table);
       expect([format.tableHi(layout, again), format.tableLo(layout, again)]).toEqual([hi, lo]);
     }
+  });
+
+  test('what is a table is told quickly as it is told thoroughly', () => {
+    fc.assert(
+      fc.property(fc.nat(0xfff), fc.integer({ min: layout.startLevel, max: 3 }), (lo, level) => {
+        expect(isTable(layout, lo, level)).toBe(format.kindOf(0, lo, level) === EntryKind.TABLE);
+      }),
+    );
   });
 
   test('test_max_va: the last page of the input range can be mapped, and none beyond or before the range', () => {
@@ -185,9 +194,8 @@ describe.each(configs)('format suite, %s', (_name, config) => {
     expect(seen.get(Prot.READ)).not.toBe(seen.get(RW));
   });
 
-  test.runIf(format.dirty !== undefined)(
-    'test_dirty: hardware marks a leaf, reading tells, clearing makes it clean',
-    () => {
+  if (format.dirty !== undefined)
+    test('test_dirty: hardware marks a leaf, reading tells, clearing makes it clean', () => {
       const dirty = format.dirty!;
       for (const level of levels) {
         const opened = open(config);
@@ -212,8 +220,7 @@ describe.each(configs)('format suite, %s', (_name, config) => {
         for (const clear of [false, true]) expect(read(clear)).toEqual(keepsState ? [1] : []);
         expect(read(true)).toEqual([]);
       }
-    },
-  );
+    });
 
   const softwareBits =
     config.fmt === 'VTD_SECOND_STAGE' ? [10, 52, 53, 54, 55, 56, 57, 58, 59, 60, 63] : [55, 56, 57, 58];
@@ -387,14 +394,12 @@ describe.each(configs)('iommu suite, %s', (_name, config) => {
     }
   });
 
-  test.runIf(config.pgsizeBitmap === KIB4 + MIB2 + GIB1 && config.ias > 35)(
-    'test_mixed: a range from 0x3fe400000 to 0x4c0600000 takes 14 + 3 leaves of 2M and 3 of 1G',
-    () => {
+  if (config.pgsizeBitmap === KIB4 + MIB2 + GIB1 && config.ias > 35)
+    test('test_mixed: a range from 0x3fe400000 to 0x4c0600000 takes 14 + 3 leaves of 2M and 3 of 1G', () => {
       const opened = open(config);
       const [start, end] = [0x3fe400000, 0x4c0600000];
       expect(mapRange(opened.pt, opened.pt.layout.inputStart + start, start, end - start)).toBe(end - start);
       expect(isMapped(opened.pt, opened.pt.layout.inputStart + start, start, end - start)).toBe(true);
       expect(leavesBySize(opened)).toEqual({ [MIB2]: 17, [GIB1]: 3 });
-    },
-  );
+    });
 });

@@ -8,7 +8,7 @@ import { type Field, getField, type Structure } from './field.ts';
 /** The value of a field as text: an address in hex, a known value with its meaning. */
 export function valueText(field: Field, value: number): string {
   if (field.kind === 'address') return hex(value);
-  const known = field.values?.[value];
+  const known = field.values[value];
   const plain = field.high - field.low >= 8 ? hex(value) : String(value);
   return known === undefined ? plain : `${plain} (${known})`;
 }

@@ -8,6 +8,7 @@
  * of a device's address space has negative numbers.
  */
 
+import { POW2 } from '../../pow2.ts';
 import { hiOf, join, joinSigned, loOf } from '../../word64.ts';
 
 /** How the value of a field is to be taken: a number shifted down, or an address in place. */
@@ -22,9 +23,12 @@ export interface Field<Name extends string = string> {
   readonly kind: FieldKind;
   readonly meaning: string;
   /** What particular values stand for. */
-  readonly values?: Readonly<Record<number, string>>;
-  /** When the field makes the structure ILLEGAL; absent where no value does. */
-  readonly illegal?: string;
+  readonly values: Readonly<Record<number, string>>;
+  /** When the field makes the structure ILLEGAL; empty where no value does. */
+  readonly illegal: string;
+  /** The bits of the field in the lower and in the upper half of its word. */
+  readonly maskLo: number;
+  readonly maskHi: number;
 }
 
 /** Values of particular fields, by name. */
@@ -57,7 +61,14 @@ export function row<const Name extends string>(
   notes: FieldNotes = {},
 ): Field<Name> {
   const [high, low = high] = place.split(':').map(Number) as [number, number?];
-  return { name, word, high, low, kind: 'number', meaning, ...notes };
+  const { kind = 'number', values = {}, illegal = '' } = notes;
+  const maskLo = low > 31 ? 0 : bitsFrom(low, Math.min(high, 31));
+  const maskHi = high < 32 ? 0 : bitsFrom(Math.max(low, 32) - 32, high - 32);
+  return { name, word, high, low, kind, meaning, values, illegal, maskLo, maskHi };
+}
+
+function bitsFrom(low: number, high: number): number {
+  return (-1 << low) & (-1 >>> (31 - high));
 }
 
 /** Makes a structure from its rows, in any order. Throws when two fields overlap or one does not fit. */
@@ -80,55 +91,42 @@ export function structure<Name extends string>(
   return { name, title, size, fields, field: byName as Structure<Name>['field'] };
 }
 
-/** The bits of a field in the lower half of its word. */
-export function maskLo({ high, low }: Field): number {
-  return low > 31 ? 0 : bitsFrom(low, Math.min(high, 31));
-}
-
-/** The bits of a field in the upper half of its word. */
-export function maskHi({ high, low }: Field): number {
-  return high < 32 ? 0 : bitsFrom(Math.max(low, 32) - 32, high - 32);
-}
-
-function bitsFrom(low: number, high: number): number {
-  return (-1 << low) & (-1 >>> (31 - high));
-}
-
 /** Bits `name...` of a structure, as the words of an entry in which only these are set. */
 export function maskOf<Name extends string>(of: Structure<Name>, ...names: readonly Name[]): Int32Array {
   const words = new Int32Array(2 * of.size);
   for (const name of names) {
     const field: Field = of.field[name];
-    words[2 * field.word]! |= maskLo(field);
-    words[2 * field.word + 1]! |= maskHi(field);
+    words[2 * field.word]! |= field.maskLo;
+    words[2 * field.word + 1]! |= field.maskHi;
   }
   return words;
 }
 
 /** The value of a field in the structure that starts at `words[at]`. */
 export function getField(words: ArrayLike<number>, field: Field, at = 0): number {
-  const lo = words[at + 2 * field.word]! & maskLo(field);
-  const hi = words[at + 2 * field.word + 1]! & maskHi(field);
+  const { low, maskLo, maskHi } = field;
+  const lo = words[at + 2 * field.word]! & maskLo;
+  const hi = words[at + 2 * field.word + 1]! & maskHi;
   if (field.kind === 'address') return field.high === 63 ? joinSigned(hi, lo) : join(hi, lo);
-  return field.low < 32 ? Math.floor(join(hi, lo) / 2 ** field.low) : hi >>> (field.low - 32);
+  if (maskHi === 0) return lo >>> low;
+  return low < 32 ? Math.floor(join(hi, lo) / POW2[low]!) : hi >>> (low - 32);
 }
 
 /** Sets a field of the structure that starts at `words[at]`. Bits of `value` that do not fit are dropped. */
 export function setField(words: Int32Array, field: Field, value: number, at = 0): void {
-  if (field.kind === 'address') {
-    setWord(words, field, hiOf(value), loOf(value), at);
-    return;
-  }
   const { low } = field;
-  if (low >= 32) setWord(words, field, value << (low - 32), 0, at);
-  else setWord(words, field, low === 0 ? hiOf(value) : Math.floor(value / 2 ** (32 - low)) | 0, value << low, at);
+  if (field.kind === 'address') setWord(words, field, hiOf(value), loOf(value), at);
+  else if (field.maskHi === 0) setWord(words, field, 0, value << low, at);
+  else if (low >= 32) setWord(words, field, value << (low - 32), 0, at);
+  else setWord(words, field, hiOf(value * POW2[low]!), value << low, at);
 }
 
 /** Sets the bits of a field from a 64-bit word that has them in place. The rest of that word is dropped. */
 export function setWord(words: Int32Array, field: Field, hi: number, lo: number, at = 0): void {
   const i = at + 2 * field.word;
-  words[i] = (words[i]! & ~maskLo(field)) | (lo & maskLo(field));
-  words[i + 1] = (words[i + 1]! & ~maskHi(field)) | (hi & maskHi(field));
+  const { maskLo, maskHi } = field;
+  words[i] = (words[i]! & ~maskLo) | (lo & maskLo);
+  words[i + 1] = (words[i + 1]! & ~maskHi) | (hi & maskHi);
 }
 
 /** Whether a field can hold exactly this value. */

@@ -20,8 +20,6 @@ export {
   type FieldKind,
   fits,
   getField,
-  maskHi,
-  maskLo,
   maskOf,
   type Structure,
   setField,

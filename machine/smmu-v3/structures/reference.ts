@@ -19,14 +19,14 @@ function table(head: Row, rows: readonly Row[]): string {
 const place = ({ word, high, low }: Field) => `q${word}[${high === low ? high : `${high}:${low}`}]`;
 
 function meaning({ meaning, values }: Field): string {
-  const known = Object.entries(values ?? {}).map(([value, text]) => `${code(value)} ${text}`);
+  const known = Object.entries(values).map(([value, text]) => `${code(value)} ${text}`);
   return known.length === 0 ? meaning : `${meaning}: ${known.join(', ')}`;
 }
 
 function fields(of: Structure): string {
   return table(
     ['Bits', 'Field', 'Meaning', 'ILLEGAL when'],
-    of.fields.map((field) => [place(field), code(field.name), meaning(field), field.illegal ?? '']),
+    of.fields.map((field) => [place(field), code(field.name), meaning(field), field.illegal]),
   );
 }
 
@@ -99,13 +99,13 @@ function fieldTexts(all: readonly Structure[]): string {
     }
   const uses = [...rows.values()];
   const isShared = (field: Field) => uses.filter((use) => use.field.name === field.name).length > 1;
-  const judged = uses.some(({ field }) => field.illegal !== undefined);
+  const judged = uses.some(({ field }) => field.illegal !== '');
   return table(
     ['Field', 'Meaning', ...(judged ? ['ILLEGAL when'] : [])],
     uses.map(({ field, owners }) => [
       code(field.name),
       isShared(field) ? `${meaning(field)} (${owners.join(', ')})` : meaning(field),
-      ...(judged ? [field.illegal ?? ''] : []),
+      ...(judged ? [field.illegal] : []),
     ]),
   );
 }
