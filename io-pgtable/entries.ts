@@ -3,6 +3,9 @@ import type { Steps } from '#machine';
 import type { PhysicalMemory } from '#machine/memory';
 import { type PageTable, type PageTableLayout, Quirk } from './types.ts';
 
+/** The level that has no tables below. */
+export const LAST_LEVEL = 3;
+
 /** A page size that is offered but has no level in this table: one that covers more than the whole input range. */
 export const NO_LEVEL = 4;
 
@@ -13,7 +16,7 @@ const PAGE_BYTES = 4096;
 /** The level whose leaves have `pgsize` bytes; {@link NO_LEVEL}; or -1 when the page size is not in the bitmap. */
 export function leafLevelOf(layout: PageTableLayout, pgsize: number): number {
   const { leafSizes } = layout;
-  for (let level = 3; level >= 0; level--) if (leafSizes[level] === pgsize && pgsize !== 0) return level;
+  for (let level = LAST_LEVEL; level >= 0; level--) if (leafSizes[level] === pgsize && pgsize !== 0) return level;
   return pgsize > 0 && isSubset(pgsize, layout.pgsizeBitmap) ? NO_LEVEL : -1;
 }
 
@@ -39,11 +42,6 @@ export function offsetOf(layout: PageTableLayout, iova: number): number {
 export function entriesFrom(layout: PageTableLayout, index: number, level: number): number {
   const perTable = 1 << layout.bitsPerLevel;
   return Math.min(perTable - (index & (perTable - 1)), layout.indexMasks[level] + 1 - index);
-}
-
-/** Whether a low word is that of a table: what `kindOf` says too, but quicker. */
-export function isTable(layout: PageTableLayout, lo: number, level: number): boolean {
-  return (lo & layout.format.tableMask) === layout.format.tableBits && level !== NO_LEVEL - 1;
 }
 
 /** Warns of what is the caller's mistake unless the caller said that it is none. */

@@ -8,7 +8,7 @@ import {
   firstPresent,
   indexAt,
   isPublished,
-  isTable,
+  LAST_LEVEL,
   leafLevelOf,
   linkTable,
   sync,
@@ -36,7 +36,7 @@ export function* mapPages(
   prot: number,
 ): Steps<number> {
   const { layout, ops } = pt;
-  const { format } = layout;
+  const { format, publishedHi } = layout;
   const { memory } = ops;
   const leafLevel = leafLevelOf(layout, pgsize);
   if (leafLevel < 0) {
@@ -51,7 +51,7 @@ export function* mapPages(
   const offset = iova - layout.inputStart;
   let table = pt.root;
   for (let level = layout.startLevel; level !== leafLevel; level++) {
-    if (level === 3) {
+    if (level === LAST_LEVEL) {
       ops.warn();
       return Errno.EINVAL;
     }
@@ -60,7 +60,7 @@ export function* mapPages(
     const index = memory.indexOf(at);
     const lo = memory.words[index];
     const hi = memory.words[index + 1];
-    if (isTable(layout, lo, level) && isPublished(layout, hi)) {
+    if ((lo & format.tableMask) === format.tableBits && (hi & publishedHi) === publishedHi) {
       table = format.addressOf(layout, hi, lo);
     } else {
       table = yield* nextTable(pt, at, level, hi, lo);
@@ -85,7 +85,7 @@ export function* mapPages(
   } else {
     writeLeaves(pt, at, pa, leafLevel, count, attributesHi, attributesLo);
   }
-  if (layout.publishedHi !== 0) yield* sync(pt, at, 8 * count);
+  if (publishedHi !== 0) yield* sync(pt, at, 8 * count);
   // The leaves must be visible to the walker before the caller lets a device use them.
   yield { kind: 'barrier', at: 0 };
   return count * pgsize;

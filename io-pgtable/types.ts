@@ -140,7 +140,7 @@ export interface Format {
   readonly name: FormatName;
   /** A low word with none of these bits is neither a leaf nor a table. */
   readonly presentMask: number;
-  /** Above the last level, a low word is a table's if these of its bits are {@link tableBits}. */
+  /** Above the last level, a low word is a table's if these of its bits are `tableBits`: a quick way to go down. */
   readonly tableMask: number;
   readonly tableBits: number;
   /** Two low words of one level that agree in these bits, one of them a leaf's, are both leaves. */

@@ -4,17 +4,7 @@
  * replaces them.
  */
 import type { Steps } from '#machine';
-import {
-  clearRun,
-  entriesFrom,
-  indexAt,
-  inPage,
-  isTable,
-  leafLevelOf,
-  NO_LEVEL,
-  sync,
-  warnUnlessQuiet,
-} from './entries.ts';
+import { clearRun, entriesFrom, indexAt, inPage, LAST_LEVEL, leafLevelOf, sync, warnUnlessQuiet } from './entries.ts';
 import { freeTables, reportLeaves } from './free.ts';
 import { splitBlock } from './split.ts';
 import { EntryKind, type PageTable } from './types.ts';
@@ -38,14 +28,14 @@ export function* unmapPages(pt: PageTable, iova: number, pgsize: number, pgcount
   }
   const offset = iova - layout.inputStart;
   let table = pt.root;
-  for (let level = layout.startLevel; level < NO_LEVEL; level++) {
+  for (let level = layout.startLevel; level <= LAST_LEVEL; level++) {
     const first = indexAt(layout, offset, level);
     const at = table + 8 * first;
     yield { kind: 'read', at };
     const index = memory.indexOf(at);
     const lo = memory.words[index];
     const hi = memory.words[index + 1];
-    if (level !== leafLevel && isTable(layout, lo, level)) {
+    if (level < leafLevel && level !== LAST_LEVEL && (lo & format.tableMask) === format.tableBits) {
       table = format.addressOf(layout, hi, lo);
       continue;
     }
@@ -69,7 +59,7 @@ export function* unmapPages(pt: PageTable, iova: number, pgsize: number, pgcount
       return removed * pgsize;
     }
     if (kind === EntryKind.LEAF) {
-      if (layout.profile === 'linux-7.2' || level === NO_LEVEL - 1) break;
+      if (layout.profile === 'linux-7.2' || level === LAST_LEVEL) break;
       const inTable = indexAt(layout, offset, level + 1);
       const count = level + 1 === leafLevel ? Math.min(pgcount, entriesFrom(layout, inTable, leafLevel)) : 0;
       const removed = yield* splitBlock(pt, at, level, inTable, count);

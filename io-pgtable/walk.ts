@@ -1,6 +1,6 @@
 /** Looking up: what an input address translates to, and by which descriptors. */
 import type { Steps } from '#machine';
-import { indexAt, isTable, offsetOf } from './entries.ts';
+import { indexAt, LAST_LEVEL, offsetOf } from './entries.ts';
 import { Errno } from './errno.ts';
 import { EntryKind, type PageTable } from './types.ts';
 
@@ -19,7 +19,7 @@ export function* iovaToPhys(pt: PageTable, iova: number): Steps<number> {
     const index = memory.indexOf(at);
     const lo = memory.words[index];
     const hi = memory.words[index + 1];
-    if (isTable(layout, lo, level)) {
+    if (level !== LAST_LEVEL && (lo & format.tableMask) === format.tableBits) {
       table = format.addressOf(layout, hi, lo);
       continue;
     }

@@ -2,9 +2,10 @@
  * The translation-table walker of the hardware: VMSAv8-64 long descriptors, stage 1 and stage 2, literally as the
  * architecture describes them. It shares no code with what writes tables, so that it judges them.
  *
- * Covers the 4K, 16K and 64K granules up to 48-bit addresses, blocks, concatenated stage-2 start tables, hierarchical
- * permissions, the access flag, and address-size checks. Leaves out 52-bit addresses (LPA, LPA2), small tables (STT),
- * hardware update of flags, and execute permissions: devices move data. Memory attributes are not interpreted.
+ * Covers the 4K, 16K and 64K granules, 52-bit addresses with 64K (LPA), blocks, small tables (STT), concatenated
+ * stage-2 start tables, hierarchical permissions, the access flag and the dirty state with their hardware update,
+ * address-size checks, and stage-1 tables that lie behind a stage 2. Leaves out 52-bit addresses with 4K and 16K (LPA2)
+ * and execute permissions: devices move data. Of memory attributes only stage 2's Device type is interpreted.
  */
 
 import type { PhysicalMemory } from './memory/index.ts';
@@ -23,6 +24,8 @@ export const WalkFault = {
   permission: 4,
   /** A descriptor could not be fetched: there is no RAM at its address. */
   external: 5,
+  /** Stage 2 did not let a stage-1 descriptor be fetched or updated; who asked has the details. */
+  stage2: 6,
 } as const;
 export type WalkFault = (typeof WalkFault)[keyof typeof WalkFault];
 
@@ -42,6 +45,19 @@ export class Regime {
   ignoreAccessFlag = false;
   /** Hierarchical permissions are off (HAD). */
   flatPermissions = false;
+  /** Hardware sets a clear access flag (HA), and marks a writable-clean leaf dirty (HD). */
+  setsAccessFlag = false;
+  setsDirty = false;
+  /** Descriptors hold 52-bit addresses: 64K on hardware with a 52-bit output size (LPA). */
+  wide = false;
+  /** Stage 1 over a stage 2: tables lie, and outputs are, in the IPA space. */
+  nested = false;
+}
+
+/** Stage 2 as a nested stage-1 walk needs it. */
+export interface Underneath {
+  /** Physical address of a stage-1 descriptor from its IPA; -1 when stage 2 refuses, and remembers why. */
+  descriptor(ipa: number, update: boolean): number;
 }
 
 /** What a walk found. Reused; good until the next walk into it. */
@@ -58,6 +74,11 @@ export class WalkResult {
   lo = 0;
   /** How many descriptors were fetched, where, and what they held: for explanations. */
   fetches = 0;
+  /** The descriptor that hardware updates to {@link updateLo} for this access; -1 for none. Who walks decides when. */
+  updateAt = -1;
+  updateLo = 0;
+  /** IPA of the last descriptor of a nested walk. */
+  descriptorIpa = 0;
   readonly fetchPa: Float64Array = new Float64Array(5);
   readonly fetchHi: Int32Array = new Int32Array(5);
   readonly fetchLo: Int32Array = new Int32Array(5);
@@ -73,7 +94,10 @@ const S2AP_READ = 1 << 6;
 const S2AP_WRITE = 1 << 7;
 const HI_APTABLE_NO_UNPRIVILEGED = 1 << 29;
 const HI_APTABLE_READ_ONLY = 1 << 30;
+const HI_DBM = 1 << 19;
 const HI_ADDRESS = 0xffff;
+/** Bits [15:12] of a 64K descriptor: address bits [51:48] with LPA. */
+const WIDE_BITS = 0xf000;
 
 /** What a descriptor is at its level. */
 export const Descriptor = { invalid: 0, leaf: 1, table: 2 } as const;
@@ -85,18 +109,19 @@ export function levelShift(granule: number, level: number): number {
 }
 
 /** What a descriptor means at `level`; an encoding that is not allowed there is invalid. */
-export function classify(granule: number, level: number, lo: number): Descriptor {
+export function classify(granule: number, level: number, lo: number, wide = false): Descriptor {
   if ((lo & VALID) === 0) return Descriptor.invalid;
   if (level === 3) return (lo & TABLE_OR_PAGE) !== 0 ? Descriptor.leaf : Descriptor.invalid;
   if ((lo & TABLE_OR_PAGE) !== 0) return Descriptor.table;
-  // Blocks: 1 GiB and 2 MiB with 4K, 32 MiB with 16K, 512 MiB with 64K.
-  return level === 2 || (level === 1 && granule === 12) ? Descriptor.leaf : Descriptor.invalid;
+  // Blocks: 1 GiB and 2 MiB with 4K, 32 MiB with 16K, 512 MiB with 64K, and 4 TiB with 64K and LPA.
+  return level === 2 || (level === 1 && (granule === 12 || wide)) ? Descriptor.leaf : Descriptor.invalid;
 }
 
-/** Address field of a descriptor, bits [47:log2]. */
-export function descriptorAddress(hi: number, lo: number, log2: number): number {
+/** Address field of a descriptor, bits [47:log2]; with LPA, bits [15:12] are the address's [51:48]. */
+export function descriptorAddress(hi: number, lo: number, log2: number, wide = false): number {
   const address = join(hi & HI_ADDRESS, lo);
-  return address - below(address, POW2[log2]!);
+  const aligned = address - below(address, POW2[log2]!);
+  return wide ? aligned + (lo & WIDE_BITS) * POW2[36]! : aligned;
 }
 
 /** Level of the first table of a stage-1 walk over `inputBits`. */
@@ -104,9 +129,9 @@ export function stage1StartLevel(granule: number, inputBits: number): number {
   return 4 - Math.ceil((inputBits - granule) / (granule - 3));
 }
 
-/** Start level that SL0 selects for a granule, or -1 when the encoding is reserved. */
-export function stage2StartLevel(granule: number, sl0: number): number {
-  if (sl0 === 3) return -1;
+/** Start level that SL0 selects for a granule, or -1 when the encoding is reserved (4K level 3 needs small tables). */
+export function stage2StartLevel(granule: number, sl0: number, smallTables = false): number {
+  if (sl0 === 3) return granule === 12 && smallTables ? 3 : -1;
   return granule === 12 ? 2 - sl0 : 3 - sl0;
 }
 
@@ -125,13 +150,20 @@ export function startTableSize(granule: number, level: number, inputBits: number
  * Translates `ia` (an offset from the start of the regime's input range) for an unprivileged data access.
  * The result is left in `out`.
  */
-export function walk(memory: PhysicalMemory, regime: Regime, ia: number, write: boolean, out: WalkResult): void {
+export function walk(
+  memory: PhysicalMemory,
+  regime: Regime,
+  ia: number,
+  write: boolean,
+  out: WalkResult,
+  under: Underneath | null = null,
+): void {
   begin(out);
   if (ia < 0 || ia >= POW2[regime.inputBits]!) {
     out.fault = WalkFault.translation;
     return;
   }
-  descend(memory, regime, regime.startLevel, regime.base, ia, write, 0, out);
+  descend(memory, regime, regime.startLevel, regime.base, ia, write, 0, out, under);
 }
 
 /**
@@ -147,6 +179,7 @@ export function walkFrom(
   ia: number,
   write: boolean,
   out: WalkResult,
+  under: Underneath | null = null,
 ): void {
   begin(out);
   if (base >= POW2[regime.outputBits]!) {
@@ -154,7 +187,8 @@ export function walkFrom(
     return;
   }
   const tableBits = regime.stage === 1 && !regime.flatPermissions ? tableHi : 0;
-  descend(memory, regime, level, base, below(ia, POW2[levelShift(regime.granule, level - 1)]!), write, tableBits, out);
+  const rest = below(ia, POW2[levelShift(regime.granule, level - 1)]!);
+  descend(memory, regime, level, base, rest, write, tableBits, out, under);
 }
 
 /** Judges a leaf descriptor that is already known: what a TLB does. */
@@ -182,6 +216,7 @@ function begin(out: WalkResult): void {
   out.hi = 0;
   out.lo = 0;
   out.fetches = 0;
+  out.updateAt = -1;
 }
 
 function descend(
@@ -193,6 +228,7 @@ function descend(
   write: boolean,
   tableBits: number,
   out: WalkResult,
+  under: Underneath | null,
 ): void {
   const granule = regime.granule;
   let level = firstLevel;
@@ -204,20 +240,31 @@ function descend(
     const index = Math.floor(rest / span);
     rest -= index * span;
     out.level = level;
-    if (!fetch(memory, table + 8 * index, out)) {
+    let at = table + 8 * index;
+    if (under !== null) {
+      const ipa = at;
+      at = under.descriptor(ipa, false);
+      if (at < 0) {
+        out.fault = WalkFault.stage2;
+        return;
+      }
+      out.descriptorIpa = ipa;
+    }
+    if (!fetch(memory, at, out)) {
       out.fault = WalkFault.external;
       return;
     }
-    const kind = classify(granule, level, out.lo);
+    const kind = classify(granule, level, out.lo, regime.wide);
     if (kind === Descriptor.invalid) {
       out.fault = WalkFault.translation;
       return;
     }
     if (kind === Descriptor.leaf) {
       leaf(regime, ia, write, hierarchical, out);
+      if (out.updateAt >= 0) locateUpdate(at, under, out);
       return;
     }
-    table = descriptorAddress(out.hi, out.lo, granule);
+    table = descriptorAddress(out.hi, out.lo, granule, regime.wide);
     if (table >= POW2[regime.outputBits]!) {
       out.fault = WalkFault.addressSize;
       return;
@@ -241,15 +288,50 @@ function fetch(memory: PhysicalMemory, pa: number, out: WalkResult): boolean {
   return true;
 }
 
+/** The update of a descriptor is a write: for a nested walk, one that stage 2 has to allow. */
+function locateUpdate(at: number, under: Underneath | null, out: WalkResult): void {
+  out.updateAt = at;
+  if (under === null || under.descriptor(out.descriptorIpa, true) >= 0) return;
+  out.updateAt = -1;
+  out.pa = -1;
+  out.fault = WalkFault.stage2;
+}
+
 /** Output size, then access flag, then permission: the order in which a leaf is judged. */
 function leaf(regime: Regime, ia: number, write: boolean, hierarchical: number, out: WalkResult): void {
   const log2 = levelShift(regime.granule, out.level);
   out.leafLog2 = log2;
-  const base = descriptorAddress(out.hi, out.lo, log2);
-  if (base >= POW2[regime.outputBits]!) out.fault = WalkFault.addressSize;
-  else if ((out.lo & AF) === 0 && !regime.ignoreAccessFlag) out.fault = WalkFault.access;
-  else if (!permitted(regime.stage, out.lo, hierarchical, write)) out.fault = WalkFault.permission;
-  else out.pa = base + below(ia, POW2[log2]!);
+  const { lo } = out;
+  const base = descriptorAddress(out.hi, lo, log2, regime.wide);
+  if (base >= POW2[regime.outputBits]!) {
+    out.fault = WalkFault.addressSize;
+    return;
+  }
+  let now = lo;
+  if ((lo & AF) === 0 && !regime.ignoreAccessFlag) {
+    if (!regime.setsAccessFlag) {
+      out.fault = WalkFault.access;
+      return;
+    }
+    now |= AF;
+  }
+  if (write && regime.setsDirty && (out.hi & HI_DBM) !== 0) {
+    now = regime.stage === 1 ? now & ~S1_AP_READ_ONLY : now | S2AP_WRITE;
+  }
+  if (!permitted(regime.stage, now, hierarchical, write)) {
+    out.fault = WalkFault.permission;
+    return;
+  }
+  if (now !== lo) {
+    out.updateAt = 0;
+    out.updateLo = now;
+  }
+  out.pa = base + below(ia, POW2[log2]!);
+}
+
+/** Whether a stage-2 leaf maps Device memory (S2FWB off: MemAttr[3:2] is 0). */
+export function isDevice(lo: number): boolean {
+  return (lo & 0x30) === 0;
 }
 
 function permitted(stage: 1 | 2, lo: number, hierarchical: number, write: boolean): boolean {

@@ -7,7 +7,7 @@ import type { WalkStep } from './result.ts';
 import type { WalkSource } from './source.ts';
 
 /** The stream table as the registers describe it. */
-interface StreamTable {
+export interface StreamTable {
   readonly base: number;
   /** log2 of the number of streams. */
   readonly log2: number;
@@ -47,7 +47,8 @@ function level2Address(source: WalkSource, table: StreamTable, sid: number, step
   return l1stdL2Ptr(words[1]!, words[0]!) + STE_BYTES * index;
 }
 
-function streamTable({ strtabBase, strtabBaseCfg, capabilities }: WalkSource): StreamTable {
+/** The stream table that STRTAB_BASE and STRTAB_BASE_CFG describe. */
+export function streamTable({ strtabBase, strtabBaseCfg, capabilities }: WalkSource): StreamTable {
   const log2 = Math.min(strtabBaseCfg & 63, capabilities.sidBits);
   const twoLevel = ((strtabBaseCfg >>> 16) & 3) === 1 && capabilities.twoLevelStreamTable;
   const asked = (strtabBaseCfg >>> 6) & 31;
@@ -55,6 +56,17 @@ function streamTable({ strtabBase, strtabBaseCfg, capabilities }: WalkSource): S
   const size = twoLevel ? Math.max(64, 8 * 2 ** Math.max(0, log2 - split)) : STE_BYTES * 2 ** log2;
   const address = bitsInPlace(strtabBase.hi, strtabBase.lo, 55, 6);
   return { base: address - (address % size), log2, twoLevel, split };
+}
+
+/** Address of the STE of `sid`; null when the tables lead to none. */
+export function steAddress(source: WalkSource, sid: number): number | null {
+  const table = streamTable(source);
+  if (sid >= 2 ** table.log2) return null;
+  if (!table.twoLevel) return table.base + STE_BYTES * sid;
+  const span = 2 ** table.split;
+  const word = source.memory.read64(table.base + 8 * Math.floor(sid / span));
+  if (word === null || sid % span >= l1stdEntries(word.lo, table.split)) return null;
+  return l1stdL2Ptr(word.hi, word.lo) + STE_BYTES * (sid % span);
 }
 
 /** The streams that are there: valid entries that do not merely abort. In ascending order. */

@@ -185,3 +185,41 @@ test('a 64K granule keeps address bits 51:48 right where a run crosses 2^48', ()
     [0, 1, 2, 3, 4, 5].map((i) => pa + i * page + 9),
   );
 });
+
+test('addresses of the upper half are negative numbers, in calls and in what the owner is told', () => {
+  const { arena, pt } = open({ ias: 48, quirks: Quirk.ARM_TTBR1 });
+  expect([pt.layout.inputStart, pt.layout.inputEnd]).toEqual([-(2 ** 48), 0]);
+  expect(mapPages(pt, -2 * KIB4, GIB1, KIB4, 2, RW)).toBe(2 * KIB4);
+  expect(mapPages(pt, -(2 ** 48), MIB2, KIB4, 1, RW)).toBe(KIB4);
+  expect([-1, -2 * KIB4, -(2 ** 48) + 5].map((iova) => iovaToPhys(pt, iova))).toEqual([
+    GIB1 + 2 * KIB4 - 1,
+    GIB1,
+    MIB2 + 5,
+  ]);
+  expect(mapPages(pt, 0, GIB1, KIB4, 1, RW)).toBe(Errno.ERANGE);
+  expect(mapPages(pt, -(2 ** 48) - KIB4, GIB1, KIB4, 1, RW)).toBe(Errno.ERANGE);
+  // Only the bits of the input range count in a lookup.
+  expect(iovaToPhys(pt, 2 ** 48 - 1)).toBe(GIB1 + 2 * KIB4 - 1);
+  arena.events = [];
+  expect(unmapPages(pt, -2 * KIB4, KIB4, 2)).toBe(2 * KIB4);
+  expect(arena.events).toEqual(['A:ffffffffffffe000:1000:2']);
+});
+
+test('where blocks are split, an owner that asks is told of the part that goes, and of no other', () => {
+  const { arena, pt } = open({ profile: 'linux-6.12' });
+  const told: number[][] = [];
+  const asking = openPageTable({ ...arena.ops, leafRemoved: (...run) => told.push(run) }, pt.layout, pt.root);
+  mapPages(asking, 0, GIB1, GIB1, 1, RW);
+  expect(unmapPages(asking, MIB2 + 3 * KIB4, KIB4, 2)).toBe(2 * KIB4);
+  expect(told).toEqual([[GIB1 + MIB2 + 3 * KIB4, KIB4, 2]]);
+  // Without memory for the second of two tables the first stays, and nothing is unmapped.
+  arena.armFailures(0, 1);
+  expect(unmapPages(asking, 2 * MIB2, KIB4, 1)).toBe(0);
+  expect([MIB2 + 2 * KIB4, MIB2 + 3 * KIB4, 2 * MIB2].map((iova) => iovaToPhys(pt, iova))).toEqual([
+    GIB1 + MIB2 + 2 * KIB4,
+    0,
+    GIB1 + 2 * MIB2,
+  ]);
+  freePageTable(pt);
+  expect(arena.live.size).toBe(0);
+});

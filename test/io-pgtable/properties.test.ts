@@ -213,3 +213,28 @@ test('CPUs that map different pages at once all succeed under any schedule, and 
     { numRuns: 200 },
   );
 });
+
+test('CPUs that unmap different pages of one block split it once, whoever comes first', () => {
+  fc.assert(
+    fc.property(fc.array(fc.nat(2), { maxLength: 60 }), (schedule) => {
+      const arena = new Arena(BASE);
+      const config = { ...STAGE_1, profile: 'linux-6.12' } as const;
+      const pt = run(stepped.allocPageTable(steppedOps(arena), config));
+      if (typeof pt === 'number') throw new Error(`refused with ${pt}`);
+      run(stepped.mapPages(pt, 0, 2 ** 30, 2 ** 21, 1, plain.Prot.READ));
+      const cpus = [0, 1, 2].map((cpu) => stepped.unmapPages(pt, cpu * KIB4, KIB4, 1));
+      for (const cpu of schedule) cpus[cpu]!.next();
+      for (const cpu of cpus) run(cpu);
+      expect([0, 1, 2, 3].map((page) => run(stepped.iovaToPhys(pt, page * KIB4)))).toEqual([
+        0,
+        0,
+        0,
+        2 ** 30 + 3 * KIB4,
+      ]);
+      expect(arena.live.size).toBe(3);
+      run(stepped.freePageTable(pt));
+      expect([...arena.live]).toEqual([]);
+    }),
+    { numRuns: 100 },
+  );
+});
