@@ -70,19 +70,18 @@ export function* mapPages(
   const first = indexAt(layout, offset, leafLevel);
   const at = table + 8 * first;
   const count = pgcount === 1 ? 1 : Math.min(pgcount, entriesFrom(layout, first, leafLevel));
-  yield { kind: 'read', at };
-  const index = memory.indexForWrite(at);
-  if (count !== 1 || (memory.words[index] & format.presentMask) !== 0) {
-    const error = yield* clearWay(pt, iova, at, leafLevel, count);
-    if (error < 0) return error;
-  }
   const attributes = 2 * (prot & (PROTECTIONS - 1));
   const attributesLo = layout.attributes[attributes];
   const attributesHi = layout.attributes[attributes + 1];
-  yield { kind: 'write', at };
-  if (count === 1) {
+  yield { kind: 'read', at };
+  const index = memory.indexForWrite(at);
+  if (count === 1 && (memory.words[index] & format.presentMask) === 0) {
+    yield { kind: 'write', at };
     memory.put64(index, format.leafHi(pa, attributesHi), format.leafLo(pa, attributesLo, leafLevel));
   } else {
+    const error = yield* clearWay(pt, iova, at, leafLevel, count);
+    if (error < 0) return error;
+    yield { kind: 'write', at };
     writeLeaves(pt, at, pa, leafLevel, count, attributesHi, attributesLo);
   }
   if (publishedHi !== 0) yield* sync(pt, at, 8 * count);

@@ -116,7 +116,7 @@ export function* removeEntries(pt: PageTable, iova: number, at: number, level: n
   if (ops.leafRemoved !== undefined) yield* reportLeaves(pt, at, level, done, ops.leafRemoved);
   yield { kind: 'write', at };
   clearRun(memory, at, done);
-  if (done > 0) yield* sync(pt, at, 8 * done);
+  yield* sync(pt, at, 8 * done);
   return done;
 }
 
