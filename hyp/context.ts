@@ -33,8 +33,8 @@ export interface Hyp {
   /** Entries in this CPU's unmap cache. */
   unmapCacheCount: number;
   /**
-   * Whether the last invalidation of whole tables completed. When the hardware did not answer, tables and pages below
-   * them may still be reached: they stay allocated and counted, lost but safe.
+   * Whether every invalidation of the call has completed. When the hardware did not answer one, what was unlinked may
+   * still be reached: tables and pages stay allocated and counted, lost but safe.
    */
   invalidated: boolean;
   /** Errno of the map being served, beside the bytes it mapped. */

@@ -27,24 +27,36 @@ export function* domainRefs(h: Hyp, domain: number): Steps<number> {
   return h.memory.read32(domain + REFS);
 }
 
-export function* setDomainRefs(h: Hyp, domain: number, refs: number): Steps<void> {
+/**
+ * Change the reference count from `from` to `to`, as one atomic instruction does: calls in flight on other CPUs move it
+ * without a common lock. @returns what it was; nothing has changed unless that is `from`
+ */
+export function* exchangeDomainRefs(h: Hyp, domain: number, from: number, to: number): Steps<number> {
   yield { kind: 'write', at: domain + REFS };
-  h.memory.write32(domain + REFS, refs);
+  return h.memory.compareExchange32(domain + REFS, from, to);
 }
 
 /** Take a reference if the domain is allocated and the caller's. @returns whether it was taken */
 export function* getDomain(h: Hyp, domain: number, owner: number): Steps<boolean> {
   // The owner is tested before the count moves: a foreign caller must not be able to disturb a free in flight.
   if (domain < 0 || h.memory.read32(domain + OWNER) !== owner) return false;
-  const refs = yield* domainRefs(h, domain);
-  if (refs === 0) return false;
-  yield* setDomainRefs(h, domain, refs + 1);
-  return true;
+  let refs = yield* domainRefs(h, domain);
+  while (refs !== 0) {
+    const was = yield* exchangeDomainRefs(h, domain, refs, refs + 1);
+    if (was === refs) return true;
+    refs = was;
+  }
+  return false;
 }
 
 /** Drop a reference. */
 export function* putDomain(h: Hyp, domain: number): Steps<void> {
-  yield* setDomainRefs(h, domain, (yield* domainRefs(h, domain)) - 1);
+  let refs = yield* domainRefs(h, domain);
+  for (;;) {
+    const was = yield* exchangeDomainRefs(h, domain, refs, refs - 1);
+    if (was === refs) return;
+    refs = was;
+  }
 }
 
 export function domainOwner(h: Hyp, domain: number): number {
@@ -80,16 +92,14 @@ export function* initDomain(h: Hyp, domain: number, smmu: number, stage: number,
   h.memory.write32(domain + KIND, stage | (smmu << 8));
   writePointer(h, domain + ROOT, root);
   yield { kind: 'barrier', at: domain };
-  yield* setDomainRefs(h, domain, 1);
+  yield* exchangeDomainRefs(h, domain, 0, 1);
 }
 
-/** Clear the record: the id is free. */
+/** Clear the record of a domain whose reference count is 0 already: the id is free. */
 export function* clearDomain(h: Hyp, domain: number): Steps<void> {
   h.memory.write32(domain + OWNER, HOST_OWNER);
   h.memory.write32(domain + KIND, 0);
   writePointer(h, domain + ROOT, 0);
-  yield { kind: 'barrier', at: domain };
-  yield* setDomainRefs(h, domain, 0);
 }
 
 /**
@@ -107,7 +117,10 @@ export function pageTableConfig(smmu: SmmuDescription, stage: number): PageTable
   };
 }
 
-/** Open the domain's page table, and make the domain the one that page-table callbacks work for. */
+/**
+ * Open the domain's page table. `h.domain` and `h.domainId` say from here on, until the call ends, whose table it is: the
+ * page-table code calls back for tables and invalidations (page-table-ops.ts) and knows nothing of domains.
+ */
 export function domainPageTable(h: Hyp, domain: number, id: number): PageTable {
   h.domain = domain;
   h.domainId = id;

@@ -13,9 +13,9 @@ import {
   domainPageTable,
   domainRecord,
   domainRefs,
+  exchangeDomainRefs,
   HOST_OWNER,
   initDomain,
-  setDomainRefs,
 } from './domain-record.ts';
 import { lock, unlock } from './lock.ts';
 import { completeUnmap } from './page-table-ops.ts';
@@ -64,9 +64,9 @@ export function* freeDomain(h: Hyp, id: number): Steps<number> {
   if (refs === 0) result = err('ENODEV');
   // Whose it is comes before the count moves: a foreign caller's failed free must change nothing.
   else if (domainOwner(h, domain) !== HOST_OWNER) result = err('EINVAL');
-  else if (refs !== 1) result = err('EINVAL');
+  // Only an idle domain goes, and from the same moment on no call in flight can take a reference.
+  else if ((yield* exchangeDomainRefs(h, domain, 1, 0)) !== 1) result = err('EINVAL');
   if (result === 0) {
-    yield* setDomainRefs(h, domain, 0);
     yield* freePageTable(domainPageTable(h, domain, id));
     yield* completeUnmap(h);
     yield* clearDomain(h, domain);

@@ -94,15 +94,9 @@ export function* mapHostOnDemand(h: Hyp, ipa: number): Steps<number> {
   return 0;
 }
 
-/**
- * The host maps the device page at `pa` for DMA: it must be the host's, and is tainted for good.
- * @returns 0, -EPERM when it is not the host's, -ENOMEM
- */
-export function* taintMmio(h: Hyp, pa: number): Steps<number> {
-  const mapped = yield* mapHostOnDemand(h, pa);
-  if (mapped < 0) return mapped;
+/** The host maps the device page at `pa`, which its stage 2 maps, for DMA: the page is tainted for good. */
+export function* taintMmio(h: Hyp, pa: number): Steps<void> {
   const at = placeOf(yield* findEntry(h, root(h), pa));
   const hi = entryHi(h, at);
   if ((hi & TAINTED_HI) === 0) yield* writeEntry(h, at, hi | TAINTED_HI, entryLo(h, at));
-  return 0;
 }

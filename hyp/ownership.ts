@@ -11,7 +11,7 @@ import { err } from '#hypercall-abi';
 import type { Steps } from '#machine';
 import { StateClass } from '#machine/memory';
 import type { Hyp } from './context.ts';
-import { hostStage2Owner, setHostStage2Owner, taintMmio } from './host-stage2.ts';
+import { hostStage2Owner, mapHostOnDemand, setHostStage2Owner, taintMmio } from './host-stage2.ts';
 import { OwnerId, PageState } from './layout.ts';
 import { lock, unlock } from './lock.ts';
 import { IPA_END, PAGE_SIZE } from './stage2.ts';
@@ -207,10 +207,12 @@ function* useMmio(h: Hyp, pa: number, pages: number): Steps<number> {
   for (let i = 0; i < pages; i++) {
     if ((yield* hostStage2Owner(h, pa + i * PAGE_SIZE)) !== OwnerId.host) return err('EPERM');
   }
+  // Every page is mapped before the first is tainted: then nothing can fail half way.
   for (let i = 0; i < pages; i++) {
-    const result = yield* taintMmio(h, pa + i * PAGE_SIZE);
+    const result = yield* mapHostOnDemand(h, pa + i * PAGE_SIZE);
     if (result < 0) return result;
   }
+  for (let i = 0; i < pages; i++) yield* taintMmio(h, pa + i * PAGE_SIZE);
   return 0;
 }
 

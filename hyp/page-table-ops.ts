@@ -6,6 +6,7 @@
  * {@link makeRoom} invalidates early when that many may not fit.
  */
 
+import { err } from '#hypercall-abi';
 import type { PageTableOps } from '#io-pgtable';
 import type { Steps } from '#machine';
 import type { Gather, Hyp } from './context.ts';
@@ -38,10 +39,10 @@ export function pageTableOps(h: Hyp): PageTableOps {
       yield* freePages(h, h.layout.iommuPool, pa, orderOf(sizeBytes));
     },
     flushAll: function* (): Steps<void> {
-      h.invalidated = (yield* invalidateDomain(h)) === 0;
+      if ((yield* invalidateDomain(h)) !== 0) h.invalidated = false;
     },
     flushWalk: function* (iova: number, size: number, granule: number): Steps<void> {
-      h.invalidated = (yield* invalidateRange(h, iova, size, granule, false)) === 0;
+      if ((yield* invalidateRange(h, iova, size, granule, false)) !== 0) h.invalidated = false;
     },
     addPages: function* (iova: number, granule: number, count: number): Steps<void> {
       const { gather } = h;
@@ -89,13 +90,15 @@ function extendRun(h: Hyp, entry: number, pa: number, bytes: number): boolean {
   return true;
 }
 
-/** Invalidate what was gathered, and wait. @returns 0 or -ETIMEDOUT */
+/** Invalidate what was gathered, and wait. @returns 0, or -ETIMEDOUT when this or an earlier one of the call failed */
 function* flushGather(h: Hyp): Steps<number> {
   const { gather } = h;
-  if (gather.granule === 0) return 0;
-  const result = yield* invalidateRange(h, gather.start, gather.end - gather.start, gather.granule, true);
-  gather.granule = 0;
-  return result;
+  if (gather.granule !== 0) {
+    const result = yield* invalidateRange(h, gather.start, gather.end - gather.start, gather.granule, true);
+    gather.granule = 0;
+    if (result !== 0) h.invalidated = false;
+  }
+  return h.invalidated ? 0 : err('ETIMEDOUT');
 }
 
 /**

@@ -87,9 +87,18 @@ function* writeSteWord(h: Hyp, ste: number, n: number, hi: number, lo: number): 
   h.memory.write64(ste + 8 * n, hi, lo);
 }
 
-/** Let a stream translate at stage 1 through the context descriptor at `cd`. The entry is all zero before. */
+/** Zero the words of an entry from word `first` on. */
+function* clearSteWords(h: Hyp, ste: number, first: number): Steps<void> {
+  for (let n = first; n < WORDS; n++) {
+    if (steLo(h, ste, n) !== 0 || steHi(h, ste, n) !== 0) yield* writeSteWord(h, ste, n, 0, 0);
+  }
+}
+
+/** Let a stream translate at stage 1 through the context descriptor at `cd`. The entry's first word is zero before. */
 export function* writeS1Ste(h: Hyp, smmu: number, sid: number, ste: number, cd: number): Steps<number> {
   yield* writeSteWord(h, ste, 1, 0, S1_ATTRIBUTES);
+  // What an attach left that the hardware never answered must not become part of this entry: VMID 0 tags stage 1.
+  yield* clearSteWords(h, ste, 2);
   const synced = yield* syncSte(h, smmu, sid, true);
   if (synced !== 0) return synced;
   yield* writeSteWord(h, ste, 0, Math.floor(cd / TWO32), cd | CONFIG_S1 | V);
@@ -109,6 +118,7 @@ export function* writeS2Ste(
   yield* writeSteWord(h, ste, 1, SHCFG_INCOMING_HI, 0);
   yield* writeSteWord(h, ste, 2, vtcrField(layout) | S2AA64_HI | S2R_HI, vmid);
   yield* writeSteWord(h, ste, 3, Math.floor(root / TWO32), root);
+  yield* clearSteWords(h, ste, 4);
   const synced = yield* syncSte(h, smmu, sid, true);
   if (synced !== 0) return synced;
   yield* writeSteWord(h, ste, 0, 0, CONFIG_S2 | V);
@@ -127,8 +137,6 @@ export function* clearSte(h: Hyp, smmu: number, sid: number, ste: number): Steps
   yield* writeSteWord(h, ste, 0, 0, 0);
   const synced = yield* syncSte(h, smmu, sid, true);
   if (synced !== 0) return synced;
-  for (let n = 1; n < WORDS; n++) {
-    if (steLo(h, ste, n) !== 0 || steHi(h, ste, n) !== 0) yield* writeSteWord(h, ste, n, 0, 0);
-  }
+  yield* clearSteWords(h, ste, 1);
   return yield* syncSte(h, smmu, sid, true);
 }

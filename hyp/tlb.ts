@@ -110,15 +110,15 @@ function* issueRanges(
 ): Steps<number> {
   const opcode = stage === 1 ? CMD_TLBI_NH_VA : CMD_TLBI_S2_IPA;
   const ttl = leafOnly ? levelHint(granule) : 0;
-  // NUM = SCALE = TTL = 0 would be illegal: a single page without a level hint takes its neighbour along.
   let pages = size / 4096;
-  if (ttl === 0 && pages === 1) pages = 2;
   let at = start;
   while (pages > 0) {
     const scale = trailingZeros(pages);
     const count = scale < 31 && pages < TWO31 ? (pages >>> scale) & 31 : Math.floor(pages / 2 ** scale) % 32;
     const done = scale < 25 ? count << scale : count * 2 ** scale;
-    const lo0 = opcode | ((count - 1) << 12) | (scale << 20);
+    // NUM = SCALE = TTL = 0 would be illegal: a single page without a level hint takes its neighbour along.
+    const num = count === 1 && scale === 0 && ttl === 0 ? 1 : count - 1;
+    const lo0 = opcode | (num << 12) | (scale << 20);
     const lo1 = (at & -4096) | (1 << 10) | (ttl << 8) | (leafOnly ? 1 : 0);
     const result = yield* issueCommand(h, smmu, tag(stage, h.domainId), lo0, upper(at), lo1);
     if (result !== 0) return result;

@@ -14,7 +14,7 @@ export interface MmioRange {
 }
 
 /** Physical address widths that an SMMU can report, in bits. */
-export type AddressWidth = 32 | 36 | 40 | 42 | 44 | 48;
+export type AddressWidth = 32 | 36 | 40 | 42 | 44 | 48 | 52;
 
 /** One SMMUv3, by the features that its ID registers report. */
 export interface SmmuDescription {
@@ -44,6 +44,37 @@ export interface SmmuDescription {
   readonly evtqLog2: number;
   /** CMD_SYNC may signal completion by an event to the CPUs (IDR0.SEV). */
   readonly sev: boolean;
+  /** Two-level tables of context descriptors (IDR0.CD2L). Left out: no. */
+  readonly twoLevelCdTable?: boolean;
+  /** Tables of less than 64 entries for small input ranges (IDR3.STT). Left out: no. */
+  readonly smallTables?: boolean;
+  /** Width of a virtual address in bits, 48 or 52 (IDR5.VAX). Left out: 48. */
+  readonly vaBits?: 48 | 52;
+  /** What hardware updates in descriptors (IDR0.HTTU): nothing, the access flag, or also the dirty state. Left out: none. */
+  readonly hardwareUpdate?: HardwareUpdate;
+  /** What faults may do (IDR0.STALL_MODEL): stall or terminate, only terminate, only stall. Left out: terminate. */
+  readonly stallModel?: StallModel;
+  /** PCIe address translation services (IDR0.ATS). Left out: no. */
+  readonly ats?: boolean;
+}
+
+export type HardwareUpdate = 'none' | 'access' | 'dirty';
+export type StallModel = 'both' | 'terminate' | 'stall';
+
+/** An SMMU with every feature stated. */
+export type SmmuFeatures = Required<SmmuDescription>;
+
+/** Fills in what a description leaves out. */
+export function featuresOf(description: SmmuDescription): SmmuFeatures {
+  return {
+    twoLevelCdTable: false,
+    smallTables: false,
+    vaBits: 48,
+    hardwareUpdate: 'none',
+    stallModel: 'terminate',
+    ats: false,
+    ...description,
+  };
 }
 
 /** A device that does DMA: its name, the SMMU it sits behind, and its StreamID there. */
@@ -83,7 +114,7 @@ type Fields = Record<string, unknown>;
 
 const PAGE = 4096;
 const SPACE = 2 ** 52;
-const WIDTHS = [32, 36, 40, 42, 44, 48];
+const WIDTHS = [32, 36, 40, 42, 44, 48, 52];
 
 /**
  * Checks a machine description of unknown origin and returns a copy of it with exactly the known fields. Addresses may
@@ -172,13 +203,27 @@ const SMMU_FIELDS = [
   'cmdqLog2',
   'evtqLog2',
   'sev',
+  'twoLevelCdTable',
+  'smallTables',
+  'vaBits',
+  'hardwareUpdate',
+  'stallModel',
+  'ats',
 ];
+
+const UPDATES: readonly HardwareUpdate[] = ['none', 'access', 'dirty'];
+const STALLS: readonly StallModel[] = ['both', 'terminate', 'stall'];
 
 function smmu(value: unknown, at: string): SmmuDescription {
   const fields = object(value, at, SMMU_FIELDS);
   const flag = (key: string): boolean => {
     if (typeof fields[key] !== 'boolean') throw new DescriptionError(`${at}.${key}`, 'true or false');
     return fields[key];
+  };
+  const choice = <T>(key: string, values: readonly T[]): T => {
+    const found = values.find((value) => value === fields[key]);
+    if (found === undefined) throw new DescriptionError(`${at}.${key}`, `one of ${values.join(', ')}`);
+    return found;
   };
   const number = (key: string, min: number, max: number): number => integer(fields[key], `${at}.${key}`, min, max);
   const granules = list(fields.granules, `${at}.granules`, 1).map((item, i) => {
@@ -206,6 +251,12 @@ function smmu(value: unknown, at: string): SmmuDescription {
     cmdqLog2: number('cmdqLog2', 0, 19),
     evtqLog2: number('evtqLog2', 0, 19),
     sev: flag('sev'),
+    ...(fields.twoLevelCdTable === undefined ? {} : { twoLevelCdTable: flag('twoLevelCdTable') }),
+    ...(fields.smallTables === undefined ? {} : { smallTables: flag('smallTables') }),
+    ...(fields.vaBits === undefined ? {} : { vaBits: choice<48 | 52>('vaBits', [48, 52]) }),
+    ...(fields.hardwareUpdate === undefined ? {} : { hardwareUpdate: choice('hardwareUpdate', UPDATES) }),
+    ...(fields.stallModel === undefined ? {} : { stallModel: choice('stallModel', STALLS) }),
+    ...(fields.ats === undefined ? {} : { ats: flag('ats') }),
   };
   if (!result.stage1 && !result.stage2) throw new DescriptionError(`${at}.stage2`, 'stage 1, stage 2 or both');
   return result;

@@ -26,8 +26,8 @@ export interface Stage2Fault {
   readonly level: number;
 }
 
-/** Widths in bits that PS, IPS and OAS fields encode; 52 and 56 count as 48 here. */
-export const ADDRESS_WIDTHS: readonly number[] = [32, 36, 40, 42, 44, 48, 48, 48];
+/** Widths in bits that PS, IPS and OAS fields encode; 56 counts as 52 here. */
+export const ADDRESS_WIDTHS: readonly number[] = [32, 36, 40, 42, 44, 48, 52, 52];
 /** Log2 of the granule that TG0 encodes; 0 is reserved. */
 export const TG0_GRANULES: readonly number[] = [12, 16, 14, 0];
 
@@ -75,7 +75,7 @@ function decodeVtcr(vttbrHi: number, vttbrLo: number, vtcrLo: number): boolean {
   regime.granule = granule;
   regime.inputBits = 64 - t0sz;
   regime.startLevel = level;
-  regime.outputBits = ADDRESS_WIDTHS[(vtcrLo >>> 16) & 7]!;
+  regime.outputBits = Math.min(48, ADDRESS_WIDTHS[(vtcrLo >>> 16) & 7]!);
   const base = join(vttbrHi & 0xffff, vttbrLo & ~1);
   regime.base = base - below(base, startTableSize(granule, level, regime.inputBits));
   return true;

@@ -206,6 +206,8 @@ export function judgeLeaf(
   out.hi = hi;
   out.lo = lo;
   leaf(regime, ia, write, 0, out);
+  // The flags of a cached leaf are updated by a walk of its own.
+  out.updateAt = -1;
 }
 
 function begin(out: WalkResult): void {

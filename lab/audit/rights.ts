@@ -46,7 +46,6 @@ export function rightsText({ read, write, execute, privileged }: Rights): string
 /** Do the same accesses pass? */
 export function sameRights(a: Rights, b: Rights): boolean {
   return (
-    a === b ||
-    (a.read === b.read && a.write === b.write && a.execute === b.execute && a.privileged === b.privileged)
+    a === b || (a.read === b.read && a.write === b.write && a.execute === b.execute && a.privileged === b.privileged)
   );
 }

@@ -49,7 +49,9 @@ export function renderConform(report: ConformReport): string {
   const { groups, notes, disagreements, differences } = report;
   let text = `${report.files[0]}: ${count(report.agree)} of ${count(report.checks)} agree\n`;
   text += `  ${report.title}\n`;
-  const width = Math.max(...[...groups.map(({ group }) => group), ...notes.map(({ name }) => name)].map((s) => s.length));
+  const width = Math.max(
+    ...[...groups.map(({ group }) => group), ...notes.map(({ name }) => name)].map((s) => s.length),
+  );
   for (const { group, agree, checks } of groups) {
     text += `  ${group.padEnd(width)}  ${count(agree)} of ${count(checks)}\n`;
   }
@@ -65,7 +67,8 @@ export function renderConform(report: ConformReport): string {
 
 /** All reports as a JSON-able document. */
 export function conformDocument(reports: readonly ConformReport[]): Record<string, unknown> {
-  const sum = (of: (report: ConformReport) => number): number => reports.reduce((total, report) => total + of(report), 0);
+  const sum = (of: (report: ConformReport) => number): number =>
+    reports.reduce((total, report) => total + of(report), 0);
   return {
     schema: 'postern/conform/1',
     agree: sum(({ agree }) => agree),

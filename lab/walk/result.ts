@@ -69,7 +69,18 @@ export interface Faulted {
 
 export type Outcome = Translated | Bypassed | Aborted | Faulted;
 
+/** Where the walk starts: what the SMMU's registers say of it. */
+export interface WalkRegisters {
+  readonly enabled: boolean;
+  /** First byte of the stream table, log2 of its entries; StreamID bits below `split` index level 2. */
+  readonly table: number;
+  readonly log2: number;
+  readonly twoLevel: boolean;
+  readonly split: number;
+}
+
 export interface Walk {
+  readonly registers: WalkRegisters;
   readonly sid: number;
   readonly iova: number;
   readonly write: boolean;

@@ -23,14 +23,19 @@ export interface WalkSource {
 
 /** A fixture as the source of walks. */
 export function walkSource(fixture: Fixture): WalkSource {
-  const low = (name: string): number => fixture.registers.get(name)?.lo ?? 0;
+  return frozenSource({ read64: (pa) => fixtureRead64(fixture, pa) }, fixture.registers);
+}
+
+/** Any memory with the registers of its SMMU, by name, as the source of walks. */
+export function frozenSource(memory: MemorySource, registers: ReadonlyMap<string, Word64>): WalkSource {
+  const low = (name: string): number => registers.get(name)?.lo ?? 0;
   return {
-    memory: { read64: (pa) => fixtureRead64(fixture, pa) },
+    memory,
     capabilities: decodeCapabilities(low('IDR0'), low('IDR1'), low('IDR3'), low('IDR5')),
     cr0: low('CR0'),
     cr2: low('CR2'),
     gbpa: low('GBPA'),
-    strtabBase: fixture.registers.get('STRTAB_BASE')!,
+    strtabBase: registers.get('STRTAB_BASE')!,
     strtabBaseCfg: low('STRTAB_BASE_CFG'),
   };
 }

@@ -22,7 +22,7 @@ import {
 import { fault, fetchWords, step, WalkEnd } from './fetch.ts';
 import type { Faulted, Outcome, Walk, WalkStep } from './result.ts';
 import type { WalkSource } from './source.ts';
-import { fetchSte } from './stream.ts';
+import { fetchSte, streamTable } from './stream.ts';
 import { checkPermission, type Leaf, type StageTables, stage1Tables, stage2Tables, walkTables } from './tables.ts';
 
 /** Translates `iova` for a read, or a write, by stream `sid`. A fault is an outcome, not an exception. */
@@ -36,7 +36,9 @@ export function walkAccess(source: WalkSource, sid: number, iova: number, write 
     if (!(end instanceof WalkEnd)) throw end;
     outcome = { ...end.fault, recorded: isRecorded(end.fault, context) };
   }
-  return { sid, iova, write, steps, outcome };
+  const { base, log2, twoLevel, split } = streamTable(source);
+  const registers = { enabled: (source.cr0 & 1) !== 0, table: base, log2, twoLevel, split };
+  return { registers, sid, iova, write, steps, outcome };
 }
 
 interface Context {

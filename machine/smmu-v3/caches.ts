@@ -10,7 +10,7 @@
  * TLB invalidation in the same batch as the configuration's does not count for it.
  */
 
-import type { SmmuDescription } from '../description.ts';
+import type { SmmuFeatures } from '../description.ts';
 import type { PhysicalMemory, WriteObserver } from '../memory/index.ts';
 import { POW2 } from '../pow2.ts';
 import { levelShift } from '../table-walk.ts';
@@ -60,7 +60,7 @@ export class Caches implements WriteObserver {
   private readonly scratchTable = new StreamTable();
   private readonly rest = new Remainder();
 
-  constructor(memory: PhysicalMemory, smmu: SmmuDescription) {
+  constructor(memory: PhysicalMemory, smmu: SmmuFeatures) {
     this.memory = memory;
     this.stale = new StaleSet(memory);
     this.store = new NodeStore(memory, this);

@@ -1,10 +1,10 @@
 /**
  * Context descriptors: the 64 bytes that say how stage 1 translates, decoded, and judged ILLEGAL or not. Both halves of
- * the address space are decoded. Left out, because the ID registers say they are absent: hardware flag update, stalls,
- * AArch32 and big-endian tables, 52-bit addresses, permission indirection. MAIR is not interpreted.
+ * the address space are decoded. Left out, because the ID registers say they are absent: AArch32 and big-endian tables,
+ * 52-bit addresses with 4K and 16K, permission indirection. MAIR is not interpreted.
  */
 
-import type { SmmuDescription } from '../description.ts';
+import type { SmmuFeatures } from '../description.ts';
 import { POW2 } from '../pow2.ts';
 import { ADDRESS_WIDTHS, TG0_GRANULES } from '../stage2-walk.ts';
 import { Regime, stage1StartLevel, startTableSize } from '../table-walk.ts';
@@ -41,6 +41,8 @@ export class Cd {
   asid = 0;
   /** R: translation faults are recorded. */
   records = false;
+  /** S: translation faults stall. */
+  stalls = false;
   /** Whether each half of the address space may be walked (EPDx is 0), and whether it ignores the top byte. */
   walks0 = false;
   walks1 = false;
@@ -50,26 +52,36 @@ export class Cd {
   readonly half1: Regime = new Regime();
 }
 
-/** Decodes `cd.words` as an SMMU with these features does. */
-export function decodeCd(cd: Cd, smmu: SmmuDescription): void {
+/**
+ * Decodes `cd.words` as an SMMU with these features does.
+ * @param nested its tables lie behind a stage 2
+ * @param stallDisabled STE.S1STALLD
+ */
+export function decodeCd(cd: Cd, smmu: SmmuFeatures, nested = false, stallDisabled = false): void {
   const w = cd.words;
   const lo = w[0]!;
   const hi = w[1]!;
   cd.asid = hi >>> 16;
   cd.records = (hi & R) !== 0;
+  cd.stalls = (hi & S) !== 0;
   cd.walks0 = (lo & EPD0) === 0;
   cd.walks1 = (lo & EPD1) === 0;
   cd.topByteIgnored0 = (hi & TBI0) !== 0;
   cd.topByteIgnored1 = (hi & TBI1) !== 0;
-  cd.illegal = illegal(cd, smmu, lo, hi);
+  cd.half0.nested = nested;
+  cd.half1.nested = nested;
+  cd.illegal = stallDisabled && cd.stalls ? 'S is 1 but the STE has S1STALLD' : illegal(cd, smmu, lo, hi);
 }
 
-function illegal(cd: Cd, smmu: SmmuDescription, lo: number, hi: number): string {
+function illegal(cd: Cd, smmu: SmmuFeatures, lo: number, hi: number): string {
   if ((lo & V) === 0) return 'V is 0';
   if ((hi & AA64) === 0) return 'AA64 is 0: AArch32 tables are not supported';
   if ((hi & A) === 0) return 'A is 0 but TERM_MODEL is 1';
-  if ((hi & S) !== 0) return 'S is 1 but STALL_MODEL is 1';
-  if ((hi & (HA | HD)) !== 0) return 'HA or HD without hardware flag update';
+  if (cd.stalls && smmu.stallModel === 'terminate') return 'S is 1 but STALL_MODEL is 1';
+  if (!cd.stalls && smmu.stallModel === 'stall') return 'S is 0 but STALL_MODEL is 2';
+  const { hardwareUpdate } = smmu;
+  if (hardwareUpdate === 'none' && (hi & (HA | HD)) !== 0) return 'HA or HD without hardware flag update';
+  if (hardwareUpdate !== 'dirty' && (hi & HD) !== 0) return 'HD without hardware update of the dirty state';
   if ((lo & ENDI) !== 0 && (cd.walks0 || cd.walks1)) return 'ENDI is 1: big-endian tables are not supported';
   if (!smmu.asid16 && cd.asid > 0xff) return 'ASID exceeds 8 bits';
   const outputBits = Math.min(ADDRESS_WIDTHS[hi & 7]!, smmu.oas);
@@ -88,7 +100,7 @@ function illegal(cd: Cd, smmu: SmmuDescription, lo: number, hi: number): string 
 /** Fills `regime` for one half; says what is ILLEGAL about it, or nothing. */
 function half(
   regime: Regime,
-  smmu: SmmuDescription,
+  smmu: SmmuFeatures,
   size: number,
   granule: number,
   outputBits: number,
@@ -97,14 +109,21 @@ function half(
   q0Hi: number,
 ): string {
   if (!smmu.granules.includes(granule)) return 'TG selects a granule that is not supported';
-  if (size < 16 || size > 39) return 'TxSZ is out of range';
+  const most = smmu.smallTables ? (granule === 16 ? 47 : 48) : 39;
+  if (size < (granule === 16 && smmu.vaBits === 52 ? 12 : 16) || size > most) return 'TxSZ is out of range';
+  const wide = granule === 16 && smmu.oas === 52;
   const base = join(ttbHi & 0x000fffff, ttbLo & ~0xf);
-  if (base >= POW2[outputBits]!) return 'TTB exceeds the output address size';
+  const widest = wide ? outputBits : Math.min(48, outputBits);
+  if (base >= POW2[widest]!) return 'TTB exceeds the output address size';
   regime.stage = 1;
   regime.granule = granule;
   regime.inputBits = 64 - size;
   regime.startLevel = stage1StartLevel(granule, regime.inputBits);
-  regime.outputBits = outputBits;
+  regime.outputBits = widest;
+  regime.wide = wide;
+  regime.setsAccessFlag = (q0Hi & HA) !== 0;
+  // HD without HA behaves as neither.
+  regime.setsDirty = regime.setsAccessFlag && (q0Hi & HD) !== 0;
   regime.base = base - below(base, startTableSize(granule, regime.startLevel, regime.inputBits));
   regime.ignoreAccessFlag = (q0Hi & AFFD) !== 0;
   // HADx is bit 1 of the word that holds TTBx.

@@ -4,7 +4,7 @@
  * At a bad command it stops: CONS stays on it and carries the reason, and GERROR.CMDQ_ERR becomes active.
  */
 
-import type { SmmuDescription } from '../description.ts';
+import type { SmmuFeatures } from '../description.ts';
 import type { PhysicalMemory } from '../memory/index.ts';
 import type { Caches } from './caches.ts';
 import { execute } from './commands.ts';
@@ -17,7 +17,7 @@ const COMMAND_SIZE = 16;
 /** Consumes commands until the queue is empty or a command is bad. */
 export function consumeCommands(
   memory: PhysicalMemory,
-  smmu: SmmuDescription,
+  smmu: SmmuFeatures,
   registers: RegisterFile,
   caches: Caches,
   observer: SmmuObserver | null,

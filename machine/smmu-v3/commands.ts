@@ -4,7 +4,7 @@
  * MPAM, DPT) are ILLEGAL here, as the ID registers imply. Reserved bits are ignored.
  */
 
-import type { SmmuDescription } from '../description.ts';
+import type { SmmuFeatures } from '../description.ts';
 import { POW2 } from '../pow2.ts';
 import type { Caches, TlbScope } from './caches.ts';
 import { CERROR_ILL, CERROR_NONE } from './registers.ts';
@@ -83,7 +83,7 @@ const scope = new Scope();
  * @returns CERROR_NONE, or CERROR_ILL: then nothing was done
  */
 export function execute(
-  smmu: SmmuDescription,
+  smmu: SmmuFeatures,
   caches: Caches,
   hi0: number,
   lo0: number,
@@ -104,7 +104,7 @@ export function execute(
 
 /** Invalidations of configuration; what is no command at all ends here too. */
 function configure(
-  smmu: SmmuDescription,
+  smmu: SmmuFeatures,
   caches: Caches,
   opcode: number,
   sid: number,
@@ -146,7 +146,7 @@ function forget(caches: Caches, from: number, to: number, stes: boolean, level1:
 }
 
 function invalidate(
-  smmu: SmmuDescription,
+  smmu: SmmuFeatures,
   caches: Caches,
   names: number,
   hi0: number,
@@ -170,7 +170,7 @@ function invalidate(
 }
 
 /** Address, range and hints of an invalidation by address; false when they are ILLEGAL. */
-function addressScope(smmu: SmmuDescription, lo0: number, hi1: number, lo1: number): boolean {
+function addressScope(smmu: SmmuFeatures, lo0: number, hi1: number, lo1: number): boolean {
   scope.from = hi1 * PAGES_PER_HI + (lo1 >>> 12);
   scope.to = scope.from + 1;
   scope.leafOnly = (lo1 & LEAF) !== 0;

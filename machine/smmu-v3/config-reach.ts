@@ -4,18 +4,20 @@
  * stream even where several share the memory. What an STE leads to is its target: a CD, or a stage-2 root.
  *
  * Hardware may read an STE or CD with some words old and some new, until an invalidation has completed. What such a
- * mix leads to is in reach too. A CD table with substreams is tracked for its first CD.
+ * mix leads to is in reach too. Tables of CDs, and all that nested streams reach, are {@link ContextReach}'s.
  */
 
-import type { SmmuDescription } from '../description.ts';
+import type { SmmuFeatures } from '../description.ts';
 import { type PhysicalMemory, StateClass } from '../memory/index.ts';
 import { RecordFile } from '../record-file.ts';
 import { hiOf, join, loOf } from '../word64.ts';
 import { CD_SIZE, Cd, decodeCd } from './cd.ts';
+import { hasContextTable } from './context-fetch.ts';
+import type { ContextReach } from './context-reach.ts';
 import { mixes, mixOptions, readMix } from './mixes.ts';
 import { NodeKind, type NodeStore } from './node-store.ts';
 import { Kind, type StaleSet, what } from './stale-set.ts';
-import { decodeSte, S1DSS_SUBSTREAM0, STE_SIZE, Ste, SteKind } from './ste.ts';
+import { decodeSte, STE_SIZE, Ste, SteKind } from './ste.ts';
 import { l1Entries, l2Address, type StreamTable } from './stream-table.ts';
 import type { TableReach } from './table-reach.ts';
 
@@ -32,8 +34,10 @@ const STE_WORDS_USED = 4;
 const CD_WORDS_USED = 3;
 const STE_V = 1;
 
-/** A target: 0 for none, else the number of a CD node or a root with this bit telling which. */
+/** A target: 0 for none, else the number of a CD node, of a root or of a context, above two bits telling which. */
+const TARGET_SHIFT = 2;
 const IS_ROOT = 1;
+const IS_CONTEXT = 2;
 
 /** StreamIDs [from, to) that an invalidation covered; the others under a dropped descriptor stay stale. */
 export interface SidRange {
@@ -45,20 +49,29 @@ export const ALL_SIDS: SidRange = { from: 0, to: 2 ** 32 };
 
 export class ConfigReach {
   private readonly memory: PhysicalMemory;
-  private readonly smmu: SmmuDescription;
+  private readonly smmu: SmmuFeatures;
   private readonly store: NodeStore;
   private readonly stale: StaleSet;
   private readonly tables: TableReach;
+  private readonly contexts: ContextReach;
   private readonly streamTables: RecordFile;
   private readonly ste = new Ste();
   private readonly cd = new Cd();
 
-  constructor(memory: PhysicalMemory, smmu: SmmuDescription, store: NodeStore, stale: StaleSet, tables: TableReach) {
+  constructor(
+    memory: PhysicalMemory,
+    smmu: SmmuFeatures,
+    store: NodeStore,
+    stale: StaleSet,
+    tables: TableReach,
+    contexts: ContextReach,
+  ) {
     this.memory = memory;
     this.smmu = smmu;
     this.store = store;
     this.stale = stale;
     this.tables = tables;
+    this.contexts = contexts;
     this.streamTables = new RecordFile(memory, 8, StateClass.derived, 16);
   }
 
@@ -261,33 +274,39 @@ export class ConfigReach {
   }
 
   private findTarget(sid: number, ste: Ste): number {
-    if (ste.kind === SteKind.stage2) return asTarget(this.tables.find(ste.stage2, ste.vmid, 0, false));
-    if (!leadsToCd(ste)) return 0;
-    return this.store.find(NodeKind.cd, 0, ste.vmid, sid, ste.contextPointer) << 1;
+    if (ste.kind === SteKind.stage2) return asTarget(this.tables.find(ste.stage2, ste.vmid, 0, false), IS_ROOT);
+    if (hasContextTable(ste)) return asTarget(this.contexts.find(sid, ste), IS_CONTEXT);
+    if (ste.kind !== SteKind.stage1) return 0;
+    return asTarget(this.store.find(NodeKind.cd, 0, ste.vmid, sid, ste.contextPointer), 0);
   }
 
   private acquireTarget(sid: number, ste: Ste): number {
-    if (ste.kind === SteKind.stage2) return asTarget(this.tables.acquire(ste.stage2, ste.vmid, 0, false));
-    if (!leadsToCd(ste)) return 0;
+    if (ste.kind === SteKind.stage2) return asTarget(this.tables.acquire(ste.stage2, ste.vmid, 0, false), IS_ROOT);
+    if (hasContextTable(ste)) return asTarget(this.contexts.acquire(sid, ste), IS_CONTEXT);
+    if (ste.kind !== SteKind.stage1) return 0;
     const { vmid, contextPointer } = ste;
     const found = this.store.find(NodeKind.cd, 0, vmid, sid, contextPointer);
     if (found !== 0) {
       this.store.setRefs(found, this.store.refs(found) + 1);
-      return found << 1;
+      return asTarget(found, 0);
     }
     const node = this.store.add(NodeKind.cd, 0, vmid, sid, contextPointer, CD_WORDS);
     if (node !== 0) this.acquireRoots(this.readCd(contextPointer), vmid);
-    return node << 1;
+    return asTarget(node, 0);
   }
 
   /** Drops a reference to a target. */
   releaseTarget(target: number): void {
     if (target === 0) return;
+    const node = target >>> TARGET_SHIFT;
     if ((target & IS_ROOT) !== 0) {
-      this.tables.release(target >>> 1);
+      this.tables.release(node);
       return;
     }
-    const node = target >>> 1;
+    if ((target & IS_CONTEXT) !== 0) {
+      this.contexts.release(node);
+      return;
+    }
     const refs = this.store.refs(node) - 1;
     this.store.setRefs(node, refs);
     if (refs !== 0) return;
@@ -405,12 +424,8 @@ export class ConfigReach {
 const STE_ENTRY = what(Kind.ste, 0, 0, false, 0);
 const CD_ENTRY = what(Kind.cd, 0, 0, false, 0);
 
-function asTarget(root: number): number {
-  return root === 0 ? 0 : (root << 1) | IS_ROOT;
-}
-
-function leadsToCd(ste: Ste): boolean {
-  return ste.kind === SteKind.stage1 && (ste.contextLog2 === 0 || ste.substreamDefault === S1DSS_SUBSTREAM0);
+function asTarget(number: number, which: number): number {
+  return number === 0 ? 0 : (number << TARGET_SHIFT) | which;
 }
 
 function packed(table: StreamTable): number {

@@ -41,6 +41,8 @@ export class Fault {
   /** Event number; 0 means no fault, or a silent abort. */
   type = 0;
   sid = 0;
+  /** SubstreamID; -1 for none. */
+  ssid = -1;
   iova = 0;
   write = false;
   /** The fault is stage 2's. */
@@ -52,6 +54,10 @@ export class Fault {
   fetchAddress = 0;
   /** Configuration asks for a record. */
   recorded = false;
+  /** The transaction waits for software instead of ending. */
+  stalls = false;
+  /** TTRnW: stage 2 forbade to read a stage-1 descriptor, and not to update it. */
+  tableRead = false;
   /** Why an STE or a CD is ILLEGAL, for people. */
   reason = '';
 }
@@ -59,12 +65,14 @@ export class Fault {
 const RNW = 1 << 3;
 const S2 = 1 << 7;
 const CLASS_SHIFT = 8;
+const TTRNW = 1 << 12;
+const SSV = 1 << 11;
 
 /** The 32-byte record of a fault. */
 export function eventRecord(fault: Fault): EventRecord {
   const { type } = fault;
   const words = new Int32Array(8);
-  words[0] = type;
+  words[0] = type | (fault.ssid < 0 ? 0 : SSV | (fault.ssid << 12));
   words[1] = fault.sid;
   let address = 0;
   switch (type) {
@@ -78,6 +86,7 @@ export function eventRecord(fault: Fault): EventRecord {
     case EventType.F_ACCESS:
     case EventType.F_PERMISSION:
       words[3] = (fault.write ? 0 : RNW) | (fault.stage2 ? S2 : 0) | (fault.eventClass << CLASS_SHIFT);
+      if (fault.tableRead) words[3]! |= TTRNW;
       words[4] = loOf(fault.iova);
       words[5] = hiOf(fault.iova);
       if (type === EventType.F_WALK_EABT) address = fault.fetchAddress;

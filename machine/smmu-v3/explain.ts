@@ -2,7 +2,7 @@
 
 import { classify, Descriptor } from '../table-walk.ts';
 import { EVENT_NAMES } from './events.ts';
-import type { TranslationUnit } from './translate.ts';
+import type { TranslationUnit } from './unit.ts';
 
 /** A 64-byte structure as it was read. */
 export interface ExplainedEntry {

@@ -12,11 +12,19 @@ const WORDS = 4;
 export const MOST_MIXES = 256;
 
 /** For each word: stale entries that hold a different older value, after -1 for the present one (if it counts). */
-export function mixOptions(stale: StaleSet, kind: number, sid: number, at: number, presentCounts: boolean): number[][] {
+export function mixOptions(
+  stale: StaleSet,
+  kind: number,
+  sid: number,
+  at: number,
+  presentCounts: boolean,
+  ssid = 0,
+): number[][] {
   const options: number[][] = [[], [], [], []];
   if (presentCounts) for (const word of options) word.push(-1);
   for (let i = 0; i < stale.size; i++) {
     if (stale.kind(i) !== kind || stale.get(i, Field.addressLo) >>> 0 !== sid) continue;
+    if (stale.get(i, Field.addressHi) !== ssid) continue;
     const word = options[(stale.at(i) - at) / 8];
     if (word !== undefined && !word.some((other) => other >= 0 && sameValue(stale, i, other))) word.push(i);
   }

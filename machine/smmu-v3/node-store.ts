@@ -8,7 +8,7 @@ import { type PhysicalMemory, StateClass, type WriteObserver } from '../memory/i
 import { RecordFile } from '../record-file.ts';
 import { hiOf, joinSigned, loOf } from '../word64.ts';
 
-export const NodeKind = { l1std: 1, ste: 2, cd: 3, table: 4 } as const;
+export const NodeKind = { l1std: 1, ste: 2, cd: 3, table: 4, contexts: 5, contextTable: 6 } as const;
 
 /** Words of a node's record. `what`: kind[3:0] level[7:4]; `range`: first word[15:0] count[31:16]. */
 export const NodeField = { next: 0, what: 1, owner: 2, baseLo: 3, baseHi: 4, range: 5, refs: 6, slot: 7 } as const;
@@ -62,12 +62,20 @@ export class NodeStore {
     return this.nodes.get(node, NodeField.what) >>> 4;
   }
 
-  /** Root of a table or stream-table node; VMID of a CD. */
+  /** Nodes are numbered 1 to this; some numbers are free (kind 0). */
+  get top(): number {
+    return this.memory.words[this.header]!;
+  }
+
+  /** Root of a table or stream-table node; VMID of a CD; number of the context that CDs of a table belong to. */
   owner(node: number): number {
     return this.nodes.get(node, NodeField.owner);
   }
 
-  /** First input page of a table, first StreamID of STEs, first index of level-1 descriptors, StreamID of a CD. */
+  /**
+   * First input page of a table, first StreamID of STEs, first index of level-1 descriptors, StreamID of a CD, first
+   * SubstreamID of a part of a CD table, first index of its level-1 descriptors.
+   */
   base(node: number): number {
     return joinSigned(this.nodes.get(node, NodeField.baseHi), this.nodes.get(node, NodeField.baseLo));
   }

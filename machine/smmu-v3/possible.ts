@@ -8,13 +8,15 @@
 import { classify, Descriptor, Regime } from '../table-walk.ts';
 import type { Caches } from './caches.ts';
 import { eventRecord } from './events.ts';
+import { CachedChoice, TlbUse } from './lookup.ts';
 import { mixes, mixOptions } from './mixes.ts';
 import { CR0_SMMUEN, Register } from './registers.ts';
 import { Field, Kind } from './stale-set.ts';
 import { STE_SIZE } from './ste.ts';
 import { locateSte, StreamTable } from './stream-table.ts';
-import { CachedChoice, currentStreamTable, TlbUse, type TranslationUnit, translate } from './translate.ts';
+import { currentStreamTable, translate } from './translate.ts';
 import type { Outcome } from './types.ts';
+import type { TranslationUnit } from './unit.ts';
 
 const NOT_GLOBAL = 1 << 11;
 

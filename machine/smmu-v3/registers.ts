@@ -4,7 +4,7 @@
  * operations (GATOS), MSIs, enhanced command queues, device permission tables: the ID registers say they are absent.
  */
 
-import type { SmmuDescription } from '../description.ts';
+import type { SmmuFeatures } from '../description.ts';
 
 /** Byte offsets from the SMMU's base. */
 export const Register = {
@@ -107,13 +107,13 @@ export const WIDE_REGISTERS: ReadonlySet<number> = new Set([
   Register.EVENTQ_IRQ_CFG0,
 ]);
 
-const OAS_CODES: Readonly<Record<number, number>> = { 32: 0, 36: 1, 40: 2, 42: 3, 44: 4, 48: 5 };
+const OAS_CODES: Readonly<Record<number, number>> = { 32: 0, 36: 1, 40: 2, 42: 3, 44: 4, 48: 5, 52: 6 };
 
 /**
  * IDR0 to IDR5, IIDR, AIDR of an SMMU. Beside the described features all report: AArch64 tables only, little endian,
  * no stalls (STALL_MODEL 1), terminate with abort (TERM_MODEL 1), hierarchical attribute disable, BBM level 2.
  */
-export function idRegisters(smmu: SmmuDescription): Int32Array {
+export function idRegisters(smmu: SmmuFeatures): Int32Array {
   const ids = new Int32Array(8);
   ids[0] =
     (smmu.stage2 ? 1 << 0 : 0) |

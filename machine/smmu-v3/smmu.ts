@@ -7,7 +7,7 @@
  */
 
 import type { MmioDevice } from '../bus.ts';
-import type { SmmuDescription } from '../description.ts';
+import { featuresOf, type SmmuDescription, type SmmuFeatures } from '../description.ts';
 import type { PhysicalMemory } from '../memory/index.ts';
 import { Caches } from './caches.ts';
 import { consumeCommands } from './command-queue.ts';
@@ -16,8 +16,9 @@ import { type Explanation, explain } from './explain.ts';
 import { possibleOutcomes } from './possible.ts';
 import * as R from './registers.ts';
 import { Register } from './registers.ts';
-import { currentStreamTable, TranslationUnit, translate } from './translate.ts';
+import { currentStreamTable, translate } from './translate.ts';
 import type { Outcome, SmmuObserver, StaleEntry, Translation } from './types.ts';
+import { TranslationUnit } from './unit.ts';
 
 /** Words of the register file: page 0 up to 0x100, then the two event-queue indexes of page 1. */
 const PAGE0_BYTES = 0x100;
@@ -30,6 +31,7 @@ export class Smmu implements MmioDevice, RegisterFile {
   observer: SmmuObserver | null = null;
   /** High word of the last {@link read64}. */
   hi = 0;
+  private readonly features: SmmuFeatures;
   private readonly file: number;
   private readonly ids: Int32Array;
   private readonly caches: Caches;
@@ -39,11 +41,12 @@ export class Smmu implements MmioDevice, RegisterFile {
   constructor(memory: PhysicalMemory, description: SmmuDescription) {
     this.memory = memory;
     this.description = description;
-    this.ids = R.idRegisters(description);
+    this.features = featuresOf(description);
+    this.ids = R.idRegisters(this.features);
     this.file = memory.allocFile(FILE_WORDS);
     this.put(Register.GBPA, R.GBPA_RESET);
-    this.caches = new Caches(memory, description);
-    this.unit = new TranslationUnit(memory, description, this);
+    this.caches = new Caches(memory, this.features);
+    this.unit = new TranslationUnit(memory, this.features, this);
   }
 
   // ---- transactions
@@ -230,7 +233,7 @@ export class Smmu implements MmioDevice, RegisterFile {
   }
 
   private consume(): void {
-    consumeCommands(this.memory, this.description, this, this.caches, this.observer);
+    consumeCommands(this.memory, this.features, this, this.caches, this.observer);
   }
 }
 

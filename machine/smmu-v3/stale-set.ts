@@ -13,18 +13,21 @@ import { hiOf, join, joinSigned, loOf } from '../word64.ts';
 import type { StaleEntry, StaleKind } from './types.ts';
 
 /** Kinds as stored. */
-export const Kind = { leaf: 1, table: 2, tag: 3, cd: 4, ste: 5, l1std: 6, strtab: 7 } as const;
+export const Kind = { leaf: 1, table: 2, tag: 3, cd: 4, ste: 5, l1std: 6, strtab: 7, l1cd: 8 } as const;
 export type Kind = (typeof Kind)[keyof typeof Kind];
 
-const KIND_NAMES: readonly (StaleKind | '')[] = ['', 'leaf', 'table', 'tag', 'cd', 'ste', 'l1std', 'strtab'];
+const KIND_NAMES: readonly (StaleKind | '')[] = ['', 'leaf', 'table', 'tag', 'cd', 'ste', 'l1std', 'strtab', 'l1cd'];
 
 /** Words of an entry. */
 export const Field = {
-  /** kind[3:0] pending[4] level[7:5] stage[9:8] global[10] granule[16:12] */
+  /** kind[3:0] pending[4] level[7:5] stage[9:8] global[10] granule[16:12] combined[17] nested[18] wide[19] */
   what: 0,
   /** vmid[31:16] asid[15:0] of a TLB entry. */
   tag: 1,
-  /** TLB: first input page (signed, 4 KiB units). Configuration: StreamID, first StreamID for `l1std`. */
+  /**
+   * TLB: first input page (signed, 4 KiB units). Configuration: StreamID, first StreamID for `l1std`; the upper word of
+   * a `cd` and an `l1cd` is the (first) SubstreamID.
+   */
   addressLo: 2,
   addressHi: 3,
   /** Leaves in the run. */
@@ -44,11 +47,19 @@ export const Field = {
   coveredTo: 13,
   /** Global leaves below a `table` that an invalidation covered are still cached. */
   globalsStay: 14,
+  /** A stage-2 entry: what combines it with stage 1 has been invalidated since its own invalidation. */
+  combinedGone: 15,
 } as const;
 
 /** In {@link Field.what}: covered by an invalidation, waits for the SYNC. */
 export const PENDING = 1 << 4;
 export const GLOBAL = 1 << 10;
+/** A stage-2 leaf that is cached only as a part of stage-1 entries: no invalidation by IPA finds it. */
+export const COMBINED = 1 << 17;
+/** A stage-1 entry whose output is an IPA. */
+export const NESTED = 1 << 18;
+/** Its descriptor holds a 52-bit address. */
+export const WIDE = 1 << 19;
 const LOOK_BACK = 64;
 const ENTRY_WORDS = 16;
 
@@ -109,6 +120,18 @@ export class StaleSet {
 
   global(i: number): boolean {
     return (this.records.get(i, Field.what) & GLOBAL) !== 0;
+  }
+
+  combined(i: number): boolean {
+    return (this.records.get(i, Field.what) & COMBINED) !== 0;
+  }
+
+  nested(i: number): boolean {
+    return (this.records.get(i, Field.what) & NESTED) !== 0;
+  }
+
+  wide(i: number): boolean {
+    return (this.records.get(i, Field.what) & WIDE) !== 0;
   }
 
   granule(i: number): number {
@@ -356,7 +379,9 @@ export class StaleSet {
       id: i,
       kind: KIND_NAMES[kind] as StaleKind,
       pending: this.pending(i),
-      sid: kind === Kind.ste || kind === Kind.cd || kind === Kind.l1std ? this.get(i, Field.addressLo) : -1,
+      sid: kind >= Kind.cd && kind !== Kind.strtab ? this.get(i, Field.addressLo) : -1,
+      ssid: kind === Kind.cd || kind === Kind.l1cd ? this.get(i, Field.addressHi) : -1,
+      combined: this.combined(i),
       stage,
       vmid: tlb ? tag >>> 16 : -1,
       asid: tlb && stage === 1 && !this.global(i) ? tag & 0xffff : -1,

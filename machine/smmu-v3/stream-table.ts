@@ -3,7 +3,7 @@
  * each table to its size by ignoring low address bits.
  */
 
-import type { SmmuDescription } from '../description.ts';
+import type { SmmuFeatures } from '../description.ts';
 import type { PhysicalMemory } from '../memory/index.ts';
 import { POW2 } from '../pow2.ts';
 import { below, join } from '../word64.ts';
@@ -33,7 +33,7 @@ export class StePlace {
 /** Fills `table` from the registers' (hi, lo) base and configuration. */
 export function decodeStreamTable(
   table: StreamTable,
-  smmu: SmmuDescription,
+  smmu: SmmuFeatures,
   hi: number,
   lo: number,
   config: number,

@@ -11,7 +11,7 @@ import { RecordFile } from '../record-file.ts';
 import { classify, Descriptor, descriptorAddress, levelShift, type Regime, startTableSize } from '../table-walk.ts';
 import { hiOf, joinSigned, loOf } from '../word64.ts';
 import { NodeField, NodeKind, type NodeStore } from './node-store.ts';
-import { Kind, type StaleSet, what } from './stale-set.ts';
+import { COMBINED, Kind, NESTED, type StaleSet, WIDE, what } from './stale-set.ts';
 
 /** Words of a root. */
 const F = {
@@ -30,12 +30,22 @@ const F = {
   startHi: 9,
 } as const;
 
+/** Bits of a root's flags. */
+const NO_ACCESS_FLAG = 1;
+const FLAT = 2;
+const IN_IPA = 4;
+const WIDE_ADDRESSES = 8;
+const SETS_ACCESS_FLAG = 16;
+const SETS_DIRTY = 32;
+
 const AF = 1 << 10;
 const NOT_GLOBAL = 1 << 11;
 
 /** What becomes stale when tables are let go: nothing, what a range of pages does not cover, or global leaves. */
 export class Remainder {
   mode: 'nothing' | 'outside' | 'globals' = 'nothing';
+  /** Stage-2 leaves that are covered stay in combination with stage 1. */
+  combined = false;
   /** Covered input pages [from, to), for `outside`. */
   from = 0;
   to = 0;
@@ -75,6 +85,20 @@ export class TableReach {
     return (this.roots.get(root, F.shape) >>> 12) & 0xff;
   }
 
+  /** Its tables lie behind a stage 2: what they are in memory is found by {@link ContextReach}. */
+  nested(root: number): boolean {
+    return (this.roots.get(root, F.flags) & IN_IPA) !== 0;
+  }
+
+  /** Whether stale entries keep the root although no CD or STE names it. */
+  kept(root: number): boolean {
+    return this.roots.get(root, F.kept) > 0;
+  }
+
+  private wide(root: number): boolean {
+    return (this.roots.get(root, F.flags) & WIDE_ADDRESSES) !== 0;
+  }
+
   base(root: number): number {
     return joinSigned(this.roots.get(root, F.baseHi), this.roots.get(root, F.baseLo));
   }
@@ -94,8 +118,12 @@ export class TableReach {
     regime.granule = (shape >>> 12) & 0xff;
     regime.outputBits = shape >>> 24;
     regime.base = this.base(root);
-    regime.ignoreAccessFlag = (flags & 1) !== 0;
-    regime.flatPermissions = (flags & 2) !== 0;
+    regime.ignoreAccessFlag = (flags & NO_ACCESS_FLAG) !== 0;
+    regime.flatPermissions = (flags & FLAT) !== 0;
+    regime.nested = (flags & IN_IPA) !== 0;
+    regime.wide = (flags & WIDE_ADDRESSES) !== 0;
+    regime.setsAccessFlag = (flags & SETS_ACCESS_FLAG) !== 0;
+    regime.setsDirty = (flags & SETS_DIRTY) !== 0;
   }
 
   /** The root with that identity; 0 when there is none. `upper` tells the upper half of a stage-1 space. */
@@ -119,7 +147,7 @@ export class TableReach {
 
   /** Adds a reference to the root with that identity, making it if need be; 0 when its table is not in RAM. */
   acquire(regime: Regime, vmid: number, asid: number, upper: boolean): number {
-    if (!this.memory.isRam(regime.base)) return 0;
+    if (!regime.nested && !this.memory.isRam(regime.base)) return 0;
     const found = this.find(regime, vmid, asid, upper);
     if (found !== 0) {
       this.roots.put(found, F.refs, this.roots.get(found, F.refs) + 1);
@@ -140,7 +168,7 @@ export class TableReach {
     roots.put(root, F.refs, 1);
     roots.put(root, F.startLo, loOf(start));
     roots.put(root, F.startHi, hiOf(start));
-    this.refTable(root, regime.startLevel, start, regime.base, startBytes(regime));
+    if (!regime.nested) this.refTable(root, regime.startLevel, start, regime.base, startBytes(regime));
     return root;
   }
 
@@ -167,9 +195,60 @@ export class TableReach {
     const rest = new Remainder();
     if (globalsStay) rest.mode = 'globals';
     const shape = this.roots.get(root, F.shape);
-    const bytes = Math.max(64, startTableSize(this.granule(root), (shape >>> 8) & 15, shape & 0xff));
-    this.unrefTable(root, (shape >>> 8) & 15, this.start(root), this.base(root), bytes, rest);
+    if (this.nested(root)) {
+      if (globalsStay) this.leaveBelow(root, -1, this.start(root), POW2[(shape & 0xff) - 12]!, rest);
+    } else {
+      this.unrefTable(root, (shape >>> 8) & 15, this.start(root), this.base(root), this.startBytes(root), rest);
+    }
     this.roots.clear(root);
+  }
+
+  /** Bytes of the start table. */
+  startBytes(root: number): number {
+    const shape = this.roots.get(root, F.shape);
+    return startTableSize(this.granule(root), (shape >>> 8) & 15, shape & 0xff);
+  }
+
+  startLevel(root: number): number {
+    return (this.roots.get(root, F.shape) >>> 8) & 15;
+  }
+
+  /** Input pages that a descriptor of `level` covers. */
+  pagesPer(root: number, level: number): number {
+    return POW2[levelShift(this.granule(root), level) - 12]!;
+  }
+
+  /** Address of the table that a descriptor of `level` names; -1 when it names none. */
+  child(root: number, level: number, hi: number, lo: number): number {
+    const granule = this.granule(root);
+    const wide = this.wide(root);
+    return classify(granule, level, lo, wide) === Descriptor.table ? descriptorAddress(hi, lo, granule, wide) : -1;
+  }
+
+  /** What of the nested tables below `level` for `pages` pages from `page` stays cached when they are let go. */
+  private leaveBelow(root: number, level: number, page: number, pages: number, rest: Remainder): void {
+    const { store, memory } = this;
+    const granule = this.granule(root);
+    const top = store.top;
+    for (let node = 1; node <= top; node++) {
+      if (store.kind(node) !== NodeKind.table || store.owner(node) !== root || store.level(node) <= level) continue;
+      const base = store.base(node);
+      if (base < page || base >= page + pages) continue;
+      const at = store.wordsAt(node);
+      const step = this.pagesPer(root, store.level(node));
+      for (let i = 0; i < store.wordCount(node); i++) {
+        const lo = memory.words[at + 2 * i]!;
+        const kind = classify(granule, store.level(node), lo, this.wide(root));
+        if (kind === Descriptor.invalid) continue;
+        const first = base + i * step;
+        const outside = rest.mode === 'outside' && (first + step <= rest.from || first >= rest.to);
+        if (!outside && (rest.mode !== 'globals' || kind === Descriptor.table || (lo & NOT_GLOBAL) !== 0)) continue;
+        const hi = memory.words[at + 2 * i + 1]!;
+        const pa = store.address(node) + 8 * i;
+        if (kind === Descriptor.table) this.staleTable(root, store.level(node), first, hi, lo, pa);
+        else this.staleLeaf(root, store.level(node), first, hi, lo, pa);
+      }
+    }
   }
 
   // ---- tables
@@ -199,7 +278,7 @@ export class TableReach {
     const at = store.wordsAt(node);
     for (let i = 0; i < count; i++) {
       const lo = memory.words[at + 2 * i]!;
-      if (classify(granule, level, lo) === Descriptor.table) {
+      if (classify(granule, level, lo, this.wide(root)) === Descriptor.table) {
         this.refChild(root, level, page + i * pages, memory.words[at + 2 * i + 1]!, lo);
       }
     }
@@ -207,14 +286,20 @@ export class TableReach {
 
   /** Adds a reference to the table that a descriptor of `level` names. */
   refChild(root: number, level: number, page: number, hi: number, lo: number): void {
+    if (this.nested(root)) return;
     const granule = this.granule(root);
-    this.refTable(root, level + 1, page, descriptorAddress(hi, lo, granule), POW2[granule]!);
+    this.refTable(root, level + 1, page, descriptorAddress(hi, lo, granule, this.wide(root)), POW2[granule]!);
   }
 
   /** Drops a reference to the table that a descriptor of `level` names. */
   unrefChild(root: number, level: number, page: number, hi: number, lo: number, rest: Remainder): void {
     const granule = this.granule(root);
-    this.unrefTable(root, level + 1, page, descriptorAddress(hi, lo, granule), POW2[granule]!, rest);
+    if (this.nested(root)) {
+      if (rest.mode !== 'nothing') this.leaveBelow(root, level, page, this.pagesPer(root, level), rest);
+      return;
+    }
+    const table = descriptorAddress(hi, lo, granule, this.wide(root));
+    this.unrefTable(root, level + 1, page, table, POW2[granule]!, rest);
   }
 
   private unrefTable(root: number, level: number, page: number, pa: number, bytes: number, rest: Remainder): void {
@@ -233,14 +318,14 @@ export class TableReach {
     const refs = store.refs(node) - 1;
     store.setRefs(node, refs);
     if (refs !== 0) return;
-    if (level < 3 || rest.mode !== 'nothing') {
+    if (level < 3 || rest.mode !== 'nothing' || rest.combined) {
       const granule = this.granule(root);
       const pages = POW2[levelShift(granule, level) - 12]!;
       const at = store.wordsAt(node);
       const count = store.wordCount(node);
       for (let i = 0; i < count; i++) {
         const lo = memory.words[at + 2 * i]!;
-        const kind = classify(granule, level, lo);
+        const kind = classify(granule, level, lo, this.wide(root));
         if (kind === Descriptor.invalid) continue;
         const hi = memory.words[at + 2 * i + 1]!;
         const first = page + i * pages;
@@ -250,6 +335,8 @@ export class TableReach {
           else this.unrefChild(root, level, first, hi, lo, rest);
         } else if (outside || (rest.mode === 'globals' && (lo & NOT_GLOBAL) === 0)) {
           this.staleLeaf(root, level, first, hi, lo, pa + 8 * i);
+        } else if (rest.combined) {
+          this.staleLeaf(root, level, first, hi, lo, pa + 8 * i, COMBINED);
         }
       }
     }
@@ -264,9 +351,11 @@ export class TableReach {
     const at = this.store.at(node);
     const level = words[at + NodeField.what]! >>> 4;
     const root = words[at + NodeField.owner]!;
-    const granule = (words[this.roots.at(root) + F.shape]! >>> 12) & 0xff;
-    const was = classify(granule, level, oldLo);
-    const is = classify(granule, level, newLo);
+    const record = this.roots.at(root);
+    const granule = (words[record + F.shape]! >>> 12) & 0xff;
+    const wide = (words[record + F.flags]! & WIDE_ADDRESSES) !== 0;
+    const was = classify(granule, level, oldLo, wide);
+    const is = classify(granule, level, newLo, wide);
     if (was === Descriptor.invalid && is !== Descriptor.table) return;
     const base = joinSigned(words[at + NodeField.baseHi]!, words[at + NodeField.baseLo]!);
     const page = base + k * POW2[levelShift(granule, level) - 12]!;
@@ -277,13 +366,19 @@ export class TableReach {
 
   /** A table descriptor may still be cached. The entry takes over the reference to the table it names. */
   private staleTable(root: number, level: number, page: number, hi: number, lo: number, at: number): void {
-    const whatItIs = what(Kind.table, level, this.stage(root), false, this.granule(root));
+    const whatItIs = what(Kind.table, level, this.stage(root), false, this.granule(root)) | this.marks(root);
     if (!this.stale.add(whatItIs, this.tag(root), page, hi, lo, at, root, 0, 0)) {
       this.unrefChild(root, level, page, hi, lo, NOTHING);
     }
   }
 
-  private staleLeaf(root: number, level: number, page: number, hi: number, lo: number, at: number): void {
+  /** NESTED and WIDE of a root's entries. */
+  private marks(root: number): number {
+    const flags = this.roots.get(root, F.flags);
+    return ((flags & IN_IPA) !== 0 ? NESTED : 0) | ((flags & WIDE_ADDRESSES) !== 0 ? WIDE : 0);
+  }
+
+  private staleLeaf(root: number, level: number, page: number, hi: number, lo: number, at: number, mark = 0): void {
     // A descriptor with the access flag clear is never cached.
     const words = this.memory.words;
     const record = this.roots.at(root);
@@ -291,7 +386,9 @@ export class TableReach {
     const stage = words[record + F.stage]!;
     const global = stage === 1 && (lo & NOT_GLOBAL) === 0;
     this.stale.addLeaf(
-      what(Kind.leaf, level, stage, global, (words[record + F.shape]! >>> 12) & 0xff),
+      what(Kind.leaf, level, stage, global, (words[record + F.shape]! >>> 12) & 0xff) |
+        (words[record + F.flags]! > FLAT + NO_ACCESS_FLAG ? this.marks(root) : 0) |
+        mark,
       words[record + F.tag]!,
       page,
       hi,
@@ -305,7 +402,13 @@ export class TableReach {
 function packed(regime: Regime): { shape: number; flags: number } {
   return {
     shape: regime.inputBits | (regime.startLevel << 8) | (regime.granule << 12) | (regime.outputBits << 24),
-    flags: (regime.ignoreAccessFlag ? 1 : 0) | (regime.flatPermissions ? 2 : 0),
+    flags:
+      (regime.ignoreAccessFlag ? NO_ACCESS_FLAG : 0) |
+      (regime.flatPermissions ? FLAT : 0) |
+      (regime.nested ? IN_IPA : 0) |
+      (regime.wide ? WIDE_ADDRESSES : 0) |
+      (regime.setsAccessFlag ? SETS_ACCESS_FLAG : 0) |
+      (regime.setsDirty ? SETS_DIRTY : 0),
   };
 }
 

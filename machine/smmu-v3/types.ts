@@ -38,7 +38,7 @@ export interface Translation {
 }
 
 /** Kinds of things a cache may hold after memory has changed. */
-export type StaleKind = 'leaf' | 'table' | 'cd' | 'ste' | 'l1std' | 'strtab' | 'tag';
+export type StaleKind = 'leaf' | 'table' | 'cd' | 'ste' | 'l1std' | 'strtab' | 'tag' | 'l1cd';
 
 /** Something that was reachable, was changed or removed, and whose covering invalidation and SYNC did not complete. */
 export interface StaleEntry {
@@ -47,8 +47,12 @@ export interface StaleEntry {
   readonly kind: StaleKind;
   /** Invalidated by a command, waiting for its SYNC. */
   readonly pending: boolean;
-  /** StreamID (`ste`, `cd`), first StreamID (`l1std`), else -1. */
+  /** StreamID (`ste`, `cd`), first StreamID (`l1std`), StreamID of an `l1cd`; else -1. */
   readonly sid: number;
+  /** SubstreamID (`cd`), first SubstreamID (`l1cd`), else -1. */
+  readonly ssid: number;
+  /** A stage-2 leaf that is left only inside stage-1 entries of its VMID: an invalidation by IPA does not find it. */
+  readonly combined: boolean;
   /** Stage of the table (`leaf`, `table`, `tag`), else 0. */
   readonly stage: 0 | 1 | 2;
   /** Tag of a TLB entry; -1 where there is none (ASID of a global or stage-2 entry). */

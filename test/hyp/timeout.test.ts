@@ -45,3 +45,21 @@ test('an attach that the SMMU does not answer keeps the domain alive', () => {
   expect(h.driver.attach(0, id, 0)).toBe(-110);
   expect(h.driver.freeDomain(id)).toBe(-22);
 });
+
+test('what an unanswered stage-2 attach left in the entry does not tag a later stage-1 stream', () => {
+  const h = booted();
+  const { base } = h.machine.description.smmus[0]!;
+  const device = h.machine.devices[0]!;
+  const [s1, s2] = [h.driver.allocDomain(0, 1), h.driver.allocDomain(0, 2)];
+  h.boundary.call(0, 'alloc_mgt_refill', 1, h.memory.alloc(), 1);
+  const cr0 = h.machine.bus.read32(base + CR0);
+  h.machine.bus.write32(base + CR0, cr0 & ~CMDQEN);
+  expect(h.driver.attach(0, s2, device.sid)).toBe(-110);
+  h.machine.bus.write32(base + CR0, cr0);
+  expect(h.driver.attach(0, s1, device.sid)).toBe(0);
+  const pa = h.memory.alloc();
+  h.driver.map(s1, 0x4000, pa, 4096, 1, RW);
+  expect(device.read(0x4000, 1).ok).toBe(true);
+  h.driver.unmap(s1, 0x4000, 4096, 1);
+  expect(device.possible(0x4000, false).some(({ ok }) => ok)).toBe(false);
+});

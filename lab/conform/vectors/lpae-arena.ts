@@ -104,7 +104,6 @@ export class Arena {
   }
 }
 
-
 function rounded(size: number): number {
   return Math.max(4096, 2 ** Math.ceil(Math.log2(size)));
 }

@@ -108,4 +108,3 @@ export function expanded(table: Table): RawTable {
   }
   return { pa: address(table.pa), level: table.lvl, length: table.n, descriptors };
 }
-

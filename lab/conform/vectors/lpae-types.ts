@@ -87,4 +87,3 @@ export interface Sequence {
 export interface ConfigCase extends VectorConfig {
   readonly out: ConfigOut | null;
 }
-

@@ -161,4 +161,3 @@ function expectedOf(op: VectorOp): unknown {
   if (op.o === 'hwdirty') return op.hit;
   return 'ret' in op ? op.ret : undefined;
 }
-

@@ -1,0 +1,89 @@
+/**
+ * Where QEMU's SMMUv3 is known to differ from the architecture, per version. Each is a switch of the predictor
+ * (`predict.ts`), which says what QEMU does with an access, success included; none of them excuses anything else.
+ */
+
+/** QEMU's version as numbers. */
+export type Version = readonly [number, number, number];
+
+interface DeviationRow {
+  readonly text: string;
+  /** First version known to differ, and the first that no longer does. */
+  readonly from?: Version;
+  readonly until?: Version;
+}
+
+const rows = {
+  'unprivileged-ignored': {
+    text: 'AP[1] and APTable[0] are ignored: every access counts as privileged',
+  },
+  'block-at-any-level': {
+    text: 'a block descriptor is taken at levels that have no blocks; it should be F_TRANSLATION',
+  },
+  'access-flag-ignored': {
+    text: 'a leaf with AF 0 translates; it should be F_ACCESS',
+    until: [9, 1, 0],
+  },
+  'output-size-ignored': {
+    text: 'an output address beyond IPS or OAS passes; it should be F_ADDR_SIZE',
+    until: [9, 1, 0],
+  },
+  'output-size-late': {
+    text: 'the output address size is judged after access flag and permission',
+    from: [9, 1, 0],
+  },
+  'table-size-ignored': {
+    text: 'a next-level table beyond IPS or OAS is fetched; it should be F_ADDR_SIZE',
+  },
+  'aptable-early': {
+    text: 'APTable write protection is judged on the way down: F_PERMISSION comes before faults of deeper levels',
+  },
+  'aptable-not-cached': {
+    text: 'a cached translation forgets APTable: a write passes after a read has filled the TLB',
+  },
+  's1cdmax-rejected': {
+    text: 'S1CDMax other than 0 is C_BAD_STE, although without substreams the field does not exist',
+  },
+  'ste-checks-missing': {
+    text: 'a reserved STRW and a context pointer beyond OAS are not C_BAD_STE',
+  },
+  'level2-too-long': {
+    text: 'a level-2 stream table has 2^Span entries; it should be 2^(Span-1), and C_BAD_STREAMID beyond',
+  },
+  'bad-streamid-always': {
+    text: 'C_BAD_STREAMID is recorded although CR2.RECINVSID is 0',
+  },
+} as const satisfies Record<string, DeviationRow>;
+
+export type DeviationId = keyof typeof rows;
+
+/** A known deviation. */
+export interface Deviation {
+  readonly id: DeviationId;
+  readonly text: string;
+}
+
+/** Every deviation, whatever the version. */
+export const DEVIATIONS: readonly Deviation[] = Object.entries(rows).map(([id, { text }]) => ({
+  id: id as DeviationId,
+  text,
+}));
+
+/** The deviations that this version is known for. */
+export function deviationsOf(version: Version): Deviation[] {
+  return DEVIATIONS.filter(({ id }) => {
+    const row: DeviationRow = rows[id];
+    return (row.from === undefined || !before(version, row.from)) && (row.until === undefined || before(version, row.until));
+  });
+}
+
+/** Reads `QEMU emulator version 7.2.22 (…)` or `7.2.22`; null when there is no version in it. */
+export function parseVersion(text: string): Version | null {
+  const found = /(\d+)\.(\d+)\.(\d+)/.exec(text);
+  return found === null ? null : [Number(found[1]), Number(found[2]), Number(found[3])];
+}
+
+function before(a: Version, b: Version): boolean {
+  const i = [0, 1, 2].find((k) => a[k] !== b[k]);
+  return i !== undefined && a[i]! < b[i]!;
+}

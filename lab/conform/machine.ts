@@ -1,0 +1,111 @@
+/** A machine like the one that a fixture was captured on: its RAM, and an SMMU with the features its ID registers tell. */
+import { type AddressWidth, createMachine, type Machine, qemuVirt, registers, type SmmuDescription } from '#machine';
+import type { Fixture } from '../fixture/fixture.ts';
+import { decodeCapabilities } from '../oracle/decode/idr.ts';
+import type { Tally } from './tally.ts';
+
+const { Register } = registers;
+
+/** RAM that the captured machine did not have, for tables of our own: 16 MiB above the captured RAM. */
+export const EXTRA_RAM = 2 ** 24;
+
+/** A page of the model has 1,024 words. */
+const WORDS = 1024;
+
+const RIL = 1 << 10;
+const SEV = 1 << 14;
+const COHACC = 1 << 4;
+
+/** Where {@link EXTRA_RAM} begins. */
+export function extraRam(fixture: Fixture): number {
+  return fixture.ramBase + fixture.ramSize;
+}
+
+/** The machine, with nothing in its memory and its SMMU as after reset. */
+export function machineLike(fixture: Fixture): Machine {
+  const low = (name: string): number => fixture.registers.get(name)?.lo ?? 0;
+  const has = decodeCapabilities(low('IDR0'), low('IDR1'), low('IDR3'), low('IDR5'));
+  const idr1 = low('IDR1');
+  const like = qemuVirt.smmus[0]!;
+  const smmu: SmmuDescription = {
+    name: like.name,
+    base: like.base,
+    sidBits: has.sidBits,
+    oas: Math.min(has.oasBits, 48) as AddressWidth,
+    stage1: has.stage1,
+    stage2: has.stage2,
+    granules: [...(has.granule4k ? [12] : []), ...(has.granule16k ? [14] : []), ...(has.granule64k ? [16] : [])],
+    asid16: has.asid16,
+    vmid16: has.vmid16,
+    coherent: (low('IDR0') & COHACC) !== 0,
+    rangeInvalidation: (low('IDR3') & RIL) !== 0,
+    twoLevelStreamTable: has.twoLevelStreamTable,
+    ssidBits: has.ssidBits,
+    cmdqLog2: (idr1 >>> 21) & 31,
+    evtqLog2: (idr1 >>> 16) & 31,
+    sev: (low('IDR0') & SEV) !== 0,
+  };
+  const ram = [{ base: fixture.ramBase, size: fixture.ramSize + EXTRA_RAM }];
+  return createMachine({ ...qemuVirt, name: fixture.run, ram, smmus: [smmu], devices: [] });
+}
+
+/** Puts pages of the fixture into memory: those that `wanted` names. */
+export function loadPages(machine: Machine, fixture: Fixture, wanted: (kind: string) => boolean = () => true): void {
+  for (const [pa, { kind, words }] of fixture.pages) {
+    if (!wanted(kind)) continue;
+    for (let i = 0; i < WORDS; i += 2) {
+      if ((words[i]! | words[i + 1]!) !== 0) machine.memory.write64(pa + 4 * i, words[i + 1]!, words[i]!);
+    }
+  }
+}
+
+/**
+ * Sets the registers as the driver left them, queues included, and turns the SMMU on. The command queue is empty, with
+ * both indexes at `commands`.
+ */
+export function loadRegisters(machine: Machine, fixture: Fixture, commands = 0): void {
+  const smmu = machine.smmus[0]!;
+  const word = (name: string): { hi: number; lo: number } => fixture.registers.get(name) ?? { hi: 0, lo: 0 };
+  smmu.write32(Register.CR1, word('CR1').lo);
+  smmu.write32(Register.CR2, word('CR2').lo);
+  for (const name of ['STRTAB_BASE', 'CMDQ_BASE', 'EVENTQ_BASE'] as const) {
+    smmu.write64(Register[name], word(name).hi, word(name).lo);
+  }
+  smmu.write32(Register.STRTAB_BASE_CFG, word('STRTAB_BASE_CFG').lo);
+  smmu.write32(Register.CMDQ_PROD, commands);
+  smmu.write32(Register.CMDQ_CONS, commands);
+  smmu.write32(Register.CR0, word('CR0').lo);
+}
+
+/** The machine as captured: registers and every page. */
+export function restoredMachine(fixture: Fixture): Machine {
+  const machine = machineLike(fixture);
+  loadPages(machine, fixture);
+  loadRegisters(machine, fixture);
+  return machine;
+}
+
+/** Compares what the ID registers and the control registers read. */
+export function checkRegisters(machine: Machine, fixture: Fixture, tally: Tally): void {
+  const smmu = machine.smmus[0]!;
+  for (const name of [
+    'IDR0',
+    'IDR1',
+    'IDR2',
+    'IDR3',
+    'IDR5',
+    'CR0',
+    'CR0ACK',
+    'CR1',
+    'CR2',
+    'STRTAB_BASE_CFG',
+  ] as const) {
+    const expected = fixture.registers.get(name);
+    if (expected === undefined) continue;
+    tally.check('registers', name, 'value', hex32(expected.lo), hex32(smmu.read32(Register[name])));
+  }
+}
+
+function hex32(value: number): string {
+  return `0x${(value >>> 0).toString(16).padStart(8, '0')}`;
+}

@@ -1,0 +1,124 @@
+/** Look-ups of one translation: in memory, or in what an adversary that owns the caches puts in its place. */
+
+import type { PhysicalMemory } from '../memory/index.ts';
+import {
+  descriptorAddress,
+  judgeLeaf,
+  type Regime,
+  type Underneath,
+  WalkFault,
+  type WalkResult,
+  walk,
+  walkFrom,
+} from '../table-walk.ts';
+import { type EventClass, EventType } from './events.ts';
+import type { StreamTable } from './stream-table.ts';
+
+/** What of the TLB a stage uses in place of a walk from the root. */
+export const TlbUse = { none: 0, leaf: 1, table: 2, root: 3 } as const;
+export type TlbUse = (typeof TlbUse)[keyof typeof TlbUse];
+
+/** One TLB entry in the place of a walk, or of its first levels. */
+export class TlbChoice {
+  tlb: TlbUse = TlbUse.none;
+  /** Regime to read the TLB entry with, or to walk from (`root`). */
+  tlbRegime: Regime | null = null;
+  /** Input address at which the range of a `root` starts. */
+  tlbStart = 0;
+  /** Level of a leaf, or of the table that a table descriptor names; the descriptor. */
+  tlbLevel = 0;
+  tlbHi = 0;
+  tlbLo = 0;
+  /** The entry is a stage-1-only one: its output is physical, and no stage 2 is asked. */
+  tlbFinal = false;
+}
+
+/** Cached things that hardware uses in place of what memory holds now. */
+export class CachedChoice extends TlbChoice {
+  streamTable: StreamTable | null = null;
+  /** A level-1 descriptor and its address; -1 for none. */
+  l1At = -1;
+  l1Hi = 0;
+  l1Lo = 0;
+  /** Address of an STE that is used without a look-up; -1 for none. */
+  steAt = -1;
+  /** 64-bit words of the STE (bit n: word n) that are taken from {@link steWords}. */
+  steMask = 0;
+  readonly steWords: Int32Array = new Int32Array(16);
+  cdMask = 0;
+  readonly cdWords: Int32Array = new Int32Array(16);
+  /** Decides the rest on the way of a stream with substreams or nesting. */
+  adversary: Adversary | null = null;
+}
+
+/** Decides at each point of a translation whether something cached takes the place of what memory holds. */
+export interface Adversary {
+  /** A cached level-1 CD descriptor to be used without a fetch, put into `words` (lo, hi); false to fetch it. */
+  contextTable(words: Int32Array): boolean;
+  /** Address that a cached CD was once fetched from, to be used without a fetch; -1 to fetch it. */
+  contextPlace(): number;
+  /** The words of the CD from `at`: may replace them. */
+  context(at: number, fetched: boolean, words: Int32Array): void;
+  /** TLB entry for a stage-1 look-up of `va` under the unit's STE and CD. */
+  stage1(va: number, regime: Regime, choice: TlbChoice): void;
+  /** TLB entry for a stage-2 look-up. */
+  stage2(ipa: number, eventClass: EventClass, choice: TlbChoice): void;
+}
+
+/** Event number by {@link WalkFault}. */
+export const FAULT_EVENTS: readonly number[] = [
+  0,
+  EventType.F_TRANSLATION,
+  EventType.F_ADDR_SIZE,
+  EventType.F_ACCESS,
+  EventType.F_PERMISSION,
+  EventType.F_WALK_EABT,
+];
+
+/**
+ * Walks `regime`, or takes the TLB entry of `choice`.
+ * @param address the address as the stage sees it
+ * @param input the same as an offset from the start of the regime's range
+ */
+export function walkWith(
+  memory: PhysicalMemory,
+  regime: Regime,
+  address: number,
+  input: number,
+  write: boolean,
+  choice: TlbChoice | null,
+  out: WalkResult,
+  under: Underneath | null,
+): void {
+  if (choice === null || choice.tlb === TlbUse.none || choice.tlbRegime === null) {
+    walk(memory, regime, input, write, out, under);
+  } else if (choice.tlb === TlbUse.root) {
+    walk(memory, choice.tlbRegime, address - choice.tlbStart, write, out, under);
+  } else if (choice.tlb === TlbUse.table) {
+    const { tlbRegime, tlbLevel, tlbHi, tlbLo } = choice;
+    const table = descriptorAddress(tlbHi, tlbLo, tlbRegime.granule, tlbRegime.wide);
+    walkFrom(memory, tlbRegime, tlbLevel, table, tlbHi, input, write, out, under);
+  } else {
+    judgeLeaf(choice.tlbRegime, choice.tlbLevel, choice.tlbHi, choice.tlbLo, input, write, out);
+  }
+}
+
+/** Reads a 64-byte entry; 64-bit words in `mask` come from `cached`. */
+export function readEntry(
+  memory: PhysicalMemory,
+  pa: number,
+  words: Int32Array,
+  mask: number,
+  cached: Int32Array | undefined,
+): void {
+  const from = memory.indexOf(pa);
+  const source = memory.words;
+  for (let i = 0; i < 16; i++) words[i] = source[from + i]!;
+  if (mask === 0 || cached === undefined) return;
+  for (let i = 0; i < 16; i++) if ((mask & (1 << (i >> 1))) !== 0) words[i] = cached[i]!;
+}
+
+/** Whether a walk ended for a reason that is already in the unit's fault. */
+export function endedBelow(walked: WalkResult): boolean {
+  return walked.fault === WalkFault.stage2;
+}

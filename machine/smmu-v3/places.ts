@@ -1,0 +1,68 @@
+/** Where an IPA may be in physical memory: what stage 2 of its VMID says now, and everything that is cached of it. */
+
+import type { SmmuFeatures } from '../description.ts';
+import type { PhysicalMemory } from '../memory/index.ts';
+import { POW2 } from '../pow2.ts';
+import { descriptorAddress, judgeLeaf, Regime, WalkResult, walk, walkFrom } from '../table-walk.ts';
+import { Field, Kind, type StaleSet } from './stale-set.ts';
+import type { TableReach } from './table-reach.ts';
+
+export class Places {
+  private readonly memory: PhysicalMemory;
+  private readonly smmu: SmmuFeatures;
+  private readonly stale: StaleSet;
+  private readonly tables: TableReach;
+  private readonly regime = new Regime();
+  private readonly result = new WalkResult();
+
+  constructor(memory: PhysicalMemory, smmu: SmmuFeatures, stale: StaleSet, tables: TableReach) {
+    this.memory = memory;
+    this.smmu = smmu;
+    this.stale = stale;
+    this.tables = tables;
+  }
+
+  /**
+   * Physical addresses of an IPA.
+   * @param combined stage-1 entries may hold it too: a walk is looked up there, a CD is not
+   */
+  of(vmid: number, ipa: number, combined: boolean): number[] {
+    const { memory, tables, stale, regime, result } = this;
+    const found: number[] = [];
+    const add = (): void => {
+      if (result.pa >= 0 && !found.includes(result.pa)) found.push(result.pa);
+    };
+    for (let root = 1; root <= tables.top; root++) {
+      if (tables.stage(root) !== 2 || tables.tag(root) >>> 16 !== vmid) continue;
+      tables.regime(root, regime);
+      walk(memory, regime, ipa, false, result);
+      add();
+    }
+    const page = Math.floor(ipa / 4096);
+    for (let i = 0; i < stale.size; i++) {
+      const kind = stale.kind(i);
+      if ((kind !== Kind.leaf && kind !== Kind.table) || stale.stage(i) !== 2) continue;
+      if (stale.get(i, Field.tag) >>> 16 !== vmid || (stale.combined(i) && !combined)) continue;
+      const pages = stale.pagesPer(i);
+      const k = Math.floor((page - stale.page(i)) / pages);
+      if (k < 0 || k >= stale.get(i, Field.count)) continue;
+      regime.stage = 2;
+      regime.granule = stale.granule(i);
+      regime.outputBits = this.smmu.oas;
+      regime.ignoreAccessFlag = true;
+      regime.wide = stale.wide(i);
+      const level = stale.level(i);
+      if (kind === Kind.leaf) {
+        stale.leafWord(i, k, Math.log2(pages) + 12);
+        judgeLeaf(regime, level, stale.leafHi, stale.leafLo, ipa, false, result);
+      } else {
+        const hi = stale.get(i, Field.oldHi);
+        const table = descriptorAddress(hi, stale.get(i, Field.oldLo), regime.granule, regime.wide);
+        if (table >= POW2[regime.outputBits]!) continue;
+        walkFrom(memory, regime, level + 1, table, hi, ipa, false, result);
+      }
+      add();
+    }
+    return found;
+  }
+}

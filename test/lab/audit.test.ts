@@ -1,0 +1,265 @@
+import { closeSync, ftruncateSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, expect, test } from 'vitest';
+import { audit, auditDocument, renderAudit } from '#lab/audit/index';
+import type { CliIo } from '#lab/cli/command';
+import { auditCommand } from '#lab/cli/commands/audit';
+import { runCommandLine } from '#lab/cli/run';
+import type { Fixture } from '#lab/fixture/fixture';
+import type { FileMemory } from '#lab/io/image';
+import { openSnapshot } from '#lab/io/snapshot';
+import type { Word64 } from '#lab/oracle/decode/fields';
+import { frozenSource, walkSource } from '#lab/walk/source';
+import { walkAccess } from '#lab/walk/walk';
+import { rigFixture, rigPath, runs } from './rig.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'postern-audit-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+function auditOf(fixture: Fixture, protect: { name: string; start: number; end: number }[] = []) {
+  return audit(walkSource(fixture), { subject: fixture.run, registers: fixture.registers, protect });
+}
+
+const word = (value: bigint): Word64 => ({
+  hi: Number(BigInt.asIntN(32, value >> 32n)),
+  lo: Number(BigInt.asIntN(32, value)),
+});
+
+async function command(...argv: string[]): Promise<{ code: number; out: string; err: string }> {
+  let out = '';
+  let err = '';
+  const io: CliIo = {
+    out: (text) => void (out += text),
+    err: (text) => void (err += text),
+    isTty: false,
+    columns: 100,
+    onInterrupt: () => () => {},
+  };
+  const code = await runCommandLine({ name: 'postern', version: '0' }, [auditCommand], ['audit', ...argv], io);
+  return { code, out, err };
+}
+
+test.each(runs)('%s: the audit finds exactly what the log of the kernel says is mapped', (run) => {
+  const fixture = rigFixture(run);
+  const report = auditOf(fixture);
+  expect(report.gaps).toEqual([]);
+  const bytes = new Map<number, number>();
+  for (const { sid, iova, pa, size, pte } of fixture.expected) {
+    const context = report.contexts.find(({ streams }) => streams.some((stream) => stream.sid === sid))!;
+    const range = context.ranges.find((r) => iova >= r.iova && iova + size <= r.iova + r.size)!;
+    expect(range, `0x${iova.toString(16)}`).toBeDefined();
+    expect(range.pa + (iova - range.iova)).toBe(pa);
+    if (range.iova === iova) expect(range.entry.value).toEqual(pte);
+    bytes.set(sid, (bytes.get(sid) ?? 0) + size);
+  }
+  for (const { streams, translation, bytes: reached } of report.contexts) {
+    if (translation === 'none') expect(run).toBe('passthrough-all');
+    else for (const { sid } of streams) expect(reached, `stream ${sid}`).toBe(bytes.get(sid) ?? 0);
+  }
+  // A kernel that bypasses the SMMU lets its devices write the SMMU's own tables; no other one does.
+  expect(report.violations.length > 0).toBe(run === 'passthrough-all');
+});
+
+test.each(runs)('%s: a protected range is reported when, and only when, a mapping touches it', (run) => {
+  const fixture = rigFixture(run);
+  const clean = { name: 'hole', start: 0x40000000, end: 0x40001000 };
+  const mapped = fixture.expected.find(({ pa }) => pa >= fixture.ramBase);
+  if (mapped === undefined) return;
+  const hit = { name: 'secret', start: mapped.pa + 0x800, end: mapped.pa + 0x900 };
+  const report = auditOf(fixture, [clean, hit]);
+  expect(report.violations.length).toBeGreaterThan(0);
+  for (const violation of report.violations) {
+    expect(violation.region.name).toBe('secret');
+    expect(violation.size).toBe(0x100);
+    const sid = violation.streams[0]!;
+    const write = !violation.rights.read;
+    const { outcome } = walkAccess(walkSource(fixture), sid, violation.iova, write);
+    expect(outcome.kind === 'translated' && [outcome.pa, outcome.leaf.address]).toEqual([
+      violation.pa,
+      violation.entry.address,
+    ]);
+  }
+  expect(report.violations.some(({ streams }) => streams.includes(mapped.sid))).toBe(true);
+});
+
+/** The fixture with the descriptor that maps (sid, iova) changed. */
+function spoil(fixture: Fixture, sid: number, iova: number, value: (old: Word64) => bigint): number {
+  const { outcome } = walkAccess(walkSource(fixture), sid, iova);
+  if (outcome.kind !== 'translated') throw new Error('not mapped');
+  const at = outcome.leaf.address;
+  const page = fixture.pages.get(at - (at % 4096))!;
+  const { hi, lo } = word(value(outcome.leaf.value));
+  page.words[(at % 4096) / 4] = lo;
+  page.words[(at % 4096) / 4 + 1] = hi;
+  return at;
+}
+
+test('memory of tables that a device can write is a violation, with the descriptor; read only it is none', () => {
+  const targets: [string, (fixture: Fixture) => number][] = [
+    ['stream table', () => 0x482e1000],
+    ['command queue', () => 0x6b300000],
+    ['event queue', () => 0x6b400000],
+  ];
+  for (const [name, place] of targets) {
+    const fixture = rigFixture('strict-all');
+    const pa = place(fixture);
+    const at = spoil(fixture, 0x18, 0xfffe0000, () => BigInt(pa) | 0xf47n);
+    const { violations } = auditOf(fixture);
+    expect(violations.length, name).toBeGreaterThan(0);
+    const [first] = violations;
+    expect(first!.kind).toBe('table memory is writable');
+    expect(first!.region.name).toContain(name);
+    expect([first!.streams, first!.iova, first!.entry.address]).toEqual([[0x18], 0xfffe0000, at]);
+    spoil(fixture, 0x18, 0xfffe0000, () => BigInt(pa) | 0xfc7n);
+    expect(auditOf(fixture).violations, `${name}, read only`).toEqual([]);
+  }
+  for (const kind of ['pt-l0', 'pt-l3', 'cd', 'strtab-l2']) {
+    const fixture = rigFixture('strict-all');
+    const pa = [...fixture.pages].find(([, page]) => page.kind === kind)?.[0];
+    expect(pa, kind).toBeDefined();
+    spoil(fixture, 0x10, 0xffffc000, () => BigInt(pa!) | 0xf47n);
+    expect(auditOf(fixture).violations[0]?.kind, kind).toBe('table memory is writable');
+  }
+});
+
+test('privileged-only leaves are marked, and leaves that fault reach nothing', () => {
+  const ranges = (sid: number, iova: number, value: bigint) => {
+    const fixture = rigFixture('strict-all');
+    spoil(fixture, sid, iova, () => value);
+    const context = auditOf(fixture).contexts.find(({ streams }) => streams[0]!.sid === sid)!;
+    return context.ranges.filter((range) => range.iova === iova);
+  };
+  expect(ranges(0x18, 0xfffe0000, 0x4c395f07n)).toMatchObject([
+    { size: 4096, rights: { read: true, write: true, privileged: true } },
+  ]);
+  expect(ranges(0x10, 0xffffc000, 0x4c395f47n)).toHaveLength(1);
+  expect(ranges(0x10, 0xffffc000, 0x4c395f45n), 'reserved').toEqual([]);
+  expect(ranges(0x10, 0xffffc000, (1n << 46n) | 0xf47n), 'beyond OAS').toEqual([]);
+});
+
+test('ELF cores and images of RAM give the same audit as the fixture, without being read whole', async () => {
+  const fixture = rigFixture('s2-strict');
+  const image = join(folder, 'ram.bin');
+  const core = join(folder, 'core');
+  const regs = join(folder, 'regs.json');
+  const sparse = (path: string, offset: number, head: Buffer | null): void => {
+    const file = openSync(path, 'w');
+    ftruncateSync(file, offset + fixture.ramSize);
+    if (head !== null) writeSync(file, head, 0, head.length, 0);
+    for (const [pa, { words }] of fixture.pages) {
+      writeSync(file, new Uint8Array(words.buffer, words.byteOffset, 4096), 0, 4096, offset + pa - fixture.ramBase);
+    }
+    closeSync(file);
+  };
+  const header = Buffer.alloc(64 + 2 * 56);
+  header.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1]);
+  header.writeUInt16LE(4, 16);
+  header.writeUInt32LE(64, 32);
+  header.writeUInt16LE(56, 54);
+  header.writeUInt16LE(2, 56);
+  header.writeUInt32LE(4, 64); // a PT_NOTE
+  const segment = 64 + 56;
+  header.writeUInt32LE(1, segment);
+  header.writeBigUInt64LE(0x1000n, segment + 8);
+  header.writeBigUInt64LE(BigInt(fixture.ramBase), segment + 24);
+  header.writeBigUInt64LE(BigInt(fixture.ramSize), segment + 32);
+  header.writeBigUInt64LE(BigInt(fixture.ramSize), segment + 40);
+  sparse(image, 0, null);
+  sparse(core, 0x1000, header);
+  const hex = ({ hi, lo }: Word64) => `0x${((BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0)).toString(16)}`;
+  writeFileSync(regs, JSON.stringify(Object.fromEntries([...fixture.registers].map(([k, v]) => [k, hex(v)]))));
+  const expected = JSON.stringify(auditDocument(auditOf(fixture)).contexts);
+  for (const input of [`${image}@0x40000000`, core]) {
+    const snapshot = await openSnapshot(input, regs);
+    const report = audit(snapshot.source, { subject: 's2-strict', registers: snapshot.registers });
+    expect(JSON.stringify(auditDocument(report).contexts), input).toBe(expected);
+    expect((snapshot.source.memory as FileMemory).pagesRead).toBeLessThan(200);
+    snapshot.close();
+  }
+  expect((await command(`${image}@0x40000000`, '--regs', regs)).code).toBe(0);
+  expect((await command(core, '--regs', regs, '--protect', '0x40000000-0x70000000=everything')).code).toBe(1);
+  expect(await command(core)).toMatchObject({ code: 2, err: expect.stringContaining('--regs FILE') });
+  expect((await command(`${image}@0x40000800`, '--regs', regs)).code).toBe(2);
+  // The same image at another address holds no stream table there: nothing is proven.
+  const elsewhere = await command(`${image}@0x80000000`, '--regs', regs);
+  expect([elsewhere.code, elsewhere.out]).toEqual([3, expect.stringContaining('not looked at: ')]);
+});
+
+test('two stages, the upper half and CD tables are followed to the end', () => {
+  const memory = new Map<number, bigint>();
+  const put = (pa: number, ...values: bigint[]): void => values.forEach((value, i) => memory.set(pa + 8 * i, value));
+  const source = frozenSource(
+    { read64: (pa) => (pa < 2 ** 32 ? word(memory.get(pa) ?? 0n) : null) },
+    new Map(
+      Object.entries({
+        IDR0: 0x0d4c101bn, // both stages, two-level CD tables
+        IDR1: 0x02730510n, // SSIDSIZE 20
+        IDR3: 0x1414n,
+        IDR5: 0x74n,
+        CR0: 0xdn,
+        STRTAB_BASE: 0x1000n,
+        STRTAB_BASE_CFG: 4n,
+        CMDQ_BASE: 0x100008n,
+        EVENTQ_BASE: 0x110008n,
+      }).map(([name, value]) => [name, word(value)]),
+    ),
+  );
+  const registers = new Map([
+    ['CMDQ_BASE', word(0x100008n)],
+    ['EVENTQ_BASE', word(0x110008n)],
+  ]);
+  // Stream 1: nested; its IPAs start at 0x20000000.
+  const cd = 0x0005_e204_c000_3519n; // T0SZ 25, EPD1
+  put(0x1000 + 64, 0x2000_000fn, 0xd6n, 0x044c_3559_0000_0007n | (0x19n << 32n), 0x30000n);
+  put(0x30000, 0x31003n); // S2: 39 bits, SL0 1: level 1 at 0x30000
+  put(0x31000 + 8 * 256, 0x32003n); // IPA 0x20000000
+  for (let i = 0; i < 16; i++) put(0x32000 + 8 * i, BigInt(0x40000 + 0x1000 * i) | 0x7ffn);
+  put(0x32000 + 8 * 9, 0x49000n | 0x77fn); // IPA 0x20009000 is read only
+  put(0x40000, cd, 0x20001000n); // CD at IPA 0x20000000; TTB0
+  put(0x41000, 0x20002003n);
+  put(0x42000, 0x20003003n);
+  put(0x43000 + 8 * 5, 0x20008f47n, 0x20009f47n, 0x2000a000n, 0x7000_0f47n); // two pages, invalid, an IPA stage 2 lacks
+  put(0x43000 + 8 * 9, 0x20003f47n); // its own level-3 table
+  // Stream 2: a two-level CD table, SSID 70 with TTB1 only.
+  put(0x1000 + 128, 0x50000n | 0x1bn | (7n << 59n), 0xd4n);
+  put(0x50000, 0n, 0x51001n); // level 1: entry 1 covers SSIDs 64..127
+  put(0x51000 + 64 * 6, 0x0006_e204_8099_0000n | (1n << 14n) | (2n << 22n) | (0x19n << 16n), 0n, 0x52000n);
+  put(0x52000 + 8 * 511, 0x53003n);
+  put(0x53000 + 8 * 511, 0x60000741n | (1n << 10n));
+  const report = audit(source, { subject: 'hand-made', registers });
+  expect(report.gaps).toEqual([]);
+  const nested = report.contexts.find(({ translation }) => translation === 'nested')!;
+  expect(nested.ranges.map(({ iova, pa, size, rights }) => [iova, pa, size, rights.write])).toEqual([
+    [0x5000, 0x48000, 0x1000, true],
+    [0x6000, 0x49000, 0x1000, false],
+    [0x9000, 0x43000, 0x1000, true],
+  ]);
+  for (const { iova, pa, rights } of nested.ranges) {
+    expect(walkAccess(source, 1, iova, rights.write).outcome).toMatchObject({ kind: 'translated', pa });
+  }
+  expect(report.violations.map(({ streams, iova, region }) => [streams, iova, region.name])).toEqual([
+    [[1], 0x9000, 'stage 1 level 3 table of stream 0x1'],
+  ]);
+  const substream = report.contexts.find(({ ssid }) => ssid === 70)!;
+  expect(substream.ranges.map(({ iova, size }) => [iova, size])).toEqual([[2 ** 64 - 2 ** 21, 2 ** 21]]);
+  expect(renderAudit(report)).toContain('substream 0x46: stage 1');
+});
+
+test('a fixture from the command line: exit codes, text and document', async () => {
+  const good = await command(rigPath('strict-all.json.gz'), '--protect', '0x40000000-0x40200000=firmware');
+  expect([good.code, good.err]).toEqual([0, '']);
+  expect(good.out).toContain('stream 0x18 (nvme): stage 1');
+  expect(good.out).toContain('no violation: 1 protected range out of reach');
+  const bad = await command(rigPath('strict-all.json.gz'), '--protect', '0x4c395000-0x4c396000=keys', '--json');
+  expect(bad.code).toBe(1);
+  expect(JSON.parse(bad.out).violations).toMatchObject([
+    { region: { name: 'keys' }, iova: '0xfffe0000', entry: { value: '0x000000004c395f47' } },
+  ]);
+  for (const range of ['5', '0x2000-0x1000=x', '0x1000-0x1000=x', 'a-b=c']) {
+    expect((await command(rigPath('strict-all.json.gz'), '--protect', range)).code, range).toBe(2);
+  }
+  expect((await command('no-such-file')).code).toBe(2);
+  expect((await command(folder)).code).toBe(2);
+  expect((await command(import.meta.filename)).code).toBe(2);
+});
