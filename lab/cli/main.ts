@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /** The `postern` program: its process. Everything else is in `run.ts` and `commands/`. */
 import project from '../../package.json' with { type: 'json' };
+import { tuneEngine } from '../io/engine.ts';
 import type { CliIo } from './command.ts';
 import { commands } from './commands/index.ts';
 import { runCommandLine } from './run.ts';
@@ -41,5 +42,6 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   throw error;
 });
 
+tuneEngine();
 const code = await runCommandLine(project, commands, process.argv.slice(2), io);
 process.exitCode = interrupted ? INTERRUPTED : code;

@@ -32,6 +32,9 @@ const rows = {
     text: 'the output address size is judged after access flag and permission',
     from: [9, 1, 0],
   },
+  'bypass-size-ignored': {
+    text: 'an address beyond OAS passes a bypassing stream; it should be F_ADDR_SIZE',
+  },
   'table-size-ignored': {
     text: 'a next-level table beyond IPS or OAS is fetched; it should be F_ADDR_SIZE',
   },

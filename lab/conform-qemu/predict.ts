@@ -14,7 +14,7 @@ import type { SmmuCapabilities } from '../oracle/decode/idr.ts';
 import { steConfig, steS1CdMax, steS1ContextPtr } from '../oracle/decode/ste.ts';
 import type { DeviationId } from './deviations.ts';
 import { locate } from './predict-stream.ts';
-import { Invalidation, scopeOf } from './predict-invalidate.ts';
+import { type Invalidation, scopeOf } from './predict-invalidate.ts';
 import type { AccessOutcome, Setup } from './types.ts';
 
 /** Entries that QEMU's TLB holds before it is emptied. */
@@ -112,7 +112,7 @@ export class Predictor {
     const config = this.config(sid);
     if (config.kind === 'abort') throw new Refused(0);
     if (config.kind === 'bypass') {
-      if (iova >= 2 ** this.smmu.oasBits && !this.deviates('output-size-ignored')) throw new Refused(EventCode.F_ADDR_SIZE);
+      if (iova >= 2 ** this.smmu.oasBits && !this.deviates('bypass-size-ignored')) throw new Refused(EventCode.F_ADDR_SIZE);
       return iova;
     }
     const { cd } = config;

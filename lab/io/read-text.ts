@@ -24,6 +24,13 @@ export async function readText(path: string, input: Readable = process.stdin): P
   return text + decoder.decode();
 }
 
+/** All bytes of `path`, unpacked. @throws InputError */
+export async function readBytes(path: string, input: Readable = process.stdin): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of chunksOf(path, input)) chunks.push(chunk);
+  return Buffer.concat(chunks);
+}
+
 /**
  * Calls `line` with every line of `path`, numbered from 1, without its line break; the text is never held as a whole.
  * Returns the number of lines. What `line` throws ends the reading. @throws InputError

@@ -11,8 +11,19 @@ import type { Session } from '../session/session.ts';
 /** Something that happened. Addresses and sizes in bytes. */
 export type Fact =
   | { readonly kind: 'removed'; readonly entry: StaleEntry; readonly pa: number }
-  | { readonly kind: 'command'; readonly name: string; readonly waiting: number }
-  | { readonly kind: 'sync'; readonly dropped: number; readonly left: number }
+  | {
+      readonly kind: 'command';
+      readonly name: string;
+      readonly waiting: number;
+      /** What may still be cached after it, what it covers marked as pending. */
+      readonly held: readonly StaleEntry[];
+    }
+  | {
+      readonly kind: 'sync';
+      readonly dropped: number;
+      readonly left: number;
+      readonly held: readonly StaleEntry[];
+    }
   | {
       readonly kind: 'references';
       readonly pa: number;
@@ -41,6 +52,8 @@ const STATE_NAMES: Readonly<Record<number, string>> = {
 
 /** Records until it is told to stop; facts are taken step by step. */
 export class Recorder implements WriteObserver {
+  /** Called in the middle of a step, at each fact with its number in the step from 0: to look at the machine there. */
+  onFact: ((fact: Fact, index: number) => void) | null = null;
   private facts: Fact[] = [];
   private known = new Map<string, StaleEntry>();
   private readonly session: Session;
@@ -58,7 +71,7 @@ export class Recorder implements WriteObserver {
     for (const smmu of smmus) {
       smmu.observer = {
         command: (_index, _hi0, lo0) => this.command(commandOpcode(lo0)),
-        event: (event, recorded) => this.facts.push({ kind: 'event', event, recorded }),
+        event: (event, recorded) => this.push({ kind: 'event', event, recorded }),
       };
     }
     this.refresh();
@@ -84,11 +97,16 @@ export class Recorder implements WriteObserver {
     if (from !== to && fromState !== PageState.noPage) {
       this.refresh();
       const pin = fromState !== PageState.owned;
-      this.facts.push({ kind: 'references', pa: page, from, to, pin, cached: this.isCached(page) });
+      this.push({ kind: 'references', pa: page, from, to, pin, cached: this.isCached(page) });
     }
     if (fromState !== toState) {
-      this.facts.push({ kind: 'owner', pa: page, from: stateName(fromState), to: stateName(toState) });
+      this.push({ kind: 'owner', pa: page, from: stateName(fromState), to: stateName(toState) });
     }
+  }
+
+  private push(fact: Fact): void {
+    this.facts.push(fact);
+    if (this.onFact !== null) this.onFact(fact, this.facts.length - 1);
   }
 
   private pageOf(index: number): number {
@@ -111,22 +129,24 @@ export class Recorder implements WriteObserver {
   private command(opcode: number): void {
     const before = this.known.size;
     this.refresh();
+    const held = [...this.known.values()];
     if (opcode === CMD_SYNC) {
-      this.facts.push({ kind: 'sync', dropped: Math.max(0, before - this.known.size), left: this.known.size });
+      this.push({ kind: 'sync', dropped: Math.max(0, before - held.length), left: held.length, held });
     } else {
-      const waiting = [...this.known.values()].filter(({ pending }) => pending).length;
-      this.facts.push({ kind: 'command', name: commandName(opcode), waiting });
+      const waiting = held.filter(({ pending }) => pending).length;
+      this.push({ kind: 'command', name: commandName(opcode), waiting, held });
     }
   }
 
   /** Bring the list of what may still be cached up to date; what is new in it was removed just now. */
   private refresh(): void {
     const now = new Map<string, StaleEntry>();
+    const before = this.known;
     for (const smmu of this.session.machine.smmus) {
       for (const entry of smmu.stale()) {
         const key = `${entry.kind}:${entry.at}:${entry.iova}:${entry.oldHi}:${entry.oldLo}:${entry.sid}:${entry.asid}:${entry.vmid}`;
         now.set(key, entry);
-        if (!this.known.has(key)) this.facts.push({ kind: 'removed', entry, pa: leafPa(entry) });
+        if (!before.has(key)) this.push({ kind: 'removed', entry, pa: leafPa(entry) });
       }
     }
     this.known = now;

@@ -148,12 +148,31 @@ function removedSentence(entry: StaleEntry, pa: number, nameOf: NameOf): string 
 }
 
 /** Whether two facts in a row are one thing that happened to several pages, or twice. */
-export function isSame(a: Fact, b: Fact): boolean {
+function isSame(a: Fact, b: Fact): boolean {
   if (a.kind === 'references' && b.kind === 'references') {
     return a.from === b.from && a.to === b.to && a.pin === b.pin && a.cached === b.cached;
   }
   if (a.kind === 'owner' && b.kind === 'owner') return a.from === b.from && a.to === b.to;
   return a.kind === 'removed' && b.kind === 'removed' && a.entry.kind === b.entry.kind && a.entry.sid === b.entry.sid;
+}
+
+/** The same thing happening to several pages in a row, or one thing. */
+export interface FactGroup {
+  /** Number of the last of them in the step, from 0. */
+  readonly last: number;
+  readonly facts: readonly Fact[];
+}
+
+/** Facts in order, those in a row that are the same together. */
+export function groupFacts(facts: readonly Fact[]): FactGroup[] {
+  const groups: FactGroup[] = [];
+  for (let i = 0; i < facts.length; ) {
+    let next = i + 1;
+    while (next < facts.length && isSame(facts[i]!, facts[next]!)) next++;
+    groups.push({ last: next - 1, facts: facts.slice(i, next) });
+    i = next;
+  }
+  return groups;
 }
 
 /**

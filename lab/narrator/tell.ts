@@ -3,14 +3,13 @@
  * plain sentence about what was asked and what came of it, and one for each thing that happened inside.
  */
 import { callNamed } from '#hypercall-abi';
-import { preset } from '#machine';
-import { Executor, type Outcome } from '../scenario/execute.ts';
-import { type DmaStep, printStep, type Scenario, type Step } from '../scenario/index.ts';
-import { printValue } from '../scenario/value.ts';
-import { type HypervisorFactory, Session, type Violation } from '../session/session.ts';
+import type { Executor, Outcome } from '../scenario/execute.ts';
+import type { DmaStep, Scenario, Step } from '../scenario/index.ts';
+import type { HypervisorFactory, Violation } from '../session/session.ts';
 import { hex, type NameOf } from './names.ts';
-import { type Fact, Recorder } from './recorder.ts';
-import { callSentence, factSentence, isSame } from './sentences.ts';
+import { type RecordedStep, recordScenario } from './record.ts';
+import type { Fact } from './recorder.ts';
+import { callSentence, factSentence, groupFacts } from './sentences.ts';
 
 /** One step, told. */
 export interface ToldStep {
@@ -35,24 +34,8 @@ export interface Story {
 
 /** Run `scenario` on `hypervisor` and tell it. @throws DescriptionError for an unknown machine */
 export function tell(scenario: Scenario, hypervisor: HypervisorFactory): Story {
-  const session = new Session({ machine: preset(scenario.machine), hypervisor, full: 'every' });
-  const recorder = new Recorder(session);
-  const executor = new Executor(session);
-  const nameOf = pageNames(executor);
   const steps: ToldStep[] = [];
-  for (const step of scenario.steps) {
-    if (step.kind === 'expect') continue;
-    const text = printStep(step);
-    const outcome = executor.perform(step);
-    const facts = recorder.take();
-    steps.push({
-      number: steps.length + 1,
-      text,
-      sentence: sentenceOf(step, outcome, executor, nameOf),
-      details: details(facts, nameOf),
-      violations: executor.newViolations(),
-    });
-  }
+  recordScenario(scenario, hypervisor, { each: (recorded) => steps.push(told(recorded)) });
   return {
     title: scenario.title ?? 'A scenario',
     hypervisor: scenario.hypervisor,
@@ -62,26 +45,14 @@ export function tell(scenario: Scenario, hypervisor: HypervisorFactory): Story {
   };
 }
 
-function pageNames(executor: Executor): NameOf {
-  return (pa) => {
-    const value = executor.names.nameOf(pa);
-    return typeof value === 'number'
-      ? `the page at ${hex(pa)}`
-      : printValue(value, 'pa', null).replace('page:', 'page ');
-  };
+function told({ number, text, step, outcome, facts, violations, executor, nameOf }: RecordedStep): ToldStep {
+  const sentence = sentenceOf(step, outcome, executor, nameOf);
+  return { number, text, sentence, details: details(facts, nameOf), violations };
 }
 
 /** Facts in order; the same thing happening to many pages in a row is one sentence. */
 function details(facts: readonly Fact[], nameOf: NameOf): string[] {
-  const sentences: string[] = [];
-  for (let i = 0; i < facts.length; ) {
-    let next = i + 1;
-    while (next < facts.length && isSame(facts[i]!, facts[next]!)) next++;
-    const sentence = factSentence(facts[i]!, nameOf, next - i);
-    if (sentence !== null) sentences.push(sentence);
-    i = next;
-  }
-  return sentences;
+  return groupFacts(facts).flatMap(({ facts: same }) => factSentence(same[0]!, nameOf, same.length) ?? []);
 }
 
 function sentenceOf(step: Step, outcome: Outcome, executor: Executor, nameOf: NameOf): string {

@@ -62,6 +62,7 @@ export function renderReplay({ trace, log, report, live }: ReplayDocument): stri
   text += row('ambiguous', `${count(statistics.ambiguous)} unmaps, ${count(statistics.unmatched)} unmatched`);
   text += row('domains', report.roots.map(domainText).join(', ') || 'none');
   text += row('hypercalls', `${count(report.hypercalls)}: ${list(Object.entries(report.calls))}`);
+  text += row('top-ups', `${count(report.topUps)}: a call that ran out of memory is made again after one`);
   text += row('mapped', `${bytes(report.bytesMapped)}; unmapped ${bytes(report.bytesUnmapped)}`);
   text += row('peak table memory', `${bytes(report.peakTableBytes)} (${count(report.peakTablePages)} pages)`);
   text += row(

@@ -59,7 +59,7 @@ const NEVER = new Set([
   'software',
   'AA64',
 ]);
-const NEVER_LIKE = /^(?:S1C|S2)?(?:IR|OR|SH)[01]?$|^S1C(?:IR|OR|SH)$|^SHCFG$|^S2(?:IR|OR|SH)0$|^S2AA64$|^MEV$/;
+const NEVER_LIKE = /^(?:S1C|S2)?(?:IR|OR|SH)[01]?$|^SHCFG$|^S2AA64$|^MEV$/;
 
 /** The fetches of a walk in order, explained. */
 export function chainOf(walk: Walk): Link[] {
@@ -86,9 +86,11 @@ function lastWalkOfStage2(steps: readonly WalkStep[]): number {
 }
 
 function keyFields(step: WalkStep): DecodedField[] {
-  return step.fields.filter(
+  const fields = step.fields.filter(
     ({ name, value }) => ALWAYS.has(name) || (value !== 0 && !NEVER.has(name) && !NEVER_LIKE.test(name)),
   );
+  // The note of a table says where the next one is.
+  return fields.length === 1 && fields[0]!.name === 'next' ? [] : fields;
 }
 
 function origin(walk: Walk, step: WalkStep, before: WalkStep | null, above: readonly (WalkStep | null)[]): string {

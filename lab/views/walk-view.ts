@@ -129,7 +129,6 @@ function card(sketch: Sketch, { step, fields, inner }: Link, decided: boolean, t
   );
   const bottom = y + (fields.length > 0 ? 12 : 2);
   sketch.box(x, top, width, bottom - top, decided ? 'bad-pale' : 'card', { edge: decided ? 'bad' : 'line', radius: 8 });
-  if (!decided && step.stage !== null) sketch.box(x, top + 8, 3, bottom - top - 16, `${tone}-full`, { radius: 1.5 });
   sketch.items.push(...body.items);
   return bottom;
 }
@@ -155,13 +154,12 @@ function outcome(sketch: Sketch, result: Outcome, { place }: WalkViewOptions, to
       body.text(x, y, `Physical address ${hex(result.pa)}${called}`, 'heading', tone);
       const may = (name: string, allowed: boolean): Chip =>
         allowed
-          ? { text: `${name}`, surface: 'ok-full', tone: 'ink' }
+          ? { text: name, surface: 'none', edge: 'ok', tone: 'ok' }
           : { text: `no ${name}`, surface: 'band', tone: 'dim' };
-      const flags = [may('read', read), may('write', write), may('execute', execute)];
       y = chips(body, x, y + 11, width - 2 * PAD, [
-        ...flags.map(
-          (flag): Chip => (flag.surface === 'ok-full' ? { ...flag, surface: 'none', edge: 'ok', tone: 'ok' } : flag),
-        ),
+        may('read', read),
+        may('write', write),
+        may('execute', execute),
         { text: result.memoryType },
         { text: `mapping of ${sizeName(result.size)}` },
       ]);

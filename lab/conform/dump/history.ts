@@ -6,7 +6,7 @@
  */
 import { type Machine, registers, type Smmu } from '#machine';
 import type { Fixture } from '../../fixture/fixture.ts';
-import { COMMAND_WORDS, Opcode } from '../../oracle/decode/command.ts';
+import { Opcode } from '../../oracle/decode/command.ts';
 import { hex64 } from '../../oracle/decode/fields.ts';
 import { stageOf, streamsOfRoots } from '../../replay/bind.ts';
 import type { TraceEvent, UnmapEvent } from '../../trace/event.ts';
@@ -132,7 +132,6 @@ type Moment = { readonly line: number } & (
 class Life {
   private readonly machine: Machine;
   private readonly smmu: Smmu;
-  private readonly fixture: Fixture;
   private readonly feed: CommandFeed;
   private readonly source: WalkSource;
   private readonly log: { readonly operations: OperationLog; readonly events: readonly TraceEvent[] };
@@ -160,7 +159,6 @@ class Life {
   ) {
     this.machine = machine;
     this.smmu = machine.smmus[0]!;
-    this.fixture = fixture;
     this.feed = feed;
     this.source = walkSource(fixture);
     this.log = log;

@@ -1,0 +1,83 @@
+/**
+ * Runs a scenario on a fresh machine with a recorder and the oracles, step by step, and hands over each step with what
+ * happened inside it: what stories and timelines are made of.
+ */
+import { preset } from '#machine';
+import { Executor, type Outcome } from '../scenario/execute.ts';
+import { printStep, type Scenario, type Step } from '../scenario/index.ts';
+import { printValue } from '../scenario/value.ts';
+import { type HypervisorFactory, Session, type Violation } from '../session/session.ts';
+import { hex, type NameOf } from './names.ts';
+import { type Fact, Recorder } from './recorder.ts';
+
+/** One step that was done; the session stands right behind it. */
+export interface RecordedStep {
+  /** Number of the step, from 1; expectations are not counted. */
+  readonly number: number;
+  /** The step as the scenario writes it. */
+  readonly text: string;
+  readonly step: Step;
+  readonly outcome: Outcome;
+  /** What happened meanwhile, in order. */
+  readonly facts: readonly Fact[];
+  readonly violations: readonly Violation[];
+  readonly session: Session;
+  readonly executor: Executor;
+  readonly nameOf: NameOf;
+}
+
+/** Where a scenario stands in the middle of a step. */
+export interface Moment {
+  /** Number of the step, from 1. */
+  readonly step: number;
+  /** Number of the fact in the step, from 0. */
+  readonly fact: number;
+  readonly session: Session;
+  readonly nameOf: NameOf;
+}
+
+export interface RecordOptions {
+  /** After each step. */
+  readonly each?: (recorded: RecordedStep) => void;
+  /** At each fact, in the middle of its step: to look, not to touch. */
+  readonly during?: (moment: Moment) => void;
+  /** Steps to do; all when left out. */
+  readonly steps?: number;
+}
+
+/**
+ * Run `scenario` on `hypervisor`. Expectations are not looked at.
+ * @returns the session as the last step left it
+ * @throws DescriptionError for an unknown machine, CannotDo for a step that the machine cannot do
+ */
+export function recordScenario(
+  scenario: Scenario,
+  hypervisor: HypervisorFactory,
+  { each, during, steps = Number.POSITIVE_INFINITY }: RecordOptions = {},
+): { readonly session: Session; readonly nameOf: NameOf } {
+  const session = new Session({ machine: preset(scenario.machine), hypervisor, full: 'every' });
+  const recorder = new Recorder(session);
+  const executor = new Executor(session);
+  const nameOf = pageNames(executor);
+  let number = 0;
+  if (during !== undefined) recorder.onFact = (_, fact) => during({ step: number, fact, session, nameOf });
+  for (const step of scenario.steps) {
+    if (step.kind === 'expect') continue;
+    if (number >= steps) break;
+    number++;
+    const outcome = executor.perform(step);
+    const facts = recorder.take();
+    const violations = executor.newViolations();
+    each?.({ number, text: printStep(step), step, outcome, facts, violations, session, executor, nameOf });
+  }
+  return { session, nameOf };
+}
+
+function pageNames(executor: Executor): NameOf {
+  return (pa) => {
+    const value = executor.names.nameOf(pa);
+    return typeof value === 'number'
+      ? `the page at ${hex(pa)}`
+      : printValue(value, 'pa', null).replace('page:', 'page ');
+  };
+}
