@@ -1,5 +1,9 @@
-/** What users run: sessions with oracles, replay, scenarios, random search, the zoo, stories, walks. Runs in a browser. */
+/** What users run: sessions with oracles, replay, conformance, scenarios, random search, the zoo, stories, walks. Runs in a browser. */
 
+export { conformDump, type DumpInputs } from './conform/dump/conform.ts';
+export { conformQtrace, type QtraceInputs } from './conform/qtrace/conform.ts';
+export { type ConformReport, conformDocument, renderConform } from './conform/report.ts';
+export { conformVectors, VECTOR_FORMATS } from './conform/vectors/conform.ts';
 export { attackScenario } from './demo/attack.ts';
 export { type FoundDefect, findDefect } from './demo/defects.ts';
 export { type Fixture, parseFixture } from './fixture/index.ts';
@@ -14,7 +18,22 @@ export { runScenario, type ScenarioReport } from './scenario/run.ts';
 export { type ShrinkResult, shrink } from './scenario/shrink.ts';
 export { type HypervisorFactory, Session, type SessionOptions, type Violation } from './session/session.ts';
 export { operationsOf, parseTrace } from './trace/index.ts';
-export { renderWalk, walkAccess, walkSource } from './walk/index.ts';
+export {
+  defaultTheme,
+  type MemoryMap,
+  memoryMap,
+  memoryView,
+  modelWalkView,
+  renderSvg,
+  type Scene,
+  type Theme,
+  type Timeline,
+  tablesView,
+  timelineOf,
+  timelineView,
+  walkView,
+} from './views/index.ts';
+export { explainAccess, type ModelWalk, renderModelWalk, renderWalk, walkAccess, walkSource } from './walk/index.ts';
 export {
   buildHypervisor,
   cards,

@@ -56,6 +56,8 @@ export interface SmmuDescription {
   readonly stallModel?: StallModel;
   /** PCIe address translation services (IDR0.ATS). Left out: no. */
   readonly ats?: boolean;
+  /** Interrupts may be messages (IDR0.MSI). Left out: no. */
+  readonly msi?: boolean;
 }
 
 export type HardwareUpdate = 'none' | 'access' | 'dirty';
@@ -73,6 +75,7 @@ export function featuresOf(description: SmmuDescription): SmmuFeatures {
     hardwareUpdate: 'none',
     stallModel: 'terminate',
     ats: false,
+    msi: false,
     ...description,
   };
 }
@@ -209,6 +212,7 @@ const SMMU_FIELDS = [
   'hardwareUpdate',
   'stallModel',
   'ats',
+  'msi',
 ];
 
 const UPDATES: readonly HardwareUpdate[] = ['none', 'access', 'dirty'];
@@ -257,6 +261,7 @@ function smmu(value: unknown, at: string): SmmuDescription {
     ...(fields.hardwareUpdate === undefined ? {} : { hardwareUpdate: choice('hardwareUpdate', UPDATES) }),
     ...(fields.stallModel === undefined ? {} : { stallModel: choice('stallModel', STALLS) }),
     ...(fields.ats === undefined ? {} : { ats: flag('ats') }),
+    ...(fields.msi === undefined ? {} : { msi: flag('msi') }),
   };
   if (!result.stage1 && !result.stage2) throw new DescriptionError(`${at}.stage2`, 'stage 1, stage 2 or both');
   return result;

@@ -2,7 +2,8 @@
 
 import type { Bus } from './bus.ts';
 import type { Smmu } from './smmu-v3/smmu.ts';
-import type { EventRecord, Outcome } from './smmu-v3/types.ts';
+import type { StallState } from './smmu-v3/stalls.ts';
+import type { AtsAnswer, EventRecord, Outcome } from './smmu-v3/types.ts';
 
 /** Choices of the adversary that owns the caches. */
 export interface DmaOptions {
@@ -11,6 +12,10 @@ export interface DmaOptions {
    * the tables say now, when left out. A number beyond the last one means the last one.
    */
   readonly outcome?: number;
+  /** SubstreamID of the access; none when left out. */
+  readonly ssid?: number;
+  /** The address is one that the device calls translated (ATS): it claims to have been told it. */
+  readonly translated?: boolean;
 }
 
 /** An access that did not go through; earlier pages of it may have. `event` is null for a silent abort. */
@@ -21,6 +26,8 @@ export interface DmaFault {
   readonly iova: number;
   /** See {@link Outcome.via}. */
   readonly via: string;
+  /** The access waits under this STAG for software (-1: for a STAG); absent when it has ended. */
+  readonly stag?: number;
 }
 
 /** Result of {@link DmaDevice.read}. */
@@ -72,8 +79,18 @@ export class DmaDevice {
   }
 
   /** Everything that could happen to an access now; the first is what the tables say. */
-  possible(iova: number, write: boolean): Outcome[] {
-    return this.#smmu.possible(this.sid, iova, write);
+  possible(iova: number, write: boolean, ssid?: number): Outcome[] {
+    return this.#smmu.possible(this.sid, iova, write, ssid);
+  }
+
+  /** Asks for the translation of a page ahead (ATS); the device keeps a granted one. */
+  requestTranslation(iova: number, write: boolean, ssid?: number): AtsAnswer {
+    return this.#smmu.translationRequest(this.sid, iova, write, ssid);
+  }
+
+  /** What software decided about an access that stalled; told once. `retry`: do it again. Null: there is none. */
+  stallAnswer(stag: number): StallState | null {
+    return this.#smmu.collectStall(this.sid, stag);
   }
 
   #access(
@@ -89,8 +106,12 @@ export class DmaDevice {
     let via = '';
     for (let i = 0; i < words; ) {
       const at = iova + 4 * i;
-      const { ok, pa, event, via: how } = this.#smmu.transact(this.sid, at, write, options?.outcome ?? 0);
-      if (!ok) return { ok: false, event, iova: at, via: how };
+      const outcome =
+        options?.translated === true
+          ? this.#smmu.translatedAccess(this.sid, at, write)
+          : this.#smmu.transact(this.sid, at, write, options?.outcome ?? 0, options?.ssid);
+      const { ok, pa, event, via: how, stag } = outcome;
+      if (!ok) return { ok: false, event, iova: at, via: how, ...(stag === undefined ? {} : { stag }) };
       // Where nothing answers, the device sees an abort.
       if (!this.#bus.decodes(pa)) return { ok: false, event: null, iova: at, via: how };
       if (first < 0) {

@@ -6,23 +6,30 @@ export {
   type AddressWidth,
   DescriptionError,
   type DeviceDescription,
+  featuresOf,
+  type HardwareUpdate,
   type MachineDescription,
   type MmioRange,
   SMMU_MMIO_SIZE,
   type SmmuDescription,
+  type SmmuFeatures,
+  type StallModel,
   validateDescription,
 } from './description.ts';
 export { DmaDevice, type DmaFault, type DmaOptions, type DmaRead, type DmaWrite } from './device.ts';
 export { createMachine, type Machine } from './machine.ts';
 export * from './memory/index.ts';
-export { preset, presets, qemuVirt, tiny } from './presets.ts';
+export { mmu700, preset, presets, qemuVirt, smmuFeatures, tiny } from './presets.ts';
 export { COMMAND_NAMES, Opcode } from './smmu-v3/commands.ts';
 export { EVENT_NAMES, EventClass, EventType } from './smmu-v3/events.ts';
 export type { ExplainedDescriptor, ExplainedEntry, Explanation } from './smmu-v3/explain.ts';
 export * as registers from './smmu-v3/registers.ts';
 export { Smmu } from './smmu-v3/smmu.ts';
+export type { StalledTransaction, StallState } from './smmu-v3/stalls.ts';
 export * as structures from './smmu-v3/structures/index.ts';
 export type {
+  AtcEntry,
+  AtsAnswer,
   EventRecord,
   Outcome,
   SmmuObserver,

@@ -27,7 +27,11 @@ export function createMachine(description: MachineDescription): Machine {
   const bus = new Bus(memory);
   for (const { base, size } of description.mmio) bus.attach(base, size, new ScratchMmio(memory, size));
   const smmus = description.smmus.map((entry) => {
-    const smmu = new Smmu(memory, entry);
+    const smmu = new Smmu(memory, entry, (pa, data) => {
+      if (!bus.decodes(pa)) return false;
+      bus.write32(pa, data);
+      return true;
+    });
     bus.attach(entry.base, SMMU_MMIO_SIZE, smmu);
     return smmu;
   });

@@ -1,6 +1,6 @@
 /** Machines to start from: a tiny one that can be explored exhaustively, and the one that the rig's real data is from. */
 
-import { DescriptionError, type MachineDescription } from './description.ts';
+import { DescriptionError, type MachineDescription, type SmmuDescription } from './description.ts';
 
 /** 4 MiB of RAM, one SMMU with a linear stream table, four devices: small enough to explore completely. */
 export const tiny: MachineDescription = {
@@ -81,8 +81,48 @@ export const qemuVirt: MachineDescription = {
   ],
 };
 
+/**
+ * What an SMMU can do, to be spread over the SMMU of a machine: `{ ...tiny.smmus[0], ...smmuFeatures.nested }`.
+ * `full` has everything that is modelled.
+ */
+export const smmuFeatures = {
+  stage1Only: { stage1: true, stage2: false, vmid16: false },
+  stage2Only: { stage1: false, stage2: true, asid16: false, ssidBits: 0 },
+  nested: { stage1: true, stage2: true },
+  substreams: { stage1: true, ssidBits: 8, twoLevelCdTable: true },
+  full: {
+    stage1: true,
+    stage2: true,
+    granules: [12, 14, 16],
+    asid16: true,
+    vmid16: true,
+    coherent: true,
+    rangeInvalidation: true,
+    twoLevelStreamTable: true,
+    ssidBits: 20,
+    twoLevelCdTable: true,
+    smallTables: true,
+    oas: 52,
+    vaBits: 52,
+    hardwareUpdate: 'dirty',
+    stallModel: 'both',
+    ats: true,
+    msi: true,
+    sev: true,
+  },
+} as const satisfies Readonly<Record<string, Partial<SmmuDescription>>>;
+
+/** A server's SMMU on the board of {@link qemuVirt}: nesting, substreams, 48-bit addresses, flag updates, stalls, ATS. */
+export const mmu700: MachineDescription = {
+  ...qemuVirt,
+  name: 'mmu700',
+  smmus: [
+    { ...qemuVirt.smmus[0]!, ...smmuFeatures.full, oas: 48, vaBits: 48, smallTables: false, sidBits: 16, sev: false },
+  ],
+};
+
 /** Every preset by its name. */
-export const presets: Readonly<Record<string, MachineDescription>> = { tiny, 'qemu-virt': qemuVirt };
+export const presets: Readonly<Record<string, MachineDescription>> = { tiny, 'qemu-virt': qemuVirt, mmu700 };
 
 /**
  * The preset of that name.

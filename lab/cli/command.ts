@@ -36,7 +36,7 @@ export interface CommandOption {
 export type CommandArgs = Readonly<Record<string, unknown>>;
 
 export interface Command {
-  /** The command with its arguments: `walk <fixture>`, `replay <trace> [fixture]`, `judge [...files]`. */
+  /** The command with its arguments: `walk <input>`, `replay <trace> [fixture]`, `judge [...files]`. */
   readonly name: string;
   readonly describe: string;
   readonly options: readonly CommandOption[];

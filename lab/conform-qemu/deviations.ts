@@ -11,11 +11,14 @@ interface DeviationRow {
   /** First version known to differ, and the first that no longer does. */
   readonly from?: Version;
   readonly until?: Version;
+  /** Only of this stage. */
+  readonly stage?: 1 | 2;
 }
 
 const rows = {
   'unprivileged-ignored': {
     text: 'AP[1] and APTable[0] are ignored: every access counts as privileged',
+    stage: 1,
   },
   'block-at-any-level': {
     text: 'a block descriptor is taken at levels that have no blocks; it should be F_TRANSLATION',
@@ -40,15 +43,39 @@ const rows = {
   },
   'aptable-early': {
     text: 'APTable write protection is judged on the way down: F_PERMISSION comes before faults of deeper levels',
+    stage: 1,
   },
   'aptable-not-cached': {
     text: 'a cached translation forgets APTable: a write passes after a read has filled the TLB',
+    stage: 1,
+  },
+  'global-tagged': {
+    text: 'a global leaf is cached for one ASID: TLBI_NH_VA for another ASID leaves it in place',
+    stage: 1,
+  },
+  's2-input-size': {
+    text: 'an address beyond IAS ends without an event; it should be F_ADDR_SIZE',
+    stage: 2,
+  },
+  'concatenation-lost': {
+    text: 'of stage-2 start tables side by side only the first is read, whatever the address',
+    stage: 2,
+  },
+  's2-read-unchecked': {
+    text: 'a read that hits a cached write-only stage-2 leaf is dropped without an event; it should be F_PERMISSION',
+    stage: 2,
+  },
+  's2ps-limits-input': {
+    text: 'S2PS below the input size is C_BAD_STE, although it only limits the output',
+    stage: 2,
   },
   's1cdmax-rejected': {
     text: 'S1CDMax other than 0 is C_BAD_STE, although without substreams the field does not exist',
+    stage: 1,
   },
   'ste-checks-missing': {
     text: 'a reserved STRW and a context pointer beyond OAS are not C_BAD_STE',
+    stage: 1,
   },
   'level2-too-long': {
     text: 'a level-2 stream table has 2^Span entries; it should be 2^(Span-1), and C_BAD_STREAMID beyond',
@@ -72,11 +99,13 @@ export const DEVIATIONS: readonly Deviation[] = Object.entries(rows).map(([id, {
   text,
 }));
 
-/** The deviations that this version is known for. */
-export function deviationsOf(version: Version): Deviation[] {
+/** The deviations that this version is known for, in programs of one stage. */
+export function deviationsOf(version: Version, stage: 1 | 2 = 1): Deviation[] {
   return DEVIATIONS.filter(({ id }) => {
     const row: DeviationRow = rows[id];
-    return (row.from === undefined || !before(version, row.from)) && (row.until === undefined || before(version, row.until));
+    if (row.stage !== undefined && row.stage !== stage) return false;
+    if (row.from !== undefined && before(version, row.from)) return false;
+    return row.until === undefined || before(version, row.until);
   });
 }
 

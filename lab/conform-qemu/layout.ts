@@ -19,12 +19,16 @@ export const QUEUE_LOG2 = 10;
 export const DEVICE_SLOTS: readonly number[] = [1, 2, 5, 8, 16, 30];
 export const SIDS: readonly number[] = DEVICE_SLOTS.map((slot) => slot << 3);
 
-/**
- * May a device access this address? Not where tables lie, where its data would change them, and not where the board has
- * devices, whose registers answer in ways of their own.
- */
+/** Address bits above which, with an address of RAM, the board has nothing at all. */
+export const EMPTY: readonly number[] = [33, 34, 35, 36, 37, 40, 41, 42, 43, 44, 45, 46];
+
+/** Has the board devices there? Their registers answer in ways of their own. */
+export function hasDevices(pa: number): boolean {
+  // Redistributors, PCI configuration space and the high PCI window lie above.
+  return pa < RAM_BASE || (pa >= 2 ** 38 && pa < 2 ** 40);
+}
+
+/** May an access go to this address? Not where tables lie, which its data would change, and not to devices. */
 export function mayTouch(pa: number): boolean {
-  if (pa < DATA || (pa >= WAIT_LOOP && pa < WAIT_LOOP + 0x1000)) return false;
-  // Redistributors, PCI configuration space and the high PCI window.
-  return !(pa >= 2 ** 38 && pa < 2 ** 40);
+  return pa >= DATA && !(pa >= WAIT_LOOP && pa < WAIT_LOOP + 0x1000) && !hasDevices(pa);
 }

@@ -1,20 +1,23 @@
 /**
- * Says what QEMU's SMMUv3 does with an access: a small stage-1 SMMU with QEMU's caches (the decoded configuration of a
+ * Says what QEMU's SMMUv3 does with an access: a small SMMU of one stage or the other with QEMU's caches (the decoded configuration of a
  * stream, and a TLB of leaves), which follows the architecture except where a deviation is switched on. Without
  * deviations it is a second reading of the architecture, which must agree with the model.
  *
- * Left out: stage 2, the upper half of the address space, the top byte of an address.
+ * Left out: nested translation, the upper half of the address space, the top byte of an address.
  */
-import { cdFlag, cdGranuleBits0, cdIps, cdTtb } from '../oracle/decode/cd.ts';
-import { accessFlag, descriptorKind, DescriptorKind, leafSize, levelShift, nextTableAddress, outputAddress } from '../oracle/decode/descriptor.ts';
+
+import { cdIps } from '../oracle/decode/cd.ts';
+import { leafSize } from '../oracle/decode/descriptor.ts';
 import { EventCode } from '../oracle/decode/event.ts';
-import { SIZE_BITS, type Word64 } from '../oracle/decode/fields.ts';
-import { cdIllegal, steIllegal } from '../oracle/decode/legal.ts';
+import type { Word64 } from '../oracle/decode/fields.ts';
+import { SIZE_BITS } from '../oracle/decode/fields.ts';
 import type { SmmuCapabilities } from '../oracle/decode/idr.ts';
-import { steConfig, steS1CdMax, steS1ContextPtr } from '../oracle/decode/ste.ts';
+import { cdIllegal, steIllegal } from '../oracle/decode/legal.ts';
+import { steConfig, steS1CdMax, steS1ContextPtr, steS2Flag, steS2Ps, steS2T0sz } from '../oracle/decode/ste.ts';
 import type { DeviationId } from './deviations.ts';
-import { locate } from './predict-stream.ts';
 import { type Invalidation, scopeOf } from './predict-invalidate.ts';
+import { locate } from './predict-stream.ts';
+import { type Deviating, type Leaf, Refused, type Stage, stage1Of, stage2Of, walk } from './predict-walk.ts';
 import type { AccessOutcome, Setup } from './types.ts';
 
 /** Entries that QEMU's TLB holds before it is emptied. */
@@ -29,28 +32,15 @@ export interface Prediction {
 }
 
 interface Config {
-  readonly kind: 'abort' | 'bypass' | 'stage 1';
-  readonly cd: Int32Array;
+  readonly kind: 'abort' | 'bypass' | 'translate';
+  readonly stage: Stage | null;
   readonly because: ReadonlySet<DeviationId>;
 }
 
-interface TlbEntry {
-  readonly asid: number;
-  readonly granuleBits: number;
-  readonly level: number;
-  readonly iova: number;
-  readonly size: number;
-  readonly pa: number;
-  readonly writable: boolean;
-  readonly because: ReadonlySet<DeviationId>;
-}
-
-class Refused extends Error {
-  readonly event: number;
-  constructor(event: number) {
-    super('refused');
-    this.event = event;
-  }
+interface TlbEntry extends Leaf {
+  readonly stage: 1 | 2;
+  readonly tag: number;
+  readonly because: Set<DeviationId>;
 }
 
 export class Predictor {
@@ -63,6 +53,8 @@ export class Predictor {
   /** Does it remember anything between accesses? */
   private readonly caching: boolean;
   private because = new Set<DeviationId>();
+  /** The last access met an entry that ends some versions of QEMU: stage 2 with S2AA64 0, or sizes of 52 bits and up. */
+  deadly = false;
 
   constructor(read: Read, smmu: SmmuCapabilities, deviations: Iterable<DeviationId>, caching = true) {
     this.read = read;
@@ -85,12 +77,20 @@ export class Predictor {
   }
 
   private dropTlb(scope: Invalidation): void {
-    for (const [key, entry] of this.tlb) if (scope.dropsLeaf(entry)) this.tlb.delete(key);
+    for (const [key, entry] of this.tlb) {
+      if (!scope.dropsLeaf(entry)) continue;
+      if (entry.global && this.deviations.has('global-tagged') && !scope.dropsLeaf({ ...entry, global: false })) {
+        entry.because.add('global-tagged');
+      } else {
+        this.tlb.delete(key);
+      }
+    }
   }
 
   /** What happens to an access of four bytes; the caches remember it. */
   access(sid: number, iova: number, write: boolean): Prediction {
     this.because = new Set();
+    this.deadly = false;
     let outcome: AccessOutcome;
     try {
       outcome = { ok: true, pa: this.translate(sid, iova, write) };
@@ -112,36 +112,40 @@ export class Predictor {
     const config = this.config(sid);
     if (config.kind === 'abort') throw new Refused(0);
     if (config.kind === 'bypass') {
-      if (iova >= 2 ** this.smmu.oasBits && !this.deviates('bypass-size-ignored')) throw new Refused(EventCode.F_ADDR_SIZE);
+      if (iova >= 2 ** this.smmu.oasBits && !this.deviates('bypass-size-ignored'))
+        throw new Refused(EventCode.F_ADDR_SIZE);
       return iova;
     }
-    const { cd } = config;
-    const records = cdFlag(cd[1]!, cd[0]!, 45);
+    const stage = config.stage!;
     const fault = (event: number): never => {
-      throw new Refused(records ? event : 0);
+      throw new Refused(stage.records ? event : 0);
     };
-    const granuleBits = cdGranuleBits0(cd[0]!);
-    const inputBits = 64 - (cd[0]! & 63);
-    const asid = cd[1]! >>> 16;
-    if (cdFlag(cd[1]!, cd[0]!, 14) || iova >= 2 ** inputBits) return fault(EventCode.F_TRANSLATION);
-    const cached = this.lookup(asid, granuleBits, iova);
+    if (stage.stage === 2 && iova >= 2 ** this.smmu.iasBits) {
+      throw new Refused(this.deviates('s2-input-size') ? 0 : EventCode.F_ADDR_SIZE);
+    }
+    if (stage.disabled || iova >= 2 ** stage.inputBits) return fault(EventCode.F_TRANSLATION);
+    const cached = this.lookup(stage, iova);
     if (cached !== null) {
       for (const id of cached.because) this.because.add(id);
       if (write && !cached.writable) return fault(EventCode.F_PERMISSION);
+      if (!write && !cached.readable) return fault(this.deviates('s2-read-unchecked') ? 0 : EventCode.F_PERMISSION);
       return cached.pa + (iova - cached.iova);
     }
-    const entry = this.walk(cd, asid, granuleBits, inputBits, iova, write, fault);
+    const deviating: Deviating = { has: (id) => this.deviations.has(id), use: (id) => this.deviates(id) };
+    const leaf = walk(stage, iova, write, this.read, deviating);
     if (this.caching) {
       if (this.tlb.size >= TLB_ENTRIES) this.tlb.clear();
-      this.tlb.set(`${asid} ${granuleBits} ${entry.level} ${entry.iova}`, entry);
+      const entry = { ...leaf, stage: stage.stage, tag: stage.tag, because: new Set(this.because) };
+      this.tlb.set(keyOf(stage, leaf.level, leaf.iova), entry);
     }
-    return entry.pa + (iova - entry.iova);
+    return leaf.pa + (iova - leaf.iova);
   }
 
-  private lookup(asid: number, granuleBits: number, iova: number): TlbEntry | null {
-    for (let level = 0; level <= 3; level++) {
-      const size = leafSize(level, granuleBits);
-      const found = this.tlb.get(`${asid} ${granuleBits} ${level} ${iova - (iova % size)}`);
+  /** A leaf that covers `iova`, at a level that the stream's own tables have. */
+  private lookup(stage: Stage, iova: number): TlbEntry | null {
+    for (let level = stage.startLevel; level <= 3; level++) {
+      const size = leafSize(level, stage.granuleBits);
+      const found = this.tlb.get(keyOf(stage, level, iova - (iova % size)));
       if (found !== undefined) return found;
     }
     return null;
@@ -161,7 +165,11 @@ export class Predictor {
   private decode(sid: number): Config {
     const place = locate(this.read, this.setup, this.smmu, sid, (id) => this.deviates(id));
     if (place.event !== 0) {
-      if (place.event === EventCode.C_BAD_STREAMID && (this.setup.cr2 & 2) === 0 && !this.deviates('bad-streamid-always')) {
+      if (
+        place.event === EventCode.C_BAD_STREAMID &&
+        (this.setup.cr2 & 2) === 0 &&
+        !this.deviates('bad-streamid-always')
+      ) {
         throw new Refused(0);
       }
       throw new Refused(place.event);
@@ -169,6 +177,7 @@ export class Predictor {
     const ste = this.words(place.ste);
     if (ste === null) throw new Refused(EventCode.F_STE_FETCH);
     const config = steConfig(ste[0]!);
+    if (config >= 6 && (!steS2Flag(ste[5]!, 51) || steS2Ps(ste[5]!) > 5)) this.deadly = true;
     let illegal = steIllegal(ste, 0, this.smmu);
     if (illegal !== null && /STRW|S1ContextPtr/.test(illegal) && this.deviates('ste-checks-missing')) illegal = null;
     if (illegal === null && config === 5 && this.smmu.ssidBits === 0 && steS1CdMax(ste[1]!) !== 0) {
@@ -176,12 +185,18 @@ export class Predictor {
     }
     if (illegal !== null) throw new Refused(EventCode.C_BAD_STE);
     const because = new Set(this.because);
-    if (config < 4) return { kind: 'abort', cd: ste, because };
-    if (config === 4) return { kind: 'bypass', cd: ste, because };
+    if (config < 4) return { kind: 'abort', stage: null, because };
+    if (config === 4) return { kind: 'bypass', stage: null, because };
+    if (config === 6) {
+      const narrow = SIZE_BITS[steS2Ps(ste[5]!)]! < 64 - steS2T0sz(ste[5]!);
+      if (narrow && this.deviates('s2ps-limits-input')) throw new Refused(EventCode.C_BAD_STE);
+      return { kind: 'translate', stage: stage2Of(ste, this.smmu), because };
+    }
     const cd = this.words(steS1ContextPtr(ste[1]!, ste[0]!));
     if (cd === null) throw new Refused(EventCode.F_CD_FETCH);
+    if (cdIps(cd[1]!) > 5) this.deadly = true;
     if (cdIllegal(cd, 0, ste, 0, this.smmu) !== null) throw new Refused(EventCode.C_BAD_CD);
-    return { kind: 'stage 1', cd, because };
+    return { kind: 'translate', stage: stage1Of(cd, this.smmu), because };
   }
 
   private words(address: number): Int32Array | null {
@@ -194,66 +209,8 @@ export class Predictor {
     }
     return words;
   }
+}
 
-  private walk(
-    cd: Int32Array,
-    asid: number,
-    granuleBits: number,
-    inputBits: number,
-    iova: number,
-    write: boolean,
-    fault: (event: number) => never,
-  ): TlbEntry {
-    const outputBits = Math.min(SIZE_BITS[cdIps(cd[1]!)]!, this.smmu.oasBits, 48);
-    const hierarchical = (cd[2]! & 2) === 0;
-    const accessFlags = !cdFlag(cd[1]!, cd[0]!, 35);
-    let level = 4 - Math.ceil((inputBits - granuleBits) / (granuleBits - 3));
-    let table = cdTtb(cd[3]!, cd[2]!);
-    table -= table % (8 * 2 ** (inputBits - levelShift(level, granuleBits)));
-    let readOnly = false;
-    let privileged = false;
-    let entries = 2 ** (inputBits - levelShift(level, granuleBits));
-    for (; ; level++) {
-      const shift = levelShift(level, granuleBits);
-      const word = this.read(table + 8 * (Math.floor(iova / 2 ** shift) % entries));
-      entries = 2 ** (granuleBits - 3);
-      if (word === null) throw new Refused(EventCode.F_WALK_EABT);
-      const { hi, lo } = word;
-      if ((lo & 1) === 0) return fault(EventCode.F_TRANSLATION);
-      const kind = descriptorKind(level, hi, lo, granuleBits);
-      if (kind === DescriptorKind.invalid && (level === 3 || !this.deviates('block-at-any-level'))) {
-        return fault(EventCode.F_TRANSLATION);
-      }
-      if (kind === DescriptorKind.table) {
-        table = nextTableAddress(hi, lo, granuleBits) % 2 ** 48;
-        if (hierarchical && (hi & 0x40000000) !== 0) {
-          readOnly = true;
-          if (write && this.deviates('aptable-early')) return fault(EventCode.F_PERMISSION);
-        }
-        if (hierarchical && (hi & 0x20000000) !== 0) privileged = true;
-        if (table >= 2 ** outputBits && !this.deviates('table-size-ignored')) return fault(EventCode.F_ADDR_SIZE);
-        continue;
-      }
-      const pa = outputAddress(level, hi, lo, granuleBits) % 2 ** 48;
-      const tooFar = pa >= 2 ** outputBits;
-      const unflagged = accessFlags && !accessFlag(lo);
-      if (tooFar && !this.deviations.has('output-size-late') && !this.deviates('output-size-ignored')) {
-        return fault(EventCode.F_ADDR_SIZE);
-      }
-      if (unflagged && !this.deviates('access-flag-ignored')) {
-        if (tooFar) this.deviates('output-size-late');
-        return fault(EventCode.F_ACCESS);
-      }
-      const leafReadOnly = (lo & 0x80) !== 0;
-      const forbidden = (write && (leafReadOnly || readOnly)) || (((lo & 0x40) === 0 || privileged) && !this.deviates('unprivileged-ignored'));
-      if (forbidden) {
-        if (tooFar) this.deviates('output-size-late');
-        return fault(EventCode.F_PERMISSION);
-      }
-      if (tooFar && this.deviates('output-size-late')) return fault(EventCode.F_ADDR_SIZE);
-      const size = 2 ** shift;
-      const writable = !leafReadOnly && (!readOnly || this.deviates('aptable-not-cached'));
-      return { asid, granuleBits, level, iova: iova - (iova % size), size, pa, writable, because: new Set(this.because) };
-    }
-  }
+function keyOf({ stage, tag, granuleBits }: Stage, level: number, iova: number): string {
+  return `${stage} ${tag} ${granuleBits} ${level} ${iova}`;
 }

@@ -1,6 +1,8 @@
 /** A machine like the one that a fixture was captured on: its RAM, and an SMMU with the features its ID registers tell. */
 import { type AddressWidth, createMachine, type Machine, qemuVirt, registers, type SmmuDescription } from '#machine';
 import type { Fixture } from '../fixture/fixture.ts';
+import { InputError } from '../input-error.ts';
+import { COMMAND_BYTES } from '../oracle/decode/command.ts';
 import { decodeCapabilities } from '../oracle/decode/idr.ts';
 import type { Tally } from './tally.ts';
 
@@ -59,11 +61,8 @@ export function loadPages(machine: Machine, fixture: Fixture, wanted: (kind: str
   }
 }
 
-/**
- * Sets the registers as the driver left them, queues included, and turns the SMMU on. The command queue is empty, with
- * both indexes at `commands`.
- */
-export function loadRegisters(machine: Machine, fixture: Fixture, commands = 0): void {
+/** Sets the registers as the driver left them and turns the SMMU on. Both queues are empty, their indexes 0. */
+export function loadRegisters(machine: Machine, fixture: Fixture): void {
   const smmu = machine.smmus[0]!;
   const word = (name: string): { hi: number; lo: number } => fixture.registers.get(name) ?? { hi: 0, lo: 0 };
   smmu.write32(Register.CR1, word('CR1').lo);
@@ -72,8 +71,6 @@ export function loadRegisters(machine: Machine, fixture: Fixture, commands = 0):
     smmu.write64(Register[name], word(name).hi, word(name).lo);
   }
   smmu.write32(Register.STRTAB_BASE_CFG, word('STRTAB_BASE_CFG').lo);
-  smmu.write32(Register.CMDQ_PROD, commands);
-  smmu.write32(Register.CMDQ_CONS, commands);
   smmu.write32(Register.CR0, word('CR0').lo);
 }
 
@@ -83,6 +80,28 @@ export function restoredMachine(fixture: Fixture): Machine {
   loadPages(machine, fixture);
   loadRegisters(machine, fixture);
   return machine;
+}
+
+/** Where a command queue is, and how many commands it has room for. */
+export interface QueuePlace {
+  readonly base: number;
+  readonly log2: number;
+}
+
+/**
+ * The captured command queue, which must hold a whole history.
+ * @throws InputError when it is outside RAM, or too small for so many commands
+ */
+export function queuePlace(fixture: Fixture, commands: number): QueuePlace {
+  const { hi, lo } = fixture.registers.get('CMDQ_BASE') ?? { hi: 0, lo: 0 };
+  const log2 = lo & 31;
+  const base = (hi & 0xfffff) * 2 ** 32 + ((lo & ~31) >>> 0);
+  const { ramBase, ramSize, file } = fixture;
+  const fits = base >= ramBase && base + COMMAND_BYTES * 2 ** log2 <= ramBase + ramSize;
+  if (fits && commands <= 2 ** log2) return { base, log2 };
+  const expected = `a queue in RAM with room for the ${commands} commands since boot`;
+  const got = fits ? `one for ${2 ** log2}` : `one at 0x${base.toString(16)} for ${2 ** log2}`;
+  throw new InputError({ file, field: 'regs.CMDQ_BASE', expected, got });
 }
 
 /** Compares what the ID registers and the control registers read. */

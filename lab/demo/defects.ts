@@ -39,7 +39,7 @@ export function* findDefect(
   const machine = preset(card.machine);
   const { found, calls } = yield* searchViolation({ machine, hypervisor, identity, seed, maxCalls });
   if (found === null) return null;
-  const runner = new CandidateRunner(machine, hypervisor);
+  const runner = new CandidateRunner(machine, hypervisor, found.full);
   const shrunk = shrink(found.scenario, found.signature, (steps) => runner.run(steps));
   const scenario = { ...shrunk.scenario, title: card.title, steps: runner.record(shrunk.scenario.steps) };
   return {

@@ -9,6 +9,7 @@ import { printValue } from '../scenario/value.ts';
 import { type HypervisorFactory, Session, type Violation } from '../session/session.ts';
 import { hex, type NameOf } from './names.ts';
 import { type Fact, Recorder } from './recorder.ts';
+import { momentsOf } from './sentences.ts';
 
 /** One step that was done; the session stands right behind it. */
 export interface RecordedStep {
@@ -26,14 +27,24 @@ export interface RecordedStep {
   readonly nameOf: NameOf;
 }
 
+/** A machine as a scenario left it, and what its pages are called. */
+export interface Place {
+  readonly session: Session;
+  readonly nameOf: NameOf;
+}
+
 /** Where a scenario stands in the middle of a step. */
-export interface Moment {
+export interface Moment extends Place {
   /** Number of the step, from 1. */
   readonly step: number;
   /** Number of the fact in the step, from 0. */
   readonly fact: number;
-  readonly session: Session;
-  readonly nameOf: NameOf;
+}
+
+/** A point of a scenario: behind a step (0: behind boot), or behind a moment of it, from 1. */
+export interface Point {
+  readonly step: number;
+  readonly moment: number | null;
 }
 
 export interface RecordOptions {
@@ -54,7 +65,7 @@ export function recordScenario(
   scenario: Scenario,
   hypervisor: HypervisorFactory,
   { each, during, steps = Number.POSITIVE_INFINITY }: RecordOptions = {},
-): { readonly session: Session; readonly nameOf: NameOf } {
+): Place {
   const session = new Session({ machine: preset(scenario.machine), hypervisor, full: 'every' });
   const recorder = new Recorder(session);
   const executor = new Executor(session);
@@ -71,6 +82,33 @@ export function recordScenario(
     each?.({ number, text: printStep(step), step, outcome, facts, violations, session, executor, nameOf });
   }
   return { session, nameOf };
+}
+
+/**
+ * Run `scenario` up to a point, which may lie in the middle of a call, and look at the machine there.
+ * @param look reads, and changes nothing
+ * @returns what `look` returned; null when the step has no such moment
+ * @throws as {@link recordScenario}
+ */
+export function lookAt<T>(
+  scenario: Scenario,
+  hypervisor: HypervisorFactory,
+  { step, moment }: Point,
+  look: (place: Place) => T,
+): T | null {
+  if (moment === null) return look(recordScenario(scenario, hypervisor, { steps: step }));
+  // The names of a fact are known only when its step is done: the first run finds it, the second one stops there.
+  let fact = -1;
+  const each = ({ number, facts, nameOf }: RecordedStep): void => {
+    if (number === step) fact = momentsOf(facts, nameOf)[moment - 1]?.last ?? -1;
+  };
+  recordScenario(scenario, hypervisor, { steps: step, each });
+  let seen: { readonly value: T } | null = null;
+  const during = (at: Moment): void => {
+    if (at.step === step && at.fact === fact) seen ??= { value: look(at) };
+  };
+  if (fact >= 0) recordScenario(scenario, hypervisor, { steps: step, during });
+  return (seen as { readonly value: T } | null)?.value ?? null;
 }
 
 function pageNames(executor: Executor): NameOf {

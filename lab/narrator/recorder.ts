@@ -59,6 +59,8 @@ export class Recorder implements WriteObserver {
   private readonly session: Session;
   private readonly vmemmap: number;
   private readonly vmemmapEnd: number;
+  /** The observer's bit: see `PhysicalMemory.watch`. */
+  private readonly bit: number;
 
   constructor(session: Session) {
     this.session = session;
@@ -66,8 +68,9 @@ export class Recorder implements WriteObserver {
     this.vmemmap = hypLayout(description).vmemmap;
     const pages = description.ram.reduce((sum, { size }) => sum + size / PAGE_SIZE, 0);
     this.vmemmapEnd = this.vmemmap + pages * RECORD_SIZE;
-    const bit = memory.observe(this);
-    for (let pa = this.vmemmap; pa < this.vmemmapEnd; pa += PAGE_SIZE) memory.watch(pa, bit);
+    this.bit = memory.observe(this);
+    for (let pa = this.vmemmap; pa < this.vmemmapEnd; pa += PAGE_SIZE) memory.watch(pa, this.bit);
+    this.watchGivenPages();
     for (const smmu of smmus) {
       smmu.observer = {
         command: (_index, _hi0, lo0) => this.command(commandOpcode(lo0)),
@@ -86,8 +89,12 @@ export class Recorder implements WriteObserver {
     return facts;
   }
 
-  wrote(pa: number, _slot: number, _oldHi: number, oldLo: number, _newHi: number, newLo: number): void {
-    if (pa < this.vmemmap || pa >= this.vmemmapEnd) return;
+  wrote(pa: number, _slot: number, oldHi: number, oldLo: number, _newHi: number, newLo: number): void {
+    if (pa < this.vmemmap || pa >= this.vmemmapEnd) {
+      // A page that the hypervisor was given: an entry may have gone just now. Nothing can go where nothing stood.
+      if ((oldHi | oldLo) !== 0) this.refresh();
+      return;
+    }
     const page = this.pageOf((pa - this.vmemmap) / RECORD_SIZE);
     const from = oldLo & REFCOUNT_MASK;
     const to = newLo & REFCOUNT_MASK;
@@ -101,6 +108,21 @@ export class Recorder implements WriteObserver {
     }
     if (fromState !== toState) {
       this.push({ kind: 'owner', pa: page, from: stateName(fromState), to: stateName(toState) });
+      if (toState === PageState.noPage) this.session.machine.memory.watch(page, this.bit);
+    }
+  }
+
+  /**
+   * Watches what the host has given away before: the stream table, and whatever else of the SMMU's stands there. Pages
+   * that are given later are watched from then on.
+   */
+  private watchGivenPages(): void {
+    const { memory, description } = this.session.machine;
+    const { base, size } = description.carveOut;
+    for (let pa = this.vmemmap; pa < this.vmemmapEnd; pa += RECORD_SIZE) {
+      if (((memory.read32(pa) >>> HOST_STATE_SHIFT) & STATE_MASK) !== PageState.noPage) continue;
+      const page = this.pageOf((pa - this.vmemmap) / RECORD_SIZE);
+      if (page < base || page >= base + size) memory.watch(page, this.bit);
     }
   }
 
@@ -154,7 +176,7 @@ export class Recorder implements WriteObserver {
 }
 
 /** Output address of a removed leaf; -1 for another kind of entry. */
-function leafPa({ kind, oldHi, oldLo }: StaleEntry): number {
+export function leafPa({ kind, oldHi, oldLo }: StaleEntry): number {
   return kind === 'leaf' ? (oldHi & 0xffff) * 4294967296 + ((oldLo & 0xfffff000) >>> 0) : -1;
 }
 

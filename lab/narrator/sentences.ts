@@ -138,6 +138,8 @@ function removedSentence(entry: StaleEntry, pa: number, nameOf: NameOf): string 
       return `Words of the stream table entry of stream ${hex(entry.sid)} change; the SMMU may still use the old ones ${until}.`;
     case 'cd':
       return `The context descriptor of stream ${hex(entry.sid)} changes, but the SMMU may still use the old one ${until}.`;
+    case 'l1cd':
+      return `A level-1 context descriptor of stream ${hex(entry.sid)} changes; the SMMU may still use the old one ${until}.`;
     case 'l1std':
       return `A level-1 stream table descriptor changes; the SMMU may still use the old one ${until}.`;
     case 'strtab':
@@ -224,4 +226,9 @@ function referenceSentence(fact: Extract<Fact, { kind: 'references' }>, what: st
 
 function capital(text: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+/** The groups of facts that are worth telling, in order: the moments of a step, numbered from 1 where they are named. */
+export function momentsOf(facts: readonly Fact[], nameOf: NameOf): FactGroup[] {
+  return groupFacts(facts).filter(({ facts: same }) => factSentence(same[0]!, nameOf, same.length) !== null);
 }

@@ -3,6 +3,9 @@
  * Before the call the specification decides what must come back; while it runs the monitor watches memory; afterwards
  * the ghost takes over what the outcome means, and what was touched is compared with it.
  *
+ * What was touched is compared after every call. Decoding everything anew, which trusts nothing that was counted on the
+ * way, takes long: `full` says how often it is done.
+ *
  * All that the oracle remembers is journaled in the machine's memory, so undoing the machine undoes the oracle. Findings
  * and the counts for {@link CheckedHypervisor.statement} are not: what was found stays found.
  */
@@ -18,6 +21,7 @@ import {
   formatCall,
   type Hypervisor,
 } from '#hypercall-abi';
+import { Accesses, type DeviceAccess } from './accesses.ts';
 import { Comparison } from './compare.ts';
 import { ExpectedStream } from './expected-stream.ts';
 import { Facts, IPA_END, type OracleMachine } from './facts.ts';
@@ -25,6 +29,7 @@ import { type Finding, Findings, hex } from './findings.ts';
 import { Frame } from './frame.ts';
 import { FullCheck } from './full-check.ts';
 import { Ghost, Owner } from './ghost.ts';
+import { Hardware } from './hardware.ts';
 import { LayoutReader } from './layout-reader.ts';
 import { Monitor } from './monitor.ts';
 import {
@@ -41,8 +46,8 @@ import {
   type Shortage,
 } from './spec/index.ts';
 import { Stage2 } from './stage2.ts';
-import { type Evidence, makeStatement } from './statement.ts';
-import { learnBoot } from './takeover.ts';
+import { type Evidence, makeStatement, NO_SMMU_REGISTERS, NO_SYSTEM_REGISTERS } from './statement.ts';
+import { Takeover } from './takeover.ts';
 
 export interface OracleOptions {
   /** How often everything is decoded anew and compared: never, after every call, or after every so many. */
@@ -69,6 +74,9 @@ export class CheckedHypervisor implements Hypervisor {
   private readonly stage2: Stage2;
   private readonly full: FullCheck;
   private readonly frame: Frame;
+  private readonly hardware: Hardware;
+  private readonly accesses: Accesses;
+  private readonly takeover: Takeover;
   private readonly call: Call;
   private readonly interval: number;
   private readonly stopAtFirst: boolean;
@@ -77,6 +85,7 @@ export class CheckedHypervisor implements Hypervisor {
   private fullChecks = 0;
   private callsBeforeBoot = 0;
   private sinceFull = 0;
+  private foundAtBoot = 0;
 
   constructor(inner: Hypervisor, machine: OracleMachine, options: OracleOptions = {}) {
     this.inner = inner;
@@ -106,6 +115,9 @@ export class CheckedHypervisor implements Hypervisor {
       this.stage2,
     );
     this.frame = new Frame(this.facts, this.ghost, this.collected);
+    this.hardware = new Hardware(machine, this.facts, this.collected, this.reader);
+    this.accesses = new Accesses(this.facts, this.ghost, this.collected);
+    this.takeover = new Takeover(this.facts, this.ghost, this.collected, this.reader, this.monitor.touched);
     this.call = new Call(this.facts, this.ghost, this.reader, this.monitor);
     const full = options.full ?? 'never';
     this.interval = full === 'never' ? 0 : full === 'every' ? 1 : full;
@@ -117,11 +129,15 @@ export class CheckedHypervisor implements Hypervisor {
     return this.collected.list;
   }
 
-  /** The machine was taken back to an earlier mark: forget what was found since, and what waits to be compared. */
+  /**
+   * The machine was taken back to an earlier mark, after boot: forget what was found since boot, and what waits to be
+   * compared. The next full check is as far away as it was then.
+   */
   reset(): void {
-    this.collected.clear();
+    this.collected.clear(this.foundAtBoot);
     this.collected.endCall();
     this.monitor.touched.clear();
+    this.sinceFull = 0;
   }
 
   /** Rows of the call specification and how often each decided. */
@@ -136,6 +152,10 @@ export class CheckedHypervisor implements Hypervisor {
     return makeStatement(
       { callsChecked, fullChecks, callsBeforeBoot, findings: list.length + suppressed },
       this.rows(),
+      [
+        ...(this.hardware.readsSmmus ? [] : [NO_SMMU_REGISTERS]),
+        ...(this.hardware.readsCpus ? [] : [NO_SYSTEM_REGISTERS]),
+      ],
     );
   }
 
@@ -143,7 +163,20 @@ export class CheckedHypervisor implements Hypervisor {
   checkAll(): void {
     if (!this.monitor.active) return;
     this.fullChecks++;
+    this.hardware.check();
     this.full.run();
+  }
+
+  // ---- accesses
+
+  /** An access of a device went through. */
+  deviceReached(access: DeviceAccess): void {
+    if (this.monitor.active && !this.stopped) this.accesses.device(access);
+  }
+
+  /** An access of the host on that CPU to `ipa` went through, and led to `pa`. */
+  hostReached(cpu: number, ipa: number, pa: number, write: boolean): void {
+    if (this.monitor.active && !this.stopped) this.accesses.host(cpu, ipa, pa, write);
   }
 
   private get stopped(): boolean {
@@ -158,6 +191,8 @@ export class CheckedHypervisor implements Hypervisor {
 
   boot(parameters: BootParameters): number {
     let result = 0;
+    this.foundAtBoot = 0;
+    this.hardware.beforeBoot();
     try {
       result = this.inner.boot(parameters);
     } catch (error) {
@@ -166,9 +201,12 @@ export class CheckedHypervisor implements Hypervisor {
     }
     this.hitEntry(result === 0 ? 'boot/ok' : 'boot/refused');
     if (result !== 0) return result;
-    learnBoot(this.facts, this.ghost, this.collected, this.reader);
+    this.takeover.learn(this.hardware.offered);
     this.monitor.start();
+    this.hardware.afterBoot();
     this.finish(false);
+    this.sinceFull = 0;
+    this.foundAtBoot = this.collected.list.length;
     return result;
   }
 
@@ -187,7 +225,7 @@ export class CheckedHypervisor implements Hypervisor {
     const position = x[1] === 0 ? (x[0]! - FUNCTION_ID_BASE) | 0 : -1;
     const rules = rulesAt(position);
     const row = rules === undefined ? null : decide(rules, call);
-    if (this.isFullDue) this.frame.begin();
+    this.frame.begin(this.isFullDue);
     try {
       this.inner.hvc(cpu, x);
     } catch (error) {
@@ -253,7 +291,13 @@ export class CheckedHypervisor implements Hypervisor {
 
   /** @param framed whether {@link Frame.begin} has seen the memory before */
   private finish(failed: boolean, framed = false): void {
-    if (framed && this.isFullDue) this.frame.end(this.monitor.touched.owners);
+    const { touched } = this.monitor;
+    if (framed) this.frame.end(touched.owners);
+    if (touched.hasSynced) {
+      touched.synced.forEach((synced, smmu) => {
+        if (synced >= 0) this.hardware.checkSynced(smmu, synced);
+      });
+    }
     this.comparison.touched(failed);
     if (this.isFullDue) {
       this.sinceFull = 0;
@@ -269,6 +313,7 @@ export class CheckedHypervisor implements Hypervisor {
   abort(cpu: number, ipa: number, write: boolean): AbortOutcome {
     if (!this.monitor.active || this.stopped) return this.inner.abort(cpu, ipa, write);
     let outcome: AbortOutcome = 'inject';
+    this.frame.begin(this.isFullDue);
     try {
       outcome = this.inner.abort(cpu, ipa, write);
     } catch (error) {
@@ -289,7 +334,7 @@ export class CheckedHypervisor implements Hypervisor {
       this.hitEntry('abort/inject');
       if (allowed) this.collected.add('spec', 'abort/retry', `the host was kept out of ${hex(ipa)}`, { ipa });
     }
-    this.finish(outcome === 'inject');
+    this.finish(outcome === 'inject', true);
     return outcome;
   }
 }

@@ -11,9 +11,14 @@ import type { Facts } from './facts.ts';
 import { type Findings, hex, type Property } from './findings.ts';
 import { type Ghost, Owner, VmLife } from './ghost.ts';
 import { type LayoutReader, PageWord } from './layout-reader.ts';
+import { LEAF_BYTES } from './maplets.ts';
 import type { Monitor } from './monitor.ts';
 import { T } from './node-store.ts';
 import type { Stage2 } from './stage2.ts';
+import type { NumberList } from './touched.ts';
+
+/** What a last-level table of a stage 2 covers. */
+const BLOCK = LEAF_BYTES[2]!;
 
 export class Comparison {
   private readonly facts: Facts;
@@ -54,8 +59,9 @@ export class Comparison {
     for (let i = 0; i < touched.vms.length; i++) this.vm(touched.vms.items[i]!);
     for (let i = 0; i < touched.cpus.length; i++) this.cpu(touched.cpus.items[i]!);
     for (let i = 0; i < touched.streams.length; i += 2) this.stream(touched.streams[i]!, touched.streams[i + 1]!);
-    for (let i = 0; i < touched.owners.length; i++) {
-      this.stage2.checkHostPage(touched.owners.items[i]!, failed ? 'unchanged' : 'ownership');
+    this.owners(touched.owners, failed);
+    for (let i = 0; i < touched.devicePages.length; i++) {
+      this.stage2.checkDevicePage(touched.devicePages[i]!, failed ? 'unchanged' : 'ownership');
     }
     for (let i = 0; i < touched.guestPages.length; i += 2) {
       const slot = touched.guestPages[i]!;
@@ -65,6 +71,19 @@ export class Comparison {
     this.locks();
     touched.clear();
     this.failed = false;
+  }
+
+  /** What the host's stage 2 says of pages whose owner has changed, and of those beside them. */
+  private owners(pages: NumberList, failed: boolean): void {
+    let block = -1;
+    for (let i = 0; i < pages.length; i++) {
+      const page = pages.items[i]!;
+      this.stage2.checkHostPage(page, failed ? 'unchanged' : 'ownership');
+      const pa = this.facts.paOf(page);
+      const blockOfPage = Math.floor(pa / BLOCK);
+      if (blockOfPage !== block) this.stage2.checkNeighbours(pa);
+      block = blockOfPage;
+    }
   }
 
   private differs(property: Property, rule: string, text: string, detail: Record<string, number | string>): void {

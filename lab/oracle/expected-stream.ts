@@ -1,44 +1,41 @@
 /**
- * What a stream's entry (and context descriptor) must say for the domain that it is attached to, and what they say.
- * The first difference is answered as a sentence; null when all is as it must be.
+ * What a stream's entry (and context descriptor) must say for the domain that it is attached to, and what they say: every
+ * field of the architecture, and zero everywhere else. The first difference is answered as a sentence; null when all is
+ * as it must be.
  */
 
 import {
-  cdAsid,
-  cdFlag,
-  cdGranuleBits0,
+  bits,
+  CD_FIELDS,
   cdIllegal,
-  cdIps,
-  cdT0sz,
-  cdTtb,
   cdValid,
-  levelShift,
+  type Field,
   type SmmuCapabilities,
+  STE_FIELDS,
+  STE_WORDS,
   SteConfig,
-  stage2StartLevel,
   steConfig,
   steIllegal,
-  steS1CdMax,
   steS1ContextPtr,
-  steS1Fmt,
-  steS2Flag,
-  steS2GranuleBits,
-  steS2Ps,
-  steS2Sl0,
-  steS2T0sz,
-  steS2Ttb,
-  steS2Vmid,
   steValid,
 } from './decode/index.ts';
 import { type Facts, type OracleSmmu, SIZE_CODES } from './facts.ts';
 import { hex } from './findings.ts';
 
 /** MAIR: 0 normal non-cacheable, 1 write-back, 2 device, 3 inner non-cacheable outer write-back. */
-const MAIR_LO = 0xf404ff44 | 0;
-const EATS_MASK = 0x30000000;
-const STRW_MASK = 0xc0000000 | 0;
-const AA64_BIT = 41;
-const S2AA64_BIT = 51;
+const MAIR_LO = 0xf404ff44;
+/** SHCFG: the shareability that comes with the access. */
+const INCOMING = 1;
+/** One context descriptor, used without a SubstreamID, fetched write-back and inner shareable. VMID 0 tags stage 1. */
+const STAGE1_ENTRY: Expected = {
+  V: 1,
+  Config: SteConfig.stage1,
+  S1ContextPtr: null,
+  S1DSS: 2,
+  S1CIR: 1,
+  S1COR: 1,
+  S1CSH: 3,
+};
 
 /** What the described hardware can do; the model of it is AArch64 only, little endian, terminate-only, abort-only. */
 export function capabilitiesOf(smmu: OracleSmmu): SmmuCapabilities {
@@ -70,6 +67,18 @@ export function capabilitiesOf(smmu: OracleSmmu): SmmuCapabilities {
   };
 }
 
+/** Shape of CPU-like tables as SMMU fields name it: walks are inner shareable, write-back. */
+const WRITE_BACK = 1;
+const INNER = 3;
+/** S2SL0 by start level, 4 KiB granule. */
+const SL0 = [2, 1, 0] as const;
+
+/**
+ * Fields of an entry or descriptor that are not zero. All others, and all bits that are in no field, must be zero; a
+ * value of null is judged elsewhere.
+ */
+type Expected = Readonly<Record<string, number | null>>;
+
 export class ExpectedStream {
   private readonly facts: Facts;
   private readonly capabilities: readonly SmmuCapabilities[];
@@ -84,7 +93,7 @@ export class ExpectedStream {
     if (ste === 0) return null;
     const { memory } = this.facts;
     const i = memory.indexOf(ste);
-    return memory.words[i] === 0 && memory.words[i + 1] === 0 ? null : 'has an entry that is not all zero';
+    return memory.words[i] === 0 && memory.words[i + 1] === 0 ? null : 'has an entry whose first word is not zero';
   }
 
   /** The entry at `ste` of a stream that is attached to domain `id`, whose table is at `root`. */
@@ -94,51 +103,88 @@ export class ExpectedStream {
     const i = memory.indexOf(ste);
     const { words } = memory;
     if (!steValid(words[i]!)) return 'has an entry that is not valid';
+    const config = stage === 1 ? SteConfig.stage1 : SteConfig.stage2;
+    if (steConfig(words[i]!) !== config) return `does not translate at stage ${stage}`;
     const illegal = steIllegal(words, i, this.capabilities[smmu]!);
     if (illegal !== null) return `has an illegal entry: ${illegal}`;
-    if ((words[i + 2]! & EATS_MASK) !== 0) return 'may send translated requests (EATS)';
-    if ((words[i + 2]! & STRW_MASK) !== 0) return 'is in another world than EL1 (STRW)';
-    return stage === 1 ? this.stage1(smmu, i, id, root) : this.stage2(smmu, i, id, root);
+    const expected = stage === 1 ? STAGE1_ENTRY : this.stage2Entry(smmu, id, root);
+    const wrong = this.difference(STE_FIELDS, i, expected);
+    if (wrong !== null) return `has an entry whose ${wrong}`;
+    return stage === 1 ? this.descriptor(smmu, i, id, root) : null;
   }
 
-  private stage1(smmu: number, i: number, id: number, root: number): string | null {
+  private stage2Entry(smmu: number, id: number, root: number): Expected {
+    const { inputBits, startLevel } = this.facts.geometry(smmu, 2);
+    return {
+      V: 1,
+      Config: SteConfig.stage2,
+      SHCFG: INCOMING,
+      S2VMID: id,
+      S2T0SZ: 64 - inputBits,
+      S2SL0: SL0[startLevel] ?? -1,
+      S2IR0: WRITE_BACK,
+      S2OR0: WRITE_BACK,
+      S2SH0: INNER,
+      S2PS: this.outputSize(smmu),
+      S2AA64: 1,
+      S2R: 1,
+      S2TTB: root,
+    };
+  }
+
+  private outputSize(smmu: number): number {
+    return SIZE_CODES[this.facts.description.smmus[smmu]!.oas] ?? -1;
+  }
+
+  /** The context descriptor that the entry at index `i` points to. */
+  private descriptor(smmu: number, i: number, id: number, root: number): string | null {
     const { memory } = this.facts;
     const { words } = memory;
-    if (steConfig(words[i]!) !== SteConfig.stage1) return 'does not translate at stage 1';
-    if (steS1Fmt(words[i]!) !== 0 || steS1CdMax(words[i + 1]!) !== 0) return 'has more than one context descriptor';
     const cd = steS1ContextPtr(words[i + 1]!, words[i]!);
     if (this.facts.pageOf(cd) < 0) return `has a context descriptor outside RAM, at ${hex(cd)}`;
     const c = memory.indexOf(cd);
     if (!cdValid(words[c]!)) return 'has a context descriptor that is not valid';
     const illegal = cdIllegal(words, c, words, i, this.capabilities[smmu]!);
     if (illegal !== null) return `has an illegal context descriptor: ${illegal}`;
-    if (!cdFlag(words[c + 1]!, words[c]!, AA64_BIT)) return 'has a context descriptor of another format';
-    if (cdAsid(words[c + 1]!) !== id) return `has ASID ${cdAsid(words[c + 1]!)}`;
-    if (cdTtb(words[c + 3]!, words[c + 2]!) !== root)
-      return `has its table at ${hex(cdTtb(words[c + 3]!, words[c + 2]!))}`;
-    const { inputBits } = this.facts.geometry(smmu, 1);
-    if (cdT0sz(words[c]!) !== 64 - inputBits || cdGranuleBits0(words[c]!) !== 12) return 'has a table of another shape';
-    if (!cdFlag(words[c + 1]!, words[c]!, 30) || cdFlag(words[c + 1]!, words[c]!, 14))
-      return 'has the wrong half enabled';
-    if (cdIps(words[c + 1]!) !== SIZE_CODES[this.facts.description.smmus[smmu]!.oas]) return 'has another output size';
-    return words[c + 6] === MAIR_LO ? null : 'has other memory attributes';
+    const wrong = this.difference(CD_FIELDS, c, {
+      T0SZ: 64 - this.facts.geometry(smmu, 1).inputBits,
+      IR0: WRITE_BACK,
+      OR0: WRITE_BACK,
+      SH0: INNER,
+      EPD1: 1,
+      V: 1,
+      IPS: this.outputSize(smmu),
+      AA64: 1,
+      R: 1,
+      A: 1,
+      ASET: 1,
+      ASID: id,
+      TTB0: root,
+      MAIR0: MAIR_LO,
+      // No leaf names the attributes 4 to 7.
+      MAIR1: null,
+    });
+    return wrong === null ? null : `has a context descriptor whose ${wrong}`;
   }
 
-  private stage2(smmu: number, i: number, id: number, root: number): string | null {
+  /** The first field of the 64 bytes at index `i` that is not as it must be, in words. */
+  private difference(fields: readonly Field[], i: number, expected: Expected): string | null {
     const { words } = this.facts.memory;
-    if (steConfig(words[i]!) !== SteConfig.stage2) return 'does not translate at stage 2';
-    const vmid = steS2Vmid(words[i + 4]!);
-    if (vmid !== id) return `has VMID ${vmid}`;
-    const ttb = steS2Ttb(words[i + 7]!, words[i + 6]!);
-    if (ttb !== root) return `has its table at ${hex(ttb)}`;
-    const hi2 = words[i + 5]!;
-    const { inputBits, startLevel, rootPages } = this.facts.geometry(smmu, 2);
-    const level = stage2StartLevel(steS2Sl0(hi2, words[i + 6]!), steS2T0sz(hi2), 12, false);
-    if (steS2T0sz(hi2) !== 64 - inputBits || steS2GranuleBits(hi2) !== 12 || level !== startLevel) {
-      return 'has a table of another shape';
+    this.rest.set(words.subarray(i, i + STE_WORDS));
+    for (const { name, word, hi, lo, address } of fields) {
+      const value = bits(words[i + 2 * word + 1]!, words[i + 2 * word]!, hi, lo);
+      const found = address === true ? value * 2 ** lo : value;
+      const required = Object.hasOwn(expected, name) ? expected[name]! : 0;
+      if (required !== null && found !== required) {
+        const say = address === true ? hex : String;
+        return `${name} is ${say(found)} instead of ${say(required)}`;
+      }
+      for (let bit = lo; bit <= hi; bit++) this.rest[2 * word + (bit >>> 5)]! &= ~(1 << (bit & 31));
     }
-    if (Math.max(1, 2 ** (inputBits - levelShift(level) - 9)) !== rootPages) return 'has a first table of another size';
-    if (!steS2Flag(hi2, S2AA64_BIT)) return 'has tables of another format';
-    return steS2Ps(hi2) === SIZE_CODES[this.facts.description.smmus[smmu]!.oas] ? null : 'has another output size';
+    const at = this.rest.findIndex((word) => word !== 0);
+    return at < 0 ? null : `word ${at >>> 1} has bits outside of its fields`;
   }
+
+  /** Scratch of {@link difference}: bits that no field has accounted for. */
+  private readonly rest = new Int32Array(STE_WORDS);
 }

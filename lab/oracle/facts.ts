@@ -33,10 +33,26 @@ export interface OracleDescription {
   readonly smmus: readonly OracleSmmu[];
 }
 
-/** What the oracle looks at: raw memory, and what the machine is made of. */
+/** Two int32 words of a 64-bit register. */
+export interface RegisterWords {
+  readonly hi: number;
+  readonly lo: number;
+}
+
+/** EL2 registers that put the host behind stage 2. */
+export type OracleSystemRegister = 'HCR_EL2' | 'VTCR_EL2' | 'VTTBR_EL2';
+
+/**
+ * What the oracle looks at: raw memory, what the machine is made of, and the registers of its hardware. Without the
+ * readers of registers, what boot programs into the hardware cannot be checked; the oracle's statement says so then.
+ */
 export interface OracleMachine {
   readonly memory: PhysicalMemory;
   readonly description: OracleDescription;
+  /** The int32 word of the register at a byte offset from the base of SMMU number `smmu`, without side effects. */
+  readonly smmuRegister?: (smmu: number, offset: number) => number;
+  /** A system register of a CPU, without side effects. */
+  readonly systemRegister?: (cpu: number, register: OracleSystemRegister) => RegisterWords;
 }
 
 export const PAGE = 4096;

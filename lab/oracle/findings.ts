@@ -10,9 +10,10 @@ export const PROPERTIES = {
   ownership: 'whom a page belongs to, as the hypervisor recorded it, is not what the calls have made of it',
   tables: 'the translation tables do not say what was mapped',
   streams: 'the stream table does not say what was attached',
-  structure: 'a live table, descriptor or queue lies in a page that the hypervisor does not hold',
+  structure:
+    'a live table, descriptor or queue lies where the hypervisor does not hold it, or hardware uses another one',
   invalidation: 'something was released or used again while hardware may still hold it',
-  isolation: 'a device can reach a page that is not its own, now or through what may still be cached',
+  isolation: 'a device or the host can reach a page that is not its own, now or through what may still be cached',
   lock: 'a lock is held after a call',
   panic: 'the hypervisor threw',
   oracle: 'the oracle disagrees with itself',
@@ -64,9 +65,7 @@ export class Findings {
   }
 
   add(property: Property, rule: string, text: string, detail: Detail = {}): void {
-    const key = `${property} ${rule}`;
-    const count = this.seen.get(key) ?? 0;
-    this.seen.set(key, count + 1);
+    const count = this.count(property, rule);
     if (count >= SAME_RULE_LIMIT || this.list.length >= this.limit || this.repeats(property, rule, text)) {
       this.suppressed++;
       return;
@@ -79,10 +78,20 @@ export class Findings {
     return this.list.some((f) => f.property === property && f.rule === rule && f.text === text);
   }
 
-  clear(): void {
-    this.list.length = 0;
-    this.seen.clear();
+  /** Forget all but the first `kept`. */
+  clear(kept = 0): void {
+    this.list.length = Math.min(kept, this.list.length);
     this.suppressed = 0;
+    this.seen.clear();
+    for (const { property, rule } of this.list) this.count(property, rule);
+  }
+
+  /** @returns how many of the kind there were before */
+  private count(property: Property, rule: string): number {
+    const key = `${property} ${rule}`;
+    const count = this.seen.get(key) ?? 0;
+    this.seen.set(key, count + 1);
+    return count;
   }
 }
 

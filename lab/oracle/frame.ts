@@ -1,23 +1,35 @@
 /**
  * The frame: a call may write what the hypervisor has, and nothing else. Pages that are the host's or one guest's before
- * the call and after it hold afterwards what they held before. Compared by hashes of pages, where a full check follows.
+ * the call and after it hold afterwards what they held before. Where the memory keeps a journal, what it says of the call
+ * is gone through after every call; else pages are compared by their hashes, around calls that a full check follows.
  */
 
-import type { PhysicalMemory } from '#machine/memory';
+import { PAGE_SHIFT, type PhysicalMemory } from '#machine/memory';
 import { type Facts, PAGE } from './facts.ts';
 import { type Findings, hex } from './findings.ts';
 import { type Ghost, Owner } from './ghost.ts';
 import type { NumberList } from './touched.ts';
+
+/** How a call is watched. */
+const Watch = { not: 0, journal: 1, hashes: 2 } as const;
+/** From the index of a word to its slot. */
+const SLOT_SHIFT = PAGE_SHIFT - 2;
 
 export class Frame {
   private readonly facts: Facts;
   private readonly memory: PhysicalMemory;
   private readonly ghost: Ghost;
   private readonly findings: Findings;
-  /** Two lanes of hash per slot, and whose its page was. Scratch of one call. */
+  // Scratch of one call.
+  private watch: number = Watch.not;
+  private mark = 0;
+  /** Two lanes of hash per slot, and whose its page was. */
   private hashes = new Int32Array(0);
   private owners = new Uint8Array(0);
   private slots = 0;
+  /** Pages whose owner has changed, and the slot that {@link wrote} spoke of last. */
+  private moved: NumberList | null = null;
+  private reported = 0;
 
   constructor(facts: Facts, ghost: Ghost, findings: Findings) {
     this.facts = facts;
@@ -35,8 +47,46 @@ export class Frame {
     return owner === Owner.hyp ? 0 : owner === Owner.host ? 1 : 2 + this.ghost.ownerVm(page);
   }
 
-  /** A call is about to be made. */
-  begin(): void {
+  /** A call is about to be made. @param thorough whether hashes may be taken if there is no journal */
+  begin(thorough: boolean): void {
+    this.mark = this.memory.logged;
+    this.watch = this.mark >= 0 ? Watch.journal : thorough ? Watch.hashes : Watch.not;
+    if (this.watch === Watch.hashes) this.takeHashes();
+  }
+
+  /** The call has returned, and the ghost has taken over what it did. @param moved pages whose owner has changed */
+  end(moved: NumberList): void {
+    const { watch } = this;
+    this.watch = Watch.not;
+    if (watch === Watch.hashes) {
+      this.compareHashes(moved);
+    } else if (watch === Watch.journal) {
+      this.moved = moved;
+      this.reported = 0;
+      this.memory.eachLogged(this.mark, this.wrote);
+    }
+  }
+
+  /** A word was written in the call. Bound, so that going through the journal makes nothing. */
+  private readonly wrote = (index: number, old: number): void => {
+    const slot = index >>> SLOT_SHIFT;
+    const pa = this.memory.paOfSlot(slot);
+    if (pa < 0 || this.memory.words[index] === old || slot === this.reported) return;
+    const page = this.facts.pageOf(pa);
+    if (this.ghost.owner(page) === Owner.hyp || this.moved!.has(page)) return;
+    this.reported = slot;
+    this.foreign(page, pa + 4 * (index & ((1 << SLOT_SHIFT) - 1)));
+  };
+
+  private foreign(page: number, pa: number): void {
+    const name = this.ghost.ownerName(page);
+    this.findings.add('unchanged', 'foreign-write', `the call wrote to ${hex(pa)}, in a page of the ${name}`, {
+      pa,
+      owner: name,
+    });
+  }
+
+  private takeHashes(): void {
     this.slots = this.memory.bytesInUse() / PAGE;
     if (this.owners.length < this.slots) {
       this.owners = new Uint8Array(2 * this.slots);
@@ -49,8 +99,7 @@ export class Frame {
     }
   }
 
-  /** The call has returned, and the ghost has taken over what it did. @param moved pages whose owner has changed */
-  end(moved: NumberList): void {
+  private compareHashes(moved: NumberList): void {
     const slots = this.memory.bytesInUse() / PAGE;
     for (let slot = 1; slot < slots; slot++) {
       const owner = this.ownerOf(slot);
@@ -61,10 +110,7 @@ export class Frame {
       if (a === (known ? this.hashes[2 * slot] : 0) && b === (known ? this.hashes[2 * slot + 1] : 0)) continue;
       const pa = this.memory.paOfSlot(slot);
       const page = this.facts.pageOf(pa);
-      if (moved.has(page)) continue;
-      const name = this.ghost.ownerName(page);
-      const text = `the call wrote to ${hex(pa)}, a page of the ${name}`;
-      this.findings.add('unchanged', 'foreign-write', text, { pa, owner: name });
+      if (!moved.has(page)) this.foreign(page, pa);
     }
   }
 }

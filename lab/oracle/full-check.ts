@@ -275,6 +275,9 @@ export class FullCheck {
 
   private page(page: number): void {
     const { ghost, monitor } = this;
+    // Most memory is the host's and nobody has done anything with it.
+    const isPlain = this.mapped[page] === 0 && this.other[page] === 0 && ghost.isUntouched(page);
+    if (isPlain && monitor.reach.isUnreached(page) && this.reader.isPlainPage(page)) return;
     this.comparison.page(page);
     const mapped = this.mapped[page]!;
     const other = this.other[page]!;

@@ -8,7 +8,7 @@
 
 import { DOMAIN_COUNT, VM_COUNT, VM_HANDLE_BASE } from '#hypercall-abi';
 import { type PhysicalMemory, StateClass } from '#machine/memory';
-import type { Facts } from './facts.ts';
+import { type Facts, PAGE, TWO32 } from './facts.ts';
 import { JournaledTable } from './journaled-table.ts';
 import { leafHash } from './leaf.ts';
 import { LEAF_BYTES, Maplets } from './maplets.ts';
@@ -21,6 +21,9 @@ const OWNER_MASK = 3;
 const SHARED_HYP = 4;
 const VM_SHIFT = 8;
 const PIN_SHIFT = 16;
+
+/** Use of a device page for DMA: a page that was mapped once never changes hands again. */
+export const DeviceUse = { none: 0, asked: 1, mapped: 2 } as const;
 
 /** Life of a VM slot. */
 export const VmLife = { free: 0, reserved: 1, live: 2, dying: 3 } as const;
@@ -42,6 +45,7 @@ export class Ghost {
   private readonly cpus: number;
   private readonly streams: JournaledTable;
   private readonly guests: JournaledTable;
+  private readonly devicePages: JournaledTable;
 
   constructor(facts: Facts) {
     const { memory, pages } = facts;
@@ -57,6 +61,7 @@ export class Ghost {
     this.maplets = new Maplets(memory);
     this.streams = new JournaledTable(memory, 1);
     this.guests = new JournaledTable(memory, 2);
+    this.devicePages = new JournaledTable(memory, 1);
   }
 
   private add(at: number, delta: number): void {
@@ -89,6 +94,12 @@ export class Ghost {
   /** Whether the host has it, and nobody else may touch it. */
   isHostAlone(page: number): boolean {
     return (this.memory.words[this.state + page]! & (OWNER_MASK | SHARED_HYP)) === 0 && this.shareCount(page) === 0;
+  }
+
+  /** Whether the page is the host's, shared with nobody, and neither mapped for DMA nor pinned. */
+  isUntouched(page: number): boolean {
+    const { words } = this.memory;
+    return words[this.state + page] === 0 && words[this.dma + page] === 0 && words[this.shares + page] === 0;
   }
 
   isSharedWithHyp(page: number): boolean {
@@ -125,6 +136,28 @@ export class Ghost {
 
   addShare(page: number, delta: number): void {
     this.add(this.shares + page, delta);
+  }
+
+  // ---- device pages
+
+  /** The device page at `pa` was asked for in a mapping for DMA; `mapped` when it was mapped. */
+  useDevicePage(pa: number, mapped: boolean): void {
+    const at = this.devicePages.insert((pa / PAGE) | 0, (pa / PAGE / TWO32) | 0);
+    const use = mapped ? DeviceUse.mapped : DeviceUse.asked;
+    if (this.memory.words[at]! < use) this.memory.put(at, use);
+  }
+
+  /** What became of the device page at `pa` so far: one of {@link DeviceUse}. */
+  deviceUse(pa: number): number {
+    const at = this.devicePages.find((pa / PAGE) | 0, (pa / PAGE / TWO32) | 0);
+    return at < 0 ? DeviceUse.none : this.memory.words[at]!;
+  }
+
+  /** Calls `visit` with each device page that was ever asked for. */
+  forEachDevicePage(visit: (pa: number) => void): void {
+    this.devicePages.forEach((low, high) => {
+      visit(((low >>> 0) + high * TWO32) * PAGE);
+    });
   }
 
   // ---- domains

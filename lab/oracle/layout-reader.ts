@@ -93,6 +93,12 @@ export class LayoutReader {
     return this.memory.read32(this.layout.vmemmap + page * PAGE_RECORD_BYTES);
   }
 
+  /** Whether a page's record is all zero: the host's alone, and not referenced. */
+  isPlainPage(page: number): boolean {
+    const at = this.memory.indexOf(this.layout.vmemmap + page * PAGE_RECORD_BYTES);
+    return this.memory.words[at] === 0 && this.memory.words[at + 1] === 0;
+  }
+
   pageShares(page: number): number {
     return this.word(this.layout.vmemmap + page * PAGE_RECORD_BYTES + SHARE_COUNT);
   }
@@ -156,6 +162,11 @@ export class LayoutReader {
 
   commandQueueLog2(index: number): number {
     return this.smmuField(index, 'cmdqLog2');
+  }
+
+  /** PROD as the hypervisor last made it: index and wrap bit. */
+  commandProducer(index: number): number {
+    return this.word(this.smmu(index) + SMMU_PROD);
   }
 
   smmuLock(index: number): number {

@@ -50,6 +50,11 @@ export function expectedMeaning(stage: number, prot: number): number {
   return meaning | NOT_GLOBAL;
 }
 
+/** Whether a leaf with that meaning lets a device write. */
+export function isWritable(stage: number, meaning: number): boolean {
+  return stage === 1 ? (meaning & S1_READ_ONLY) === 0 : (meaning & S2_WRITE) !== 0;
+}
+
 /** Whether a leaf with that meaning belongs to one ASID only (stage 1). */
 export function isNotGlobal(meaning: number): boolean {
   return (meaning & NOT_GLOBAL) !== 0;

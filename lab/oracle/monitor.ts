@@ -4,7 +4,7 @@
  * not only between calls, is checked here: nothing is released while it may still be reached.
  *
  * A CMD_SYNC counts as completed when the hypervisor's record of PROD has passed it: hardware consumes the queue before
- * the call goes on, and a hypervisor that does not tell the hardware gets stuck in its own wait.
+ * the call goes on. Whether it was told is checked when the call returns, by the registers (hardware.ts).
  */
 
 import { PageState } from '#hyp/layout';
@@ -63,7 +63,7 @@ export class Monitor {
       this.store,
       facts.description.smmus.map((smmu) => smmu.rangeInvalidation),
     );
-    this.touched = new Touched(facts.pages);
+    this.touched = new Touched(facts.pages, facts.description.smmus.length);
     const structurePage = (page: number, node: number): void => {
       this.structurePage(page, node);
     };
@@ -338,8 +338,13 @@ export class Monitor {
     for (let index = before & mask; index !== (after & mask); index = (index + 1) & mask) {
       const i = this.memory.indexOf(base + (index & (mask >>> 1)) * COMMAND_BYTES);
       const { words } = this.memory;
-      if (commandOpcode(words[i]!) === Opcode.SYNC) this.reach.sync(smmu);
-      else this.stale.command(smmu, words[i + 1]!, words[i]!, words[i + 3]!, words[i + 2]!);
+      if (commandOpcode(words[i]!) === Opcode.SYNC) {
+        this.reach.sync(smmu);
+        this.touched.synced[smmu] = (index + 1) & mask;
+        this.touched.hasSynced = true;
+      } else {
+        this.stale.command(smmu, words[i + 1]!, words[i]!, words[i + 3]!, words[i + 2]!);
+      }
     }
   }
 }

@@ -62,6 +62,12 @@ export class Reach {
     return this.facts.memory.words[this.other + page]!;
   }
 
+  /** Whether neither counts any. */
+  isUnreached(page: number): boolean {
+    const { words } = this.facts.memory;
+    return words[this.mapped + page] === 0 && words[this.other + page] === 0;
+  }
+
   /** The domain whose tag it is, or -1. */
   domainOf(tag: number): number {
     const { store } = this;

@@ -1,7 +1,7 @@
 /**
  * The CPUs' stage 2, decoded: 4 KiB granule, four levels, 48-bit input. The host's is an identity map in which an
- * invalid entry that is not zero names the owner that keeps the host out; a guest's leaf carries the page state in
- * software bits 56:55.
+ * invalid entry that is not zero names the owner that keeps the host out, and software bit 55 of a device page's leaf
+ * says that the page was mapped for DMA; a guest's leaf carries the page state in software bits 56:55.
  */
 
 import { OwnerId, PageState } from '#hyp/layout';
@@ -15,13 +15,18 @@ import {
 } from './decode/index.ts';
 import { type Facts, PAGE } from './facts.ts';
 import { type Findings, hex } from './findings.ts';
-import { type Ghost, Owner } from './ghost.ts';
+import { DeviceUse, type Ghost, Owner } from './ghost.ts';
 import type { LayoutReader } from './layout-reader.ts';
 import { LEAF_BYTES } from './maplets.ts';
 
 const OWNER_SHIFT = 2;
 const OWNER_BITS = 0xff;
 const STATE_SHIFT_HI = 23;
+/** Software bit 55 in the leaf of a device page: mapped for DMA once. */
+const TAINTED_HI = 1 << 23;
+
+/** Told of an entry: the first address that it decides, its level, its two words. */
+type Visit = (ipa: number, level: number, hi: number, lo: number) => void;
 
 export class Stage2 {
   private readonly facts: Facts;
@@ -31,6 +36,7 @@ export class Stage2 {
   private hi = 0;
   private lo = 0;
   private level = 0;
+  private table = 0;
 
   constructor(facts: Facts, ghost: Ghost, findings: Findings, reader: LayoutReader) {
     this.facts = facts;
@@ -39,7 +45,7 @@ export class Stage2 {
     this.reader = reader;
   }
 
-  /** Find the entry that decides `ipa`; left in hi, lo, level. @returns whether all tables on the way are RAM */
+  /** Find the entry that decides `ipa`; left in hi, lo, level, and its table in table. @returns whether all tables on the way are RAM */
   private walk(root: number, ipa: number): boolean {
     const { memory } = this.facts;
     let table = root;
@@ -49,6 +55,7 @@ export class Stage2 {
       this.lo = memory.words[i]!;
       this.hi = memory.words[i + 1]!;
       this.level = level;
+      this.table = table;
       if (descriptorKind(level, this.hi, this.lo) !== DescriptorKind.table) return true;
       table = nextTableAddress(this.hi, this.lo);
     }
@@ -64,7 +71,19 @@ export class Stage2 {
       });
       return;
     }
-    const wrong = this.judgeHost(this.level, this.hi, this.lo, pa, this.ghost.owner(page));
+    this.judgeHostPage(page, pa, this.level, this.hi, this.lo, property);
+  }
+
+  /** Check the entry that decides `pa`, which is in `page`. */
+  private judgeHostPage(
+    page: number,
+    pa: number,
+    level: number,
+    hi: number,
+    lo: number,
+    property: 'ownership' | 'unchanged',
+  ): void {
+    const wrong = this.judgeHost(level, hi, lo, pa, this.ghost.owner(page));
     if (wrong === null) return;
     const owner = this.ghost.ownerName(page);
     this.findings.add(property, 'stage2', `the host's stage 2 ${wrong} at ${hex(pa)}, a page of the ${owner}`, {
@@ -86,30 +105,78 @@ export class Stage2 {
     return outputAddress(level, hi, lo) === pa - (pa % span) ? null : 'maps another page';
   }
 
-  /** Check the whole host stage 2: every page of RAM, and that no SMMU's registers are mapped. */
+  /**
+   * Check the whole host stage 2, entry by entry: every page of RAM, that everything is mapped where it is, that no
+   * register of an SMMU is mapped, and which device pages are marked as mapped for DMA.
+   */
   checkHost(): void {
-    for (let page = 0; page < this.facts.pages; page++) this.checkHostPage(page, 'ownership');
-    for (const { base } of this.facts.description.smmus) this.checkRegisters(base);
+    this.visitTable(this.reader.hostRoot(), 0, 0, this.checkHostEntry, null);
+    this.ghost.forEachDevicePage((pa) => {
+      this.checkDevicePage(pa, 'ownership');
+    });
   }
 
-  private checkRegisters(base: number): void {
-    if (!this.walk(this.reader.hostRoot(), base)) return;
-    if (descriptorKind(this.level, this.hi, this.lo) === DescriptorKind.invalid) return;
-    this.findings.add('ownership', 'smmu-registers', `the host's stage 2 maps the SMMU at ${hex(base)}`, { pa: base });
+  /** Check what stands beside the entry of one page, where it stands in a last-level table: a split may lose it. */
+  checkNeighbours(pa: number): void {
+    if (!this.walk(this.reader.hostRoot(), pa) || this.level !== 3) return;
+    const block = pa - (pa % LEAF_BYTES[2]!);
+    const { memory } = this.facts;
+    const first = memory.indexOf(this.table);
+    for (let i = 0; i < 512; i++) {
+      this.checkHostEntry(block + i * PAGE, 3, memory.words[first + 2 * i + 1]!, memory.words[first + 2 * i]!);
+    }
+  }
+
+  private readonly checkHostEntry: Visit = (ipa, level, hi, lo) => {
+    const span = LEAF_BYTES[level]!;
+    if (descriptorKind(level, hi, lo) !== DescriptorKind.invalid) this.checkHostLeaf(ipa, level, hi, lo);
+    for (const { base, size } of this.facts.description.ram) {
+      const end = Math.min(ipa + span, base + size);
+      for (let pa = Math.max(ipa, base); pa < end; pa += PAGE) {
+        const page = this.facts.pageOf(pa);
+        // Most memory is the host's and was never touched.
+        if (lo === 0 && hi === 0 && this.ghost.owner(page) === Owner.host) continue;
+        this.judgeHostPage(page, pa, level, hi, lo, 'ownership');
+      }
+    }
+  };
+
+  /** What holds of every mapping in the host's stage 2, wherever it leads. */
+  private checkHostLeaf(ipa: number, level: number, hi: number, lo: number): void {
+    const span = LEAF_BYTES[level]!;
+    const to = outputAddress(level, hi, lo);
+    if (this.facts.touchesSmmu(to, span) || this.facts.touchesSmmu(ipa, span)) {
+      this.findings.add('ownership', 'smmu-registers', `the host's stage 2 maps registers of an SMMU at ${hex(ipa)}`, {
+        pa: to,
+      });
+    }
+    if (to !== ipa) {
+      const text = `the host's stage 2 maps ${hex(ipa)} to ${hex(to)}: it must be an identity map`;
+      this.findings.add('ownership', 'stage2', text, { pa: to });
+    }
+    const isMarked = (hi & TAINTED_HI) !== 0;
+    const use = level === 3 && this.facts.pageOf(ipa) < 0 ? this.ghost.deviceUse(ipa) : DeviceUse.none;
+    if (!isMarked || use !== DeviceUse.none) return;
+    const text = `the host's stage 2 marks ${hex(ipa)} as mapped for DMA, which was never asked for`;
+    this.findings.add('ownership', 'dma-mark', text, { pa: ipa });
+  }
+
+  /** A device page that was mapped for DMA must be the host's and be marked as such, for good. */
+  checkDevicePage(pa: number, property: 'ownership' | 'unchanged'): void {
+    if (this.ghost.deviceUse(pa) !== DeviceUse.mapped) return;
+    const known = this.walk(this.reader.hostRoot(), pa);
+    const isMapped = known && descriptorKind(this.level, this.hi, this.lo) === DescriptorKind.page;
+    if (isMapped && (this.hi & TAINTED_HI) !== 0) return;
+    const text = `the device page ${hex(pa)} was mapped for DMA, and the host's stage 2 does not say so`;
+    this.findings.add(property, 'dma-mark', text, { pa });
   }
 
   /** After the host was let through at `ipa`: all that the entry covers must be the host's. */
   checkCovered(ipa: number): void {
     if (!this.walk(this.reader.hostRoot(), ipa)) return;
     const span = LEAF_BYTES[this.level]!;
-    const start = ipa - (ipa % span);
-    for (let pa = start; pa < start + span; pa += PAGE) {
-      const page = this.facts.pageOf(pa);
-      if (page >= 0) this.checkHostPage(page, 'ownership');
-    }
-    for (const { base } of this.facts.description.smmus) {
-      if (base < start + span && start < base + PAGE) this.checkRegisters(base);
-    }
+    this.checkHostEntry(ipa - (ipa % span), this.level, this.hi, this.lo);
+    this.checkNeighbours(ipa);
   }
 
   /** Check what a guest has at one of its page numbers. */
@@ -141,34 +208,37 @@ export class Stage2 {
 
   /** Calls `visit` with every leaf of a guest's stage 2. */
   forEachGuestLeaf(slot: number, visit: (gfn: number, pages: number) => void): void {
-    this.visitTable(this.facts.paOf(this.ghost.vmPgd(slot)), 0, 0, visit, () => {});
+    const leaf: Visit = (ipa, level, hi, lo) => {
+      if (descriptorKind(level, hi, lo) !== DescriptorKind.invalid) visit(ipa / PAGE, LEAF_BYTES[level]! / PAGE);
+    };
+    this.visitTable(this.facts.paOf(this.ghost.vmPgd(slot)), 0, 0, leaf, null);
   }
 
   /** Calls `visit` with each page that holds a table of the stage 2 at `root`, the root included. */
   forEachTable(root: number, visit: (pa: number) => void): void {
-    this.visitTable(root, 0, 0, () => {}, visit);
+    this.visitTable(root, 0, 0, null, visit);
   }
 
+  /** Calls `entry` with each entry that is no table, and `page` with the address of each table. */
   private visitTable(
     table: number,
     level: number,
-    gfn: number,
-    leaf: (gfn: number, pages: number) => void,
-    page: (pa: number) => void,
+    ipa: number,
+    entry: Visit | null,
+    page: ((pa: number) => void) | null,
   ): void {
-    page(table);
-    if (this.facts.pageOf(table) < 0) return;
+    if (page !== null) page(table);
+    if ((entry === null && level === 3) || this.facts.pageOf(table) < 0) return;
     const { memory } = this.facts;
-    const pages = LEAF_BYTES[level]! / PAGE;
+    const span = LEAF_BYTES[level]!;
+    const first = memory.indexOf(table);
     for (let i = 0; i < 512; i++) {
-      const at = memory.indexOf(table + 8 * i);
-      const lo = memory.words[at]!;
-      const hi = memory.words[at + 1]!;
-      const kind = descriptorKind(level, hi, lo);
-      if (kind === DescriptorKind.table) {
-        this.visitTable(nextTableAddress(hi, lo), level + 1, gfn + i * pages, leaf, page);
-      } else if (kind !== DescriptorKind.invalid) {
-        leaf(gfn + i * pages, pages);
+      const lo = memory.words[first + 2 * i]!;
+      const hi = memory.words[first + 2 * i + 1]!;
+      if (descriptorKind(level, hi, lo) === DescriptorKind.table) {
+        this.visitTable(nextTableAddress(hi, lo), level + 1, ipa + i * span, entry, page);
+      } else if (entry !== null) {
+        entry(ipa + i * span, level, hi, lo);
       }
     }
   }

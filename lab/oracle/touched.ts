@@ -53,8 +53,15 @@ export class Touched {
   readonly streams: number[] = [];
   /** Guest pages as pairs (VM slot, guest page number). */
   readonly guestPages: number[] = [];
+  /** Addresses of device pages. */
+  readonly devicePages: number[] = [];
+  /** By SMMU: the producer index behind the last CMD_SYNC, or -1. */
+  readonly synced: Int32Array;
+  /** Whether {@link synced} has any. */
+  hasSynced = false;
 
-  constructor(pages: number) {
+  constructor(pages: number, smmus: number) {
+    this.synced = new Int32Array(smmus).fill(-1);
     this.pages = new NumberList(pages);
     this.owners = new NumberList(pages);
   }
@@ -75,5 +82,8 @@ export class Touched {
     this.cpus.clear();
     if (this.streams.length !== 0) this.streams.length = 0;
     if (this.guestPages.length !== 0) this.guestPages.length = 0;
+    if (this.devicePages.length !== 0) this.devicePages.length = 0;
+    if (this.hasSynced) this.synced.fill(-1);
+    this.hasSynced = false;
   }
 }

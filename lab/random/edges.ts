@@ -11,8 +11,11 @@ const TOP_BIT: Value = { big: '0x8000000000000000' };
 
 type Edges = Readonly<Record<ArgumentUnit, readonly Value[]>>;
 
-/** Edge values on one machine. */
-export function edgesOf({ ram, mmio, carveOut, smmus, devices }: MachineDescription): Edges {
+/**
+ * Edge values on one machine.
+ * @param taken pages that boot has taken over, or pinned: tables and queues of the SMMUs
+ */
+export function edgesOf({ ram, mmio, carveOut, smmus, devices }: MachineDescription, taken: readonly number[]): Edges {
   const { base, size } = ram[0]!;
   const addresses: Value[] = [
     0,
@@ -25,6 +28,7 @@ export function edgesOf({ ram, mmio, carveOut, smmus, devices }: MachineDescript
     carveOut.base + carveOut.size,
     ...smmus.map((smmu) => smmu.base),
     ...mmio.flatMap((range) => [range.base, range.base + range.size]),
+    ...taken,
     base + 1,
     2 ** 40,
     2 ** 52,
@@ -37,6 +41,7 @@ export function edgesOf({ ram, mmio, carveOut, smmus, devices }: MachineDescript
     base / 4096,
     carveOut.base / 4096,
     (base + size) / 4096,
+    ...taken.map((pa) => pa / 4096),
     2 ** 28,
     2 ** 40,
     2 ** 52,

@@ -6,8 +6,8 @@
 import { type CallName, calls } from '#hypercall-abi';
 import type { MachineDescription } from '#machine';
 import {
+  CandidateRunner,
   CannotDo,
-  callOf,
   Executor,
   type Outcome,
   PROFILE,
@@ -36,6 +36,7 @@ export interface FindOptions {
   readonly calls?: readonly CallName[];
   /** First run; those before are skipped. */
   readonly firstRun?: number;
+  /** How often everything is decoded anew; every 64 calls when left out. If not `never`, also at the end of a run. */
   readonly full?: NonNullable<SessionOptions['full']>;
   /** Told after every run. */
   readonly onProgress?: (progress: FindProgress) => void;
@@ -54,6 +55,8 @@ export interface Finding {
   readonly scenario: Scenario;
   readonly violation: Violation;
   readonly signature: Signature;
+  /** What a session or a {@link CandidateRunner} needs to see it at that step: whether everything is decoded anew. */
+  readonly full: 'never' | 'every';
   /** Number of the run that found it. */
   readonly run: number;
 }
@@ -65,6 +68,7 @@ export interface FindResult extends FindProgress {
 
 const DEFAULT_STEPS = 160;
 const SHORTEST_RUN = 20;
+const FULL_EVERY = 64;
 
 /** Look until something is found or the runs are over. */
 export function findViolation(options: FindOptions): FindResult {
@@ -81,13 +85,19 @@ export function findViolation(options: FindOptions): FindResult {
 export function* searchViolation(options: FindOptions): Generator<FindProgress, FindResult, void> {
   const { machine, hypervisor, seed, maxSteps = DEFAULT_STEPS, firstRun = 0 } = options;
   const { maxRuns = Number.POSITIVE_INFINITY, maxCalls = Number.POSITIVE_INFINITY } = options;
-  const session = new Session({ machine, hypervisor, full: options.full ?? 'never' });
+  const { full = FULL_EVERY } = options;
+  const session = new Session({ machine, hypervisor, full });
   const executor = new Executor(session);
   const allowed = options.calls ?? calls.map(({ name }) => name);
-  const generator = new StepGenerator(machine, allowed, new Prng(seed));
+  const taken = session.smmuMemory.flatMap(({ strtab, cmdq, evtq }) => [strtab, cmdq, evtq]);
+  const generator = new StepGenerator(machine, allowed, new Prng(seed), taken);
   let stepCount = 0;
   let callCount = 0;
   let run = firstRun;
+  const end = (steps: readonly Step[]): FindResult => {
+    const found = locate(options, steps, run);
+    return { seed, found, runs: run - firstRun + 1, steps: stepCount, calls: callCount };
+  };
   for (; run < firstRun + maxRuns && callCount < maxCalls; run++) {
     const prng = new Prng(seed, run);
     executor.reset();
@@ -102,22 +112,34 @@ export function* searchViolation(options: FindOptions): Generator<FindProgress, 
       steps.push(step);
       stepCount++;
       if (outcome.kind === 'call') callCount++;
-      const [violation] = executor.newViolations();
-      if (violation !== undefined) {
-        const { property, rule } = violation;
-        const found: Finding = {
-          scenario: scenarioOf(options, steps, violation),
-          violation,
-          signature: { property, rule, call: callOf(step) },
-          run,
-        };
-        return { seed, found, runs: run - firstRun + 1, steps: stepCount, calls: callCount };
-      }
+      if (executor.newViolations().length !== 0) return end(steps);
       generator.world.observe(step, outcome);
+    }
+    if (full !== 'never') {
+      executor.checkAll();
+      if (executor.newViolations().length !== 0) return end(steps);
     }
     yield { runs: run - firstRun + 1, steps: stepCount, calls: callCount };
   }
   return { seed, found: null, runs: run - firstRun, steps: stepCount, calls: callCount };
+}
+
+/**
+ * The step at which a run that violates something first does so. What is compared after every call mostly shows it at
+ * the step that does it; what only a full check sees may have been done long before: so the run is repeated with one
+ * after every step, too, and counts where that shows something earlier.
+ * @throws Error when neither shows anything
+ */
+function locate(options: FindOptions, steps: readonly Step[], run: number): Finding {
+  const { machine, hypervisor, seed } = options;
+  const quick = new CandidateRunner(machine, hypervisor, 'never').run(steps);
+  const thorough = new CandidateRunner(machine, hypervisor, 'every').run(steps);
+  const isThorough = thorough !== null && (quick === null || thorough.step < quick.step);
+  const found = isThorough ? thorough : quick;
+  if (found === null) throw new Error(`run ${run} of seed ${seed} does not repeat what it violated`);
+  const { property, rule, call, step, violation } = found;
+  const scenario = scenarioOf(options, steps.slice(0, step + 1), violation);
+  return { scenario, violation, signature: { property, rule, call }, full: isThorough ? 'every' : 'never', run };
 }
 
 function attempt(executor: Executor, step: Step): Outcome | null {

@@ -37,11 +37,14 @@ export class StepGenerator {
   private readonly guests: GuestSteps;
   private again: CallStep | null = null;
 
-  /** @param allowed the calls that may be made */
-  constructor(machine: MachineDescription, allowed: readonly CallName[], prng: Prng) {
+  /**
+   * @param allowed the calls that may be made
+   * @param taken pages that boot has taken over, or pinned
+   */
+  constructor(machine: MachineDescription, allowed: readonly CallName[], prng: Prng, taken: readonly number[] = []) {
     this.machine = machine;
     this.allowed = new Set(allowed);
-    this.edges = edgesOf(machine);
+    this.edges = edgesOf(machine, taken);
     this.prng = prng;
     this.mappings = new MappingSteps(machine, this.world, prng);
     this.guests = new GuestSteps(machine, this.world, prng);

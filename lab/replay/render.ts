@@ -74,12 +74,18 @@ export function renderReplay({ trace, log, report, live }: ReplayDocument): stri
   for (const difference of live?.differences ?? []) text += `    ${difference}\n`;
   text += row('not as the kernel', `${count(report.mismatchCount)} operations`);
   for (const { line, what } of report.mismatches) text += `    line ${line}: ${what}\n`;
+  text += row('checked', checkedHow(report));
   text += row('violations', count(report.violations.length));
   for (const violation of report.violations.slice(0, 10)) text += `    ${violation.property}: ${violation.text}\n`;
   const rate = seconds > 0 ? `, ${count(Math.round(report.operations / seconds))} operations/s` : '';
   text += row('time', `${seconds.toFixed(2)} s${rate}`);
   if (report.interrupted) text += '  interrupted: the rest of the trace was not replayed\n';
   return text;
+}
+
+function checkedHow({ fullChecks }: ReplayReport): string {
+  if (fullChecks === 0) return 'not at all';
+  return `after each call what it touched; everything decoded anew ${count(fullChecks)} times, the last at the end`;
 }
 
 function liveText({ compared, equal, expected }: LiveComparison): string {

@@ -74,6 +74,8 @@ export interface ReplayReport {
   readonly mismatches: readonly Mismatch[];
   readonly mismatchCount: number;
   readonly violations: readonly Violation[];
+  /** How often everything was decoded anew, the last time at the end; what a call touches is compared after each. */
+  readonly fullChecks: number;
   readonly interrupted: boolean;
   readonly milliseconds: number;
 }
@@ -92,8 +94,8 @@ export async function replay(log: OperationLog, options: ReplayOptions): Promise
   const session = new Session({ machine: options.machine, ...(options.unchecked ? { unchecked: true } : {}) });
   const run = new Run(session, log, options);
   const interrupted = await run.all();
-  const milliseconds = options.now() - start;
   session.oracle?.checkAll();
+  const milliseconds = options.now() - start;
   return { session, report: run.report(interrupted, milliseconds) };
 }
 
@@ -238,6 +240,7 @@ class Run {
       mismatches: this.mismatches,
       mismatchCount: this.mismatchCount,
       violations: session.violations(),
+      fullChecks: session.oracle?.statement().fullChecks ?? 0,
       interrupted,
       milliseconds,
     };

@@ -11,10 +11,17 @@ import type { Step } from './types.ts';
 /** One booted machine on which candidates are run, each from boot. */
 export class CandidateRunner {
   readonly executor: Executor;
+  private readonly isThorough: boolean;
   /** Candidates run so far. */
   runs = 0;
 
-  constructor(machine: MachineDescription, hypervisor: HypervisorFactory, full: SessionOptions['full'] = 'never') {
+  /** @param full as for a session; if not `never`, the last step of a candidate is followed by a full check */
+  constructor(
+    machine: MachineDescription,
+    hypervisor: HypervisorFactory,
+    full: NonNullable<SessionOptions['full']> = 'never',
+  ) {
+    this.isThorough = full !== 'never';
     this.executor = new Executor(new Session({ machine, hypervisor, full }));
   }
 
@@ -28,6 +35,7 @@ export class CandidateRunner {
     executor.reset();
     for (let i = 0; i < steps.length; i++) {
       this.attempt(steps[i]!);
+      if (i === steps.length - 1) this.end();
       const [violation] = executor.newViolations();
       if (violation !== undefined) {
         const { property, rule } = violation;
@@ -42,9 +50,10 @@ export class CandidateRunner {
     const { executor } = this;
     executor.reset();
     const recorded: Step[] = [];
-    for (const step of steps) {
-      if (step.kind === 'expect') continue;
+    const actions = steps.filter(({ kind }) => kind !== 'expect');
+    for (const [i, step] of actions.entries()) {
       const outcome = this.attempt(step);
+      if (i === actions.length - 1) this.end();
       recorded.push(outcome === null ? step : withOutcome(step, outcome, executor.names));
       const violations = executor.newViolations();
       for (const property of new Set(violations.map((violation) => violation.property))) {
@@ -53,6 +62,11 @@ export class CandidateRunner {
       }
     }
     return recorded;
+  }
+
+  /** What is left unseen by what was touched must be found at the end. */
+  private end(): void {
+    if (this.isThorough) this.executor.checkAll();
   }
 
   private attempt(step: Step): Outcome | null {

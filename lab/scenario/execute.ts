@@ -19,7 +19,7 @@ import {
   setNumber,
   VmDescription,
 } from '#hypercall-abi';
-import { BusError, type DmaDevice, hostPort } from '#machine';
+import { BusError, type DmaDevice } from '#machine';
 import { fromLifeCycle, type Session, type Violation } from '../session/session.ts';
 import { CannotDo, NameBinder } from './bind.ts';
 import type { AccessExpectation, CallStep, DescribeStep, DmaStep, HvcStep, Step, TopupStep, Value } from './types.ts';
@@ -49,7 +49,7 @@ export class Executor {
     const { machine, oracle } = session;
     this.tracker = oracle === null ? null : new LifeCycleTracker();
     // A boundary of its own, because its tracker must be taken back to boot for every run.
-    this.boundary = oracle === null ? session.boundary : new Boundary(oracle, machine.cpus.map(hostPort), this.tracker);
+    this.boundary = oracle === null ? session.boundary : new Boundary(oracle, session.ports, this.tracker);
     this.names = new NameBinder(machine.description, session.hostMemory);
     this.mark = machine.memory.mark();
   }
@@ -62,6 +62,11 @@ export class Executor {
     this.names.reset();
     this.seenFindings = 0;
     this.seenLifeCycles = 0;
+  }
+
+  /** Have the oracle decode everything anew, now. */
+  checkAll(): void {
+    this.session.oracle?.checkAll();
   }
 
   /** Violations since the last time this was asked. */
@@ -175,12 +180,12 @@ export class Executor {
   }
 
   private dma({ device, access, iova, value, cached }: DmaStep): Outcome {
-    const engine = this.session.machine.devices.find(({ name }) => name === device);
+    const engine = this.session.devices.find((candidate) => candidate.device.name === device);
     if (engine === undefined) throw new CannotDo(`no device ${device}`);
     const at = this.deviceAddress(iova);
     const write = access === 'write';
-    const options = { outcome: cached ? otherOutcome(engine, at, write) : 0 };
-    const done = write ? engine.write(at, [this.word(value ?? 0)], options) : engine.read(at, 1, options);
+    const options = { outcome: cached ? otherOutcome(engine.device, at, write) : 0 };
+    const done = write ? engine.write(at, this.word(value ?? 0), options) : engine.read(at, options);
     if (done.ok) return { kind: 'dma', pa: done.pa, fault: null };
     return { kind: 'dma', pa: -1, fault: done.event === null ? null : done.event.name };
   }

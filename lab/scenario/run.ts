@@ -36,6 +36,7 @@ export interface RunOptions extends Placement {
   readonly hypervisors: (identity: string) => HypervisorFactory;
   /** The machine of that name; the presets when left out. */
   readonly machines?: (name: string) => MachineDescription;
+  /** How often everything is decoded anew; after every call when left out. */
   readonly full?: NonNullable<SessionOptions['full']>;
   /** Called after every step, while the session stands there: to show it. */
   readonly onStep?: (result: StepResult, index: number, session: Session) => void;
@@ -48,8 +49,9 @@ export interface RunOptions extends Placement {
 export function runScenario(scenario: Scenario, options: RunOptions): ScenarioReport {
   const machine = machineOf(scenario, options);
   checkFits(scenario, machine, options);
-  const hypervisor = options.hypervisors(scenario.hypervisor);
-  const session = new Session({ machine, hypervisor, full: options.full ?? 'never' });
+  const hypervisor = hypervisorOf(scenario, options);
+  const { full = 'every' } = options;
+  const session = new Session({ machine, hypervisor, full });
   const executor = new Executor(session);
   const steps: StepResult[] = [];
   const violations: Violation[] = [];
@@ -57,6 +59,7 @@ export function runScenario(scenario: Scenario, options: RunOptions): ScenarioRe
   scenario.steps.forEach((step, i) => {
     const line = lineOf(scenario, i, options);
     const outcome = perform(executor, step, line, options);
+    if (i === lastAction(scenario, scenario.steps.length) && full !== 'never') executor.checkAll();
     const found = executor.newViolations();
     violations.push(...found);
     let asExpected: boolean;
@@ -100,6 +103,16 @@ function machineOf({ machine }: Scenario, { machines, file = 'scenario' }: RunOp
   } catch (error) {
     if (!(error instanceof DescriptionError)) throw error;
     throw new InputError({ file, field: 'machine', expected: error.message.replace(/^.*expected /, ''), got: machine });
+  }
+}
+
+function hypervisorOf({ hypervisor }: Scenario, { hypervisors, file = 'scenario' }: RunOptions): HypervisorFactory {
+  try {
+    return hypervisors(hypervisor);
+  } catch (error) {
+    if (!(error instanceof InputError)) throw error;
+    // Whoever knows the names does not know where this one stands.
+    throw new InputError({ file, field: 'hypervisor', expected: error.expected, got: error.got ?? hypervisor });
   }
 }
 

@@ -6,8 +6,10 @@
 import { HostMemory, IommuDriver, type SmmuMemory, setUpSmmu } from '#host';
 import { createHypervisor } from '#hyp/plain';
 import { Boundary, type Hypervisor, LifeCycleTracker, type LifeCycleViolation } from '#hypercall-abi';
-import { createMachine, hostPort, type Machine, type MachineDescription } from '#machine';
+import { createMachine, type HostPort, type Machine, type MachineDescription } from '#machine';
 import { CheckedHypervisor, type Finding } from '../oracle/index.ts';
+import { oracleView } from './oracle-view.ts';
+import { WatchedDevice, watchedPort } from './watched.ts';
 
 /** Makes a hypervisor for a machine: ours, an edited one, or somebody else's. */
 export type HypervisorFactory = (machine: Machine) => Hypervisor;
@@ -18,7 +20,10 @@ export interface SessionOptions {
   readonly hypervisor?: HypervisorFactory;
   /** Run without oracles and life cycles: for measuring, and for comparing with a run that has them. */
   readonly unchecked?: boolean;
-  /** How often the oracle decodes everything anew: never, at every call, or every so many calls. */
+  /**
+   * How often the oracle decodes everything anew, and trusts nothing that it has counted: never, after every call, or
+   * after every so many; {@link fullInterval} when left out. Whatever a call touches is compared after it in any case.
+   */
   readonly full?: 'never' | 'every' | number;
 }
 
@@ -30,9 +35,18 @@ export interface Violation {
   readonly text: string;
 }
 
+/** Calls between two full checks: a full check takes time by the pages of the machine, and is to take less than calls do. */
+export function fullInterval({ ram }: MachineDescription): number {
+  const pages = ram.reduce((sum, { size }) => sum + size / 4096, 0);
+  return Math.max(256, Math.round(pages / 100));
+}
+
 export class Session {
   readonly machine: Machine;
   readonly boundary: Boundary;
+  /** The CPUs as the host has them, and the devices: the oracle sees each access. */
+  readonly ports: readonly HostPort[];
+  readonly devices: readonly WatchedDevice[];
   /** Null when unchecked. */
   readonly oracle: CheckedHypervisor | null;
   readonly hostMemory: HostMemory;
@@ -48,12 +62,14 @@ export class Session {
     this.machine = machine;
     this.oracle = options.unchecked
       ? null
-      : new CheckedHypervisor(
-          inner,
-          { memory: machine.memory, description: options.machine },
-          { full: options.full ?? 'never' },
-        );
-    const ports = machine.cpus.map(hostPort);
+      : new CheckedHypervisor(inner, oracleView(machine), { full: options.full ?? fullInterval(options.machine) });
+    const ports = machine.cpus.map((cpu) => watchedPort(cpu, this.oracle));
+    this.ports = ports;
+    this.devices = machine.devices.map((device, i) => {
+      const { smmu } = options.machine.devices[i]!;
+      const number = options.machine.smmus.findIndex(({ name }) => name === smmu);
+      return new WatchedDevice(device, number, this.oracle);
+    });
     this.boundary = new Boundary(this.oracle ?? inner, ports, options.unchecked ? null : new LifeCycleTracker());
     this.hostMemory = new HostMemory(options.machine);
     this.smmuMemory = options.machine.smmus.map((smmu) => setUpSmmu(ports[0]!, this.hostMemory, smmu));

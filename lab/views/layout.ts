@@ -74,3 +74,25 @@ export function chips(sketch: Sketch, x: number, y: number, width: number, list:
   }
   return list.length === 0 ? y : atY + CHIP_HEIGHT;
 }
+
+export interface LegendEntry {
+  readonly text: string;
+  readonly surface: Surface;
+  readonly edge?: Tone;
+}
+
+/** What the colours mean: swatches with a text each, in rows. @returns y below the last row */
+export function legendRows(sketch: Sketch, x: number, y: number, width: number, list: readonly LegendEntry[]): number {
+  let [atX, atY] = [x, y];
+  for (const { text, surface, edge } of list) {
+    const wide = 20 + textWidth(text, 'small') + 18;
+    if (atX > x && atX + wide > x + width) {
+      atX = x;
+      atY += 22;
+    }
+    sketch.box(atX, atY, 14, 14, surface, { radius: 3, ...(edge === undefined ? {} : { edge }) });
+    sketch.text(atX + 20, atY + 11.5, text, 'small', 'dim');
+    atX += wide;
+  }
+  return list.length === 0 ? y : atY + 16;
+}

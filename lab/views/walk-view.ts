@@ -10,7 +10,8 @@ import { textWidth } from './metrics.ts';
 import { type Scene, Sketch, type Tone } from './scene.ts';
 import { addressParts, chainOf, checksOf, hex, type Link } from './walk-chain.ts';
 
-const WIDTH = 980;
+/** Width of the drawing of a walk. */
+export const WALK_WIDTH = 980;
 const PAD = 14;
 const INNER = 30;
 const GAP = 30;
@@ -20,6 +21,8 @@ const TITLE_COLUMN = 140;
 export interface WalkViewOptions {
   /** Heading; one that names stream and address when left out. */
   readonly title?: string;
+  /** Below the heading; the access and how many structures are fetched when left out. */
+  readonly subtitle?: string;
   /** What a physical address is called, for example `page secret, the host's`. */
   readonly place?: (pa: number) => string;
 }
@@ -30,7 +33,8 @@ export function walkView(walk: Walk, options: WalkViewOptions = {}): Scene {
   const access = `${walk.write ? 'Write' : 'Read'} by stream ${hex(walk.sid)} at IOVA ${hex(walk.iova)}`;
   const title = options.title ?? access;
   const count = `${walk.steps.length} ${walk.steps.length === 1 ? 'structure is' : 'structures are'} fetched`;
-  let y = heading(sketch, WIDTH, title, options.title === undefined ? `${count}.` : `${access}: ${count}.`);
+  const subtitle = options.subtitle ?? (options.title === undefined ? `${count}.` : `${access}: ${count}.`);
+  let y = heading(sketch, WALK_WIDTH, title, subtitle);
   y = address(sketch, walk, y);
   y = register(sketch, walk, y);
   const links = chainOf(walk);
@@ -42,14 +46,14 @@ export function walkView(walk: Walk, options: WalkViewOptions = {}): Scene {
   y = arrow(sketch, y, outcomeOrigin(walk.outcome), false);
   y = outcome(sketch, walk.outcome, options, y);
   y = checks(sketch, walk, y + 22);
-  return sketch.scene(title, described(walk), WIDTH, y + MARGIN);
+  return sketch.scene(title, described(walk), WALK_WIDTH, y + MARGIN);
 }
 
 /** The address, cut into the indexes of the levels. */
 function address(sketch: Sketch, walk: Walk, top: number): number {
   const parts = addressParts(walk);
   if (parts.length === 0) return top + 4;
-  const wide = (WIDTH - 2 * MARGIN) / parts.length;
+  const wide = (WALK_WIDTH - 2 * MARGIN) / parts.length;
   parts.forEach((part, i) => {
     const x = MARGIN + i * wide;
     const tone: Tone = part.used ? 'accent' : 'dim';
@@ -66,15 +70,15 @@ function address(sketch: Sketch, walk: Walk, top: number): number {
 function register(sketch: Sketch, { registers }: Walk, top: number): number {
   const { enabled, table, log2, twoLevel, split } = registers;
   const shape = twoLevel ? `two levels, split at bit ${split}` : 'linear';
-  sketch.box(MARGIN, top, WIDTH - 2 * MARGIN, 64, 'card', { edge: 'line', radius: 8 });
+  sketch.box(MARGIN, top, WALK_WIDTH - 2 * MARGIN, 64, 'card', { edge: 'line', radius: 8 });
   sketch.text(MARGIN + PAD, top + 24, 'Registers', 'heading');
   const list = [
     { text: `CR0.SMMUEN ${enabled ? 1 : 0}`, ...(enabled ? {} : ({ surface: 'warn-pale', tone: 'warn' } as const)) },
     { text: `STRTAB_BASE ${hex(table)}` },
     { text: `STRTAB_BASE_CFG: 2^${log2} streams, ${shape}` },
   ];
-  sketch.text(WIDTH - MARGIN - PAD, top + 24, 'where the SMMU begins', 'body', 'dim', { anchor: 'end' });
-  chips(sketch, MARGIN + PAD, top + 34, WIDTH - 2 * MARGIN - 2 * PAD, list);
+  sketch.text(WALK_WIDTH - MARGIN - PAD, top + 24, 'where the SMMU begins', 'body', 'dim', { anchor: 'end' });
+  chips(sketch, MARGIN + PAD, top + 34, WALK_WIDTH - 2 * MARGIN - 2 * PAD, list);
   return top + 64;
 }
 
@@ -96,7 +100,7 @@ function arrow(sketch: Sketch, top: number, text: string, inner: boolean): numbe
 
 function card(sketch: Sketch, { step, fields, inner }: Link, decided: boolean, top: number): number {
   const x = MARGIN + (inner ? INNER : 0);
-  const width = WIDTH - MARGIN - x;
+  const width = WALK_WIDTH - MARGIN - x;
   const room = width - 2 * PAD;
   const tone: Tone = decided ? 'bad' : step.stage === 2 ? 'second' : step.stage === 1 ? 'accent' : 'ink';
   const body = new Sketch();
@@ -143,7 +147,7 @@ function outcomeOrigin(outcome: Outcome): string {
 
 function outcome(sketch: Sketch, result: Outcome, { place }: WalkViewOptions, top: number): number {
   const x = MARGIN + PAD;
-  const width = WIDTH - 2 * MARGIN;
+  const width = WALK_WIDTH - 2 * MARGIN;
   const tone: Tone = result.kind === 'fault' ? 'bad' : result.kind === 'translated' ? 'ok' : 'warn';
   const body = new Sketch();
   let y = top + 25;
@@ -208,7 +212,7 @@ function checks(sketch: Sketch, walk: Walk, top: number): number {
     if (state === 'passed') return { text: `✓ ${event}`, surface: 'ok-pale', tone: 'ok', hint: 'passed' };
     return { text: event, surface: 'band', tone: 'dim', hint: 'not reached' };
   });
-  return chips(sketch, MARGIN, top + 24, WIDTH - 2 * MARGIN, list);
+  return chips(sketch, MARGIN, top + 24, WALK_WIDTH - 2 * MARGIN, list);
 }
 
 /** The walk in words. */

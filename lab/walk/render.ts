@@ -3,17 +3,30 @@ import { type DecodedField, hex64 } from '../oracle/decode/fields.ts';
 import type { Outcome, Walk, WalkStep } from './result.ts';
 import { sizeName } from './tables.ts';
 
+/** Colours of a terminal; plain functions that return their text keep it plain. */
+export interface WalkStyle {
+  dim(text: string): string;
+  bold(text: string): string;
+  good(text: string): string;
+  bad(text: string): string;
+}
+
+const same = (text: string): string => text;
+/** No colours. */
+export const PLAIN: WalkStyle = { dim: same, bold: same, good: same, bad: same };
+
 /** The walk in lines of at most `columns` characters where that is possible; ends with a line break. */
-export function renderWalk(walk: Walk, columns = 100): string {
-  const lines = [`stream ${hex(walk.sid)}, ${walk.write ? 'write' : 'read'} at IOVA ${hex(walk.iova)}`, ''];
-  for (const step of walk.steps) lines.push(...renderStep(step, columns));
-  lines.push(...renderOutcome(walk.outcome));
+export function renderWalk(walk: Walk, columns = 100, style: WalkStyle = PLAIN): string {
+  const lines = [style.bold(`stream ${hex(walk.sid)}, ${walk.write ? 'write' : 'read'} at IOVA ${hex(walk.iova)}`), ''];
+  for (const step of walk.steps) lines.push(...renderStep(step, columns, style));
+  const mark = walk.outcome.kind === 'translated' ? style.good : style.bad;
+  lines.push(...renderOutcome(walk.outcome).map((line, i) => (i === 0 ? mark(line) : line)));
   return `${lines.join('\n')}\n`;
 }
 
-function renderStep(step: WalkStep, columns: number): string[] {
+function renderStep(step: WalkStep, columns: number, style: WalkStyle): string[] {
   const only = step.words.length === 1 ? ` = ${hex64(step.words[0]!.hi, step.words[0]!.lo)}` : '';
-  const lines = [`${step.title.padEnd(15)} ${hex(step.address)}${only}  ${step.note}`];
+  const lines = [`${style.bold(step.title.padEnd(15))} ${hex(step.address)}${only}  ${step.note}`];
   if (step.words.length > 1) {
     const words = step.words.map(({ hi, lo }, i) => ({
       name: `q${i}`,
@@ -24,7 +37,7 @@ function renderStep(step: WalkStep, columns: number): string[] {
       ...wrapped(
         words.filter(({ zero }) => !zero).map(({ name, text }) => `${name} ${text}`),
         columns,
-      ),
+      ).map(style.dim),
     );
   }
   const said = step.fields.filter(({ value }) => value !== 0);

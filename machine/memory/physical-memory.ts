@@ -9,6 +9,7 @@
  * 64-bit descriptors (old content logged once). Undo pops the log. 64-bit values travel as two int32 words (hi, lo).
  */
 
+import { changesSince } from './changes.ts';
 import { grown, hashPage, storeRun } from './runs.ts';
 import { SlotFile } from './slot-file.ts';
 import {
@@ -391,35 +392,27 @@ export class PhysicalMemory {
     this.logging = false;
   }
 
-  /** Words whose content now differs from what it was at `mark`, in the order of their first write. */
-  changesSince(mark: number): WordChange[] {
-    // The log reads backwards (tags stand last). A word met again is older: it takes the place of what was met before,
-    // so that in the end each has its oldest value and the last one in is the one written first.
-    const oldest = new Map<number, number>();
-    const meet = (index: number, old: number): void => {
-      oldest.delete(index);
-      oldest.set(index, old);
-    };
+  /** Where the journal stands: what {@link eachLogged} takes; -1 while nothing is logged. */
+  get logged(): number {
+    return this.logging ? this.logLength : -1;
+  }
+
+  /** Calls `visit` with the index and the old content of each word that was logged since `mark`, the last one first. */
+  eachLogged(mark: number, visit: (index: number, old: number) => void): void {
+    const { log } = this;
     let at = this.logLength;
     while (at > mark) {
-      const tag = this.log[--at]!;
-      if (tag >= 0) {
-        meet(tag, this.log[--at]!);
-      } else {
-        const start = this.log[--at]!;
-        const count = ~tag;
-        at -= count;
-        for (let i = count - 1; i >= 0; i--) meet(start + i, this.log[at + i]!);
-      }
+      const tag = log[--at]!;
+      const start = tag >= 0 ? tag : log[--at]!;
+      const count = tag >= 0 ? 1 : ~tag;
+      at -= count;
+      for (let i = count - 1; i >= 0; i--) visit(start + i, log[at + i]!);
     }
-    const changes: WordChange[] = [];
-    for (const [index, old] of [...oldest].reverse()) {
-      const now = this.words[index]!;
-      if (old === now) continue;
-      const page = this.slotPa[index >>> SLOT_WORD_SHIFT]!;
-      changes.push({ pa: page < 0 ? -1 : page + ((index & (WORDS_PER_PAGE - 1)) << 2), index, old, now });
-    }
-    return changes;
+  }
+
+  /** Words whose content now differs from what it was at `mark`, in the order of their first write. */
+  changesSince(mark: number): WordChange[] {
+    return changesSince(this, mark);
   }
 
   private logWord(index: number, old: number): void {

@@ -16,8 +16,9 @@ import { POW2 } from '../pow2.ts';
 import { levelShift } from '../table-walk.ts';
 import { joinSigned } from '../word64.ts';
 import { ALL_SIDS, ConfigReach } from './config-reach.ts';
+import { ContextReach } from './context-reach.ts';
 import { NodeField, NodeKind, NodeStore, ONLY_LAST_LEVEL } from './node-store.ts';
-import { Field, GLOBAL, Kind, PENDING, StaleSet } from './stale-set.ts';
+import { COMBINED, Field, GLOBAL, Kind, PENDING, StaleSet } from './stale-set.ts';
 import { StreamTable } from './stream-table.ts';
 import { NOTHING, Remainder, TableReach } from './table-reach.ts';
 
@@ -47,6 +48,8 @@ export interface ConfigScope {
   /** STEs (and the CDs fetched through them); else CDs alone. */
   readonly stes: boolean;
   readonly level1: boolean;
+  /** SubstreamID of the CD; -1 for all of the stream. */
+  readonly ssid: number;
   /** Also what an earlier stream table led to. */
   readonly everything: boolean;
 }
@@ -56,6 +59,7 @@ export class Caches implements WriteObserver {
   readonly store: NodeStore;
   readonly tables: TableReach;
   readonly config: ConfigReach;
+  readonly contexts: ContextReach;
   private readonly memory: PhysicalMemory;
   private readonly scratchTable = new StreamTable();
   private readonly rest = new Remainder();
@@ -65,14 +69,24 @@ export class Caches implements WriteObserver {
     this.stale = new StaleSet(memory);
     this.store = new NodeStore(memory, this);
     this.tables = new TableReach(memory, this.store, this.stale);
-    this.config = new ConfigReach(memory, smmu, this.store, this.stale, this.tables);
+    this.contexts = new ContextReach(memory, smmu, this.store, this.stale, this.tables);
+    this.config = new ConfigReach(memory, smmu, this.store, this.stale, this.tables, this.contexts);
   }
+
+  /** Hardware itself writes: its caches follow its own updates of flags. */
+  updating = false;
 
   /** A word of a watched page changed. */
   wrote(pa: number, slot: number, oldHi: number, oldLo: number, newHi: number, newLo: number): void {
+    if (this.updating) return;
     const head = this.store.heads.get(slot, 0);
     // Most writes stop here: nothing reachable on the page any more, or a first mapping, which removes nothing.
-    if (head === 0 || ((head & ONLY_LAST_LEVEL) !== 0 && (oldLo & 1) === 0)) return;
+    if (head === 0) return;
+    if ((head & ONLY_LAST_LEVEL) !== 0 && (oldLo & 1) === 0) {
+      // Under a nested stream it may be what a stage-1 table is behind.
+      if (this.contexts.active) this.searchAgain();
+      return;
+    }
     const { memory, store } = this;
     const word = (pa & 4095) >>> 3;
     let next = 0;
@@ -92,11 +106,35 @@ export class Caches implements WriteObserver {
         case NodeKind.ste:
           this.config.wroteSte(node, k, pa, oldHi, oldLo);
           break;
+        case NodeKind.contexts:
+          this.contexts.wroteContext(node, k, pa, oldHi, oldLo);
+          break;
+        case NodeKind.contextTable:
+          this.contexts.wroteContextTable(node, k, pa, oldHi, oldLo);
+          break;
         default:
           this.config.wroteL1(node, k, pa, oldHi, oldLo, newHi, newLo);
           break;
       }
     }
+    if (this.contexts.active) this.searchAgain();
+  }
+
+  private searchAgain(): void {
+    this.contexts.touch();
+    this.contexts.settle();
+  }
+
+  /** The SMMU was enabled with this stream table. */
+  enable(table: StreamTable): void {
+    this.config.acquireStreamTable(table);
+    this.contexts.settle();
+  }
+
+  /** The SMMU was disabled. */
+  disable(table: StreamTable): void {
+    this.config.releaseStreamTable(table);
+    this.contexts.settle();
   }
 
   // ---- invalidation
@@ -105,16 +143,36 @@ export class Caches implements WriteObserver {
   invalidateTlb(scope: TlbScope): void {
     const { stale } = this;
     const n = stale.size;
+    const combined = this.contexts.active && (scope.stages & 1) !== 0 && scope.whole && scope.asid < 0;
     for (let i = 0; i < n; i++) {
       const at = stale.entry(i);
       const words = this.memory.words;
       const what = words[at]!;
       const kind = what & 15;
-      if (kind > Kind.tag || !tagMatches(what, words[at + Field.tag]!, scope)) continue;
-      if (kind === Kind.leaf) this.coverLeaves(i, at, what, scope);
-      else if (kind === Kind.table) this.coverTable(i, scope);
-      else if (scope.whole) this.coverTag(i, scope);
+      if (kind > Kind.tag) continue;
+      const tag = words[at + Field.tag]!;
+      if ((what & COMBINED) !== 0) {
+        if (combined && vmidMatches(tag, scope)) stale.markPending(i);
+        continue;
+      }
+      if (tagMatches(what, tag, scope)) this.cover(i, at, what, scope);
+      if (combined && ((what >>> 8) & 3) === 2 && vmidMatches(tag, scope)) this.coverCombined(i);
     }
+  }
+
+  /**
+   * Stage-1 entries of the VMID were invalidated. What they hold of a stage-2 entry is gone with them, if that entry's
+   * own invalidation came before; otherwise it can be combined anew.
+   */
+  private coverCombined(i: number): void {
+    if (this.stale.pending(i)) this.stale.put(i, Field.combinedGone, 1);
+  }
+
+  private cover(i: number, at: number, what: number, scope: TlbScope): void {
+    const kind = what & 15;
+    if (kind === Kind.leaf) this.coverLeaves(i, at, what, scope);
+    else if (kind === Kind.table) this.coverTable(i, scope);
+    else if (scope.whole) this.coverTag(i, scope);
   }
 
   /** @param at index of the words of entry `i`, of which `what` is the first */
@@ -189,7 +247,10 @@ export class Caches implements WriteObserver {
       const kind = stale.kind(i);
       const sid = stale.get(i, Field.addressLo) >>> 0;
       if (kind === Kind.ste || kind === Kind.cd) {
-        if ((scope.stes || kind === Kind.cd) && sid >= scope.from && sid < scope.to) stale.markPending(i);
+        if (kind === Kind.cd ? scope.ssid >= 0 && stale.get(i, Field.addressHi) !== scope.ssid : !scope.stes) continue;
+        if (sid >= scope.from && sid < scope.to) stale.markPending(i);
+      } else if (kind === Kind.l1cd) {
+        if (sid >= scope.from && sid < scope.to) this.coverContextTable(i, scope);
       } else if (kind === Kind.l1std) {
         const span = stale.get(i, Field.tag);
         const from = Math.max(0, scope.from - sid);
@@ -201,6 +262,13 @@ export class Caches implements WriteObserver {
     }
   }
 
+  private coverContextTable(i: number, scope: ConfigScope): void {
+    const span = this.stale.get(i, Field.tag);
+    const at = scope.ssid - this.stale.get(i, Field.addressHi);
+    if (scope.ssid < 0) this.coverPart(i, 0, span);
+    else if (scope.level1 && at >= 0 && at < span) this.coverPart(i, at, at + 1);
+  }
+
   /** A SYNC completed: what was invalidated before it is gone, with all that only it led to. */
   sync(): void {
     const { stale } = this;
@@ -208,7 +276,25 @@ export class Caches implements WriteObserver {
     const n = stale.size;
     // A leaf leads nowhere: when only leaves wait, there is nothing to let go of but them.
     if (!this.onlyLeavesWait(n)) this.letGo(n);
+    const { active } = this.contexts;
+    if (active) this.keepCombined(n);
     stale.removeWaiting();
+    if (active) this.searchAgain();
+  }
+
+  /** Stage-2 leaves that were invalidated alone stay inside the stage-1 entries of their VMID. */
+  private keepCombined(n: number): void {
+    const { stale } = this;
+    for (let i = 0; i < n; i++) {
+      const what = stale.get(i, Field.what);
+      if ((what & 15) !== Kind.leaf || (what & PENDING) === 0 || (what & COMBINED) !== 0) continue;
+      if (((what >>> 8) & 3) === 2 && this.staysCombined(i)) stale.put(i, Field.what, (what & ~PENDING) | COMBINED);
+    }
+  }
+
+  private staysCombined(i: number): boolean {
+    const { stale } = this;
+    return stale.get(i, Field.combinedGone) === 0 && this.contexts.nests(stale.get(i, Field.tag) >>> 16);
   }
 
   private letGo(n: number): void {
@@ -244,7 +330,9 @@ export class Caches implements WriteObserver {
       for (let k = 0; k < n; k++) {
         const kind = stale.kind(k);
         if ((kind !== Kind.leaf && kind !== Kind.table) || stale.get(k, Field.root) !== root) continue;
+        if (stale.combined(k)) continue;
         if (stale.pending(k) || (globalsStay && stale.global(k))) continue;
+        if (stale.stage(k) === 2) stale.put(k, Field.combinedGone, 1);
         if (kind === Kind.table) {
           stale.put(k, Field.globalsStay, globalsStay ? 1 : 0);
           this.coverPart(k, 0, stale.pagesPer(k));
@@ -282,6 +370,13 @@ export class Caches implements WriteObserver {
           rest.from = first + from;
           rest.to = first + to;
         }
+        if (stale.stage(i) === 2 && this.contexts.active && this.staysCombined(i)) {
+          if (rest === NOTHING) {
+            rest = this.rest;
+            rest.mode = 'nothing';
+          }
+          rest.combined = true;
+        } else if (rest !== NOTHING) rest.combined = false;
         this.tables.unrefChild(stale.get(i, Field.root), stale.level(i), first, hi, lo, rest);
         break;
       }
@@ -301,6 +396,13 @@ export class Caches implements WriteObserver {
         this.config.dropL1Child(stale.get(i, Field.root), sid, hi, lo, covered);
         break;
       }
+      case Kind.l1cd: {
+        const sid = stale.get(i, Field.addressLo) >>> 0;
+        const first = stale.get(i, Field.addressHi);
+        const from = first + stale.get(i, Field.coveredFrom);
+        this.contexts.dropContextTable({ sid, from, to: first + stale.get(i, Field.coveredTo) });
+        break;
+      }
       case Kind.strtab:
         this.config.dropStreamTable(stale.get(i, Field.root), this.scratchTable);
         break;
@@ -308,6 +410,10 @@ export class Caches implements WriteObserver {
         break;
     }
   }
+}
+
+function vmidMatches(tag: number, scope: TlbScope): boolean {
+  return scope.vmid < 0 || tag >>> 16 === scope.vmid;
 }
 
 /** Whether a TLB entry, by the words of its record, has a tag that the command names. */

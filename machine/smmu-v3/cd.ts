@@ -36,6 +36,8 @@ const TG1_GRANULES: readonly number[] = [0, 14, 12, 16];
 export class Cd {
   /** The descriptor as read: q0 to q7 as (lo, hi). */
   readonly words: Int32Array = new Int32Array(16);
+  /** What it was decoded as beside its words: nested[0] S1STALLD[1]; -1 before the first time. */
+  decodedAs = -1;
   /** Why the descriptor is ILLEGAL, for people; empty when it is legal. */
   illegal = '';
   asid = 0;
@@ -68,6 +70,7 @@ export function decodeCd(cd: Cd, smmu: SmmuFeatures, nested = false, stallDisabl
   cd.walks1 = (lo & EPD1) === 0;
   cd.topByteIgnored0 = (hi & TBI0) !== 0;
   cd.topByteIgnored1 = (hi & TBI1) !== 0;
+  cd.decodedAs = (nested ? 1 : 0) | (stallDisabled ? 2 : 0);
   cd.half0.nested = nested;
   cd.half1.nested = nested;
   cd.illegal = stallDisabled && cd.stalls ? 'S is 1 but the STE has S1STALLD' : illegal(cd, smmu, lo, hi);

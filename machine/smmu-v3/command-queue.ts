@@ -6,20 +6,24 @@
 
 import type { SmmuFeatures } from '../description.ts';
 import type { PhysicalMemory } from '../memory/index.ts';
-import type { Caches } from './caches.ts';
-import { execute } from './commands.ts';
+import { type CommandTargets, execute, Opcode } from './commands.ts';
 import { queueEntry, queueLog2, type RegisterFile } from './events.ts';
+import type { Interrupts } from './interrupts.ts';
 import { CERROR_ABT, CERROR_NONE, CONS_ERR_SHIFT, CR0_CMDQEN, GERROR_CMDQ_ERR, Register } from './registers.ts';
 import type { SmmuObserver } from './types.ts';
 
 const COMMAND_SIZE = 16;
+/** Opcode and CS of a command, and of a CMD_SYNC with CS = SIG_IRQ. */
+const SIGNAL_MASK = 0x30ff;
+const SYNC_WITH_IRQ = 0x1000 | Opcode.SYNC;
 
 /** Consumes commands until the queue is empty or a command is bad. */
 export function consumeCommands(
   memory: PhysicalMemory,
   smmu: SmmuFeatures,
   registers: RegisterFile,
-  caches: Caches,
+  targets: CommandTargets,
+  interrupts: Interrupts,
   observer: SmmuObserver | null,
 ): void {
   if ((registers.get(Register.CR0) & CR0_CMDQEN) === 0) return;
@@ -47,14 +51,15 @@ export function consumeCommands(
       hi0 = words[index + 1]!;
       lo1 = words[index + 2]!;
       hi1 = words[index + 3]!;
-      error = execute(smmu, caches, hi0, lo0, hi1, lo1);
+      error = execute(smmu, targets, hi0, lo0, hi1, lo1);
     }
     if (observer?.command !== undefined) observer.command(cons & (mask >>> 1), hi0, lo0, hi1, lo1, error);
     if (error !== CERROR_NONE) {
       registers.put(Register.CMDQ_CONS, cons | (error << CONS_ERR_SHIFT));
-      registers.put(Register.GERROR, gerror ^ GERROR_CMDQ_ERR);
+      interrupts.raise(GERROR_CMDQ_ERR);
       return;
     }
+    if ((lo0 & SIGNAL_MASK) === SYNC_WITH_IRQ) interrupts.sync(hi1, lo1, hi0);
     cons = (cons + 1) & mask;
   }
   registers.put(Register.CMDQ_CONS, cons);

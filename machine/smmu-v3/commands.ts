@@ -1,13 +1,16 @@
 /**
  * The commands of the SMMU's queue: 16 bytes each, decoded and carried out. Invalidations and SYNC act on the caches;
- * prefetches do nothing that could be seen. Commands for absent features (EL2 and Secure worlds, ATS, PRI, stalls,
- * MPAM, DPT) are ILLEGAL here, as the ID registers imply. Reserved bits are ignored.
+ * prefetches do nothing that could be seen. Commands for absent features (EL2 and Secure worlds, PRI, MPAM, DPT; ATS
+ * and stalls where the SMMU has none) are ILLEGAL, as the ID registers imply. Reserved bits are ignored.
  */
 
 import type { SmmuFeatures } from '../description.ts';
 import { POW2 } from '../pow2.ts';
+import { joinSigned } from '../word64.ts';
+import type { Atc } from './ats.ts';
 import type { Caches, TlbScope } from './caches.ts';
 import { CERROR_ILL, CERROR_NONE } from './registers.ts';
+import type { Stalls } from './stalls.ts';
 
 /** Opcodes, q0[7:0]. */
 export const Opcode = {
@@ -25,6 +28,9 @@ export const Opcode = {
   TLBI_S12_VMALL: 0x28,
   TLBI_S2_IPA: 0x2a,
   TLBI_NSNH_ALL: 0x30,
+  ATC_INV: 0x40,
+  RESUME: 0x44,
+  STALL_TERM: 0x45,
   SYNC: 0x46,
 } as const;
 
@@ -33,7 +39,19 @@ export const COMMAND_NAMES: ReadonlyMap<number, string> = new Map(
   Object.entries(Opcode).map(([name, opcode]) => [opcode, name]),
 );
 
+/** What commands act on. */
+export interface CommandTargets {
+  readonly caches: Caches;
+  readonly stalls: Stalls;
+  readonly atc: Atc;
+}
+
 const SSEC = 1 << 10;
+const GLOBAL_SSID = 1 << 9;
+const SSV = 1 << 11;
+/** CMD_RESUME. */
+const AC_RETRY = 1 << 12;
+const AB_ABORT = 1 << 13;
 const LEAF = 1;
 const CS_SHIFT = 12;
 const CS_RESERVED = 3;
@@ -84,56 +102,82 @@ const scope = new Scope();
  */
 export function execute(
   smmu: SmmuFeatures,
-  caches: Caches,
+  targets: CommandTargets,
   hi0: number,
   lo0: number,
   hi1: number,
   lo1: number,
 ): number {
+  const { caches } = targets;
   if ((lo0 & SSEC) !== 0) return CERROR_ILL;
   const opcode = lo0 & 0xff;
   if (opcode === Opcode.SYNC) {
     if (((lo0 >>> CS_SHIFT) & 3) === CS_RESERVED) return CERROR_ILL;
     caches.sync();
+    targets.atc.sync();
     return CERROR_NONE;
   }
   const names = TLBI[opcode]!;
   if (names !== 0) return invalidate(smmu, caches, names, hi0, lo0, hi1, lo1);
+  if (opcode >= Opcode.ATC_INV) return serve(smmu, targets, opcode, hi0 >>> 0, lo0, hi1, lo1);
   return configure(smmu, caches, opcode, hi0 >>> 0, lo0, lo1);
 }
 
-/** Invalidations of configuration; what is no command at all ends here too. */
-function configure(
+/** Commands about devices: their own caches, and their transactions that wait. */
+function serve(
   smmu: SmmuFeatures,
-  caches: Caches,
+  { stalls, atc }: CommandTargets,
   opcode: number,
   sid: number,
   lo0: number,
+  hi1: number,
   lo1: number,
 ): number {
+  switch (opcode) {
+    case Opcode.ATC_INV: {
+      if (!smmu.ats) return CERROR_ILL;
+      const ssid = (lo0 & SSV) !== 0 ? lo0 >>> 12 : -1;
+      const global = (lo0 & SSV) !== 0 && (lo0 & GLOBAL_SSID) !== 0;
+      atc.invalidate(sid, ssid, global, joinSigned(hi1, lo1 & ~0xfff), lo1 & 0x3f);
+      return CERROR_NONE;
+    }
+    case Opcode.RESUME:
+      if (smmu.stallModel === 'terminate') return CERROR_ILL;
+      stalls.resume(sid, lo1 & 0xffff, (lo0 & AC_RETRY) !== 0, (lo0 & AB_ABORT) !== 0);
+      return CERROR_NONE;
+    case Opcode.STALL_TERM:
+      if (smmu.stallModel === 'terminate') return CERROR_ILL;
+      stalls.terminate(sid);
+      return CERROR_NONE;
+    default:
+      return CERROR_ILL;
+  }
+}
+
+/** Invalidations of configuration; what is no command at all ends here too. */
+function configure(smmu: SmmuFeatures, caches: Caches, opcode: number, sid: number, lo0: number, lo1: number): number {
   switch (opcode) {
     case Opcode.PREFETCH_CONFIG:
     case Opcode.PREFETCH_ADDR:
       return CERROR_NONE;
 
     case Opcode.CFGI_STE:
-      forget(caches, sid, sid + 1, true, (lo1 & LEAF) === 0, false);
+      forget(caches, sid, sid + 1, true, (lo1 & LEAF) === 0, false, -1);
       return CERROR_NONE;
     case Opcode.CFGI_STE_RANGE: {
       const range = lo1 & 0x1f;
       const size = POW2[range + 1]!;
       const first = range === RANGE_ALL ? 0 : sid - (sid % size);
-      forget(caches, first, range === RANGE_ALL ? ALL_STREAMS : first + size, true, true, range === RANGE_ALL);
+      forget(caches, first, range === RANGE_ALL ? ALL_STREAMS : first + size, true, true, range === RANGE_ALL, -1);
       return CERROR_NONE;
     }
     case Opcode.CFGI_CD:
       if (!smmu.stage1) return CERROR_ILL;
-      // Only the first CD of a stream is ever used: another SubstreamID names nothing that is cached.
-      if (smmu.ssidBits === 0 || lo0 >>> 12 === 0) forget(caches, sid, sid + 1, false, false, false);
+      forget(caches, sid, sid + 1, false, (lo1 & LEAF) === 0, false, smmu.ssidBits === 0 ? 0 : lo0 >>> 12);
       return CERROR_NONE;
     case Opcode.CFGI_CD_ALL:
       if (!smmu.stage1) return CERROR_ILL;
-      forget(caches, sid, sid + 1, false, false, false);
+      forget(caches, sid, sid + 1, false, true, false, -1);
       return CERROR_NONE;
 
     default:
@@ -141,8 +185,16 @@ function configure(
   }
 }
 
-function forget(caches: Caches, from: number, to: number, stes: boolean, level1: boolean, everything: boolean): void {
-  caches.invalidateConfig({ from, to, stes, level1, everything });
+function forget(
+  caches: Caches,
+  from: number,
+  to: number,
+  stes: boolean,
+  level1: boolean,
+  everything: boolean,
+  ssid: number,
+): void {
+  caches.invalidateConfig({ from, to, stes, level1, everything, ssid });
 }
 
 function invalidate(

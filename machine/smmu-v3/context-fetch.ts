@@ -32,9 +32,14 @@ export function fetchContext(u: TranslationUnit, index: number, cached: CachedCh
   const at = place >= 0 ? place : locate(u, index);
   if (at < 0) return false;
   u.cdAt = at;
-  readEntry(memory, at, cd.words, cached === null ? 0 : cached.cdMask, cached?.cdWords);
-  if (adversary !== null) adversary.context(at, place < 0, cd.words);
-  decodeCd(cd, smmu, ste.kind === SteKind.nested, ste.stallDisabled);
+  let changed = readEntry(memory, at, cd.words, cached === null ? 0 : cached.cdMask, cached?.cdWords);
+  if (adversary !== null) {
+    adversary.context(at, place < 0, cd.words);
+    changed = true;
+  }
+  const nested = ste.kind === SteKind.nested;
+  const decodedAs = (nested ? 1 : 0) | (ste.stallDisabled ? 2 : 0);
+  if (changed || cd.decodedAs !== decodedAs) decodeCd(cd, smmu, nested, ste.stallDisabled);
   if (cd.illegal === '') return true;
   fault.type = EventType.C_BAD_CD;
   fault.reason = cd.illegal;

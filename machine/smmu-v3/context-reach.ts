@@ -61,6 +61,8 @@ export class ContextReach {
   private readonly nodes = new Set<number>();
   private readonly roots = new Set<number>();
   private readonly visited = new Set<string>();
+  /** Streams of which an earlier word of a CD may be cached. */
+  private readonly changedStreams = new Set<number>();
   private changed = false;
   private readonly covered: CoveredSubstreams[] = [];
 
@@ -204,26 +206,43 @@ export class ContextReach {
   /** Searches the reach anew if something has changed. */
   settle(): void {
     if (!this.changed) return;
+    const { tables, held, roots } = this;
+    if (this.active) {
+      // What a search leaves behind as cached leads somewhere too.
+      do {
+        this.changed = false;
+        this.search();
+      } while (this.changed);
+      let active = this.roots.size;
+      for (let n = 1; n <= this.top; n++) active |= this.contexts.get(n, F.shape);
+      for (let root = 1; root <= tables.top; root++) {
+        if (held.get(root, 0) !== 0 && !roots.has(root)) {
+          held.put(root, 0, 0);
+          tables.release(root);
+        }
+        if (this.isNested(root)) active = 1;
+      }
+      this.memory.put(this.header + 1, active === 0 ? 0 : 1);
+    }
     this.changed = false;
-    if (this.active) this.search();
     this.covered.length = 0;
   }
 
+  private isNested(root: number): boolean {
+    return this.tables.stage(root) === 1 && this.tables.nested(root);
+  }
+
   private search(): void {
-    const { nodes, roots, visited, contexts, tables, store, held } = this;
+    const { nodes, roots, visited, contexts, tables, store, stale } = this;
     nodes.clear();
     roots.clear();
     visited.clear();
-    let active = 0;
-    for (let n = 1; n <= this.top; n++) {
-      if (contexts.get(n, F.shape) === 0) continue;
-      active = 1;
-      this.searchContext(n);
+    this.changedStreams.clear();
+    for (let i = 0; i < stale.size; i++) {
+      if (stale.kind(i) === Kind.cd) this.changedStreams.add(stale.get(i, Field.addressLo) >>> 0);
     }
-    for (let root = 1; root <= tables.top; root++) {
-      if (tables.stage(root) !== 1 || !tables.nested(root) || (!roots.has(root) && !tables.kept(root))) continue;
-      this.searchRoot(root);
-    }
+    for (let n = 1; n <= this.top; n++) if (contexts.get(n, F.shape) !== 0) this.searchContext(n);
+    for (let root = 1; root <= tables.top; root++) if (this.isNested(root)) this.searchRoot(root);
     for (let node = 1; node <= store.top; node++) {
       const kind = store.kind(node);
       if (nodes.has(node) || kind === 0) continue;
@@ -232,14 +251,6 @@ export class ContextReach {
       else if (kind !== NodeKind.table || !tables.nested(store.owner(node))) continue;
       store.remove(node);
     }
-    for (let root = 1; root <= tables.top; root++) {
-      if (held.get(root, 0) !== 0 && !roots.has(root)) {
-        held.put(root, 0, 0);
-        tables.release(root);
-      }
-      if (tables.stage(root) === 1 && tables.nested(root)) active = 1;
-    }
-    this.memory.put(this.header + 1, active);
   }
 
   /** CDs of a context: those of its tables, and cached ones. */
@@ -290,7 +301,12 @@ export class ContextReach {
     this.eachPart(n, address, count, CD_WORDS, (pa, first, here) => {
       const node = this.want(NodeKind.contexts, 0, n, ssid + first, pa, here * CD_WORDS);
       if (node === 0) return;
-      for (let i = 0; i < here; i++) this.holdRoots(n, ssid + first + i, pa + i * CD_SIZE, true);
+      const changed = this.changedStreams.has(this.contexts.get(n, F.sid) >>> 0);
+      const at = this.store.wordsAt(node);
+      for (let i = 0; i < here; i++) {
+        const valid = (this.memory.words[at + (i * CD_SIZE) / 4]! & CD_V) !== 0;
+        if (valid || changed) this.holdRoots(n, ssid + first + i, pa + i * CD_SIZE, true);
+      }
     });
   }
 
@@ -401,11 +417,9 @@ export class ContextReach {
         const lo = memory.words[at + 2 * word]!;
         const hi = memory.words[at + 2 * word + 1]!;
         const pa = store.address(node) + i * CD_SIZE + 8 * word;
-        this.stale.add(CD_ENTRY, 0, this.substream(node, ssid), hi, lo, pa, 0, 0, 0);
+        if (this.stale.add(CD_ENTRY, 0, this.substream(node, ssid), hi, lo, pa, 0, 0, 0)) this.changed = true;
       }
     }
-    // What cached CDs lead to stays in reach.
-    this.changed = true;
   }
 
   private leaveContextTable(node: number): void {
@@ -418,9 +432,9 @@ export class ContextReach {
       if ((lo & 1) === 0) continue;
       const ssid = (store.base(node) + k) * this.span(n);
       const pa = store.address(node) + 8 * k;
-      this.stale.add(L1CD_ENTRY, this.span(n), this.substream(node, ssid), memory.words[at + 1]!, lo, pa, 0, 0, 0);
+      const first = this.substream(node, ssid);
+      if (this.stale.add(L1CD_ENTRY, this.span(n), first, memory.words[at + 1]!, lo, pa, 0, 0, 0)) this.changed = true;
     }
-    this.changed = true;
   }
 
   private isCovered(node: number, ssid: number): boolean {

@@ -1,11 +1,12 @@
 /**
  * Events: the 32-byte records of what went wrong with a transaction, and the event queue in memory they are written to.
- * Left out: stalls (records never carry one), merging (records are never merged), PRI.
+ * Left out: merging (records are never merged), what F_BAD_ATS_TREQ says of the request beside its address, PRI.
  */
 
 import type { PhysicalMemory } from '../memory/index.ts';
 import { hiOf, join, loOf } from '../word64.ts';
-import { GERROR_EVENTQ_ABT, OVERFLOW_FLAG, Register } from './registers.ts';
+import type { Interrupts } from './interrupts.ts';
+import { CR0_EVENTQEN, GERROR_EVENTQ_ABT, OVERFLOW_FLAG, Register } from './registers.ts';
 import type { EventRecord } from './types.ts';
 
 /** Event numbers. */
@@ -80,6 +81,12 @@ export function eventRecord(fault: Fault): EventRecord {
     case EventType.F_CD_FETCH:
       address = fault.fetchAddress;
       break;
+    case EventType.F_TRANSL_FORBIDDEN:
+    case EventType.F_BAD_ATS_TREQ:
+      if (type === EventType.F_TRANSL_FORBIDDEN && !fault.write) words[3] = RNW;
+      words[4] = loOf(fault.iova);
+      words[5] = hiOf(fault.iova);
+      break;
     case EventType.F_WALK_EABT:
     case EventType.F_TRANSLATION:
     case EventType.F_ADDR_SIZE:
@@ -120,16 +127,18 @@ export function queueEntry(baseHi: number, baseLo: number, log2: number, index: 
 
 /**
  * Writes a record to the event queue if it is enabled and writable.
+ * @param stalled it will be tried again: a full queue does not lose it, so it is no overflow
  * @returns whether it was written. A full queue sets the overflow flag; a queue outside RAM raises EVENTQ_ABT
  */
 export function writeEvent(
   memory: PhysicalMemory,
   registers: RegisterFile,
-  enabled: boolean,
+  interrupts: Interrupts,
   most: number,
-  record: EventRecord,
+  record: Int32Array,
+  stalled: boolean,
 ): boolean {
-  if (!enabled) return false;
+  if ((registers.get(Register.CR0) & CR0_EVENTQEN) === 0) return false;
   const gerror = registers.get(Register.GERROR);
   if (((gerror ^ registers.get(Register.GERRORN)) & GERROR_EVENTQ_ABT) !== 0) return false;
   const baseLo = registers.get(Register.EVENTQ_BASE);
@@ -137,17 +146,19 @@ export function writeEvent(
   const prod = registers.get(Register.EVENTQ_PROD);
   const cons = registers.get(Register.EVENTQ_CONS);
   const wrap = 1 << log2;
-  if (((prod ^ cons) & (2 * wrap - 1)) === wrap) {
+  const distance = (prod ^ cons) & (2 * wrap - 1);
+  if (distance === wrap) {
     // OVFLG toggles once, then waits until software has acknowledged it.
-    if (((prod ^ cons) & OVERFLOW_FLAG) === 0) registers.put(Register.EVENTQ_PROD, prod ^ OVERFLOW_FLAG);
+    if (!stalled && ((prod ^ cons) & OVERFLOW_FLAG) === 0) registers.put(Register.EVENTQ_PROD, prod ^ OVERFLOW_FLAG);
     return false;
   }
   const at = queueEntry(registers.get(Register.EVENTQ_BASE + 4), baseLo, log2, prod, 32);
   if (!memory.isRamRange(at, 32)) {
-    registers.put(Register.GERROR, gerror ^ GERROR_EVENTQ_ABT);
+    interrupts.raise(GERROR_EVENTQ_ABT);
     return false;
   }
-  for (let i = 0; i < 8; i += 2) memory.write64(at + 4 * i, record.words[i + 1]!, record.words[i]!);
+  for (let i = 0; i < 8; i += 2) memory.write64(at + 4 * i, record[i + 1]!, record[i]!);
   registers.put(Register.EVENTQ_PROD, (prod & OVERFLOW_FLAG) | ((prod + 1) & (2 * wrap - 1)));
+  if (distance === 0) interrupts.events();
   return true;
 }

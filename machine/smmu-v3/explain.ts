@@ -47,7 +47,7 @@ export function explain(u: TranslationUnit): Explanation {
     for (let i = 0; i < walk.fetches; i++) {
       const level = regime.startLevel + i;
       const lo = walk.fetchLo[i]!;
-      const kind = KINDS[classify(regime.granule, level, lo)];
+      const kind = KINDS[classify(regime.granule, level, lo, regime.wide)];
       descriptors.push({ level, pa: walk.fetchPa[i]!, hi: walk.fetchHi[i]!, lo, kind });
     }
   }

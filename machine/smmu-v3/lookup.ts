@@ -103,19 +103,28 @@ export function walkWith(
   }
 }
 
-/** Reads a 64-byte entry; 64-bit words in `mask` come from `cached`. */
+/**
+ * Reads a 64-byte entry; 64-bit words in `mask` come from `cached`.
+ * @returns whether it differs from what `words` held: what did not change needs no second decoding
+ */
 export function readEntry(
   memory: PhysicalMemory,
   pa: number,
   words: Int32Array,
   mask: number,
   cached: Int32Array | undefined,
-): void {
+): boolean {
   const from = memory.indexOf(pa);
   const source = memory.words;
-  for (let i = 0; i < 16; i++) words[i] = source[from + i]!;
-  if (mask === 0 || cached === undefined) return;
-  for (let i = 0; i < 16; i++) if ((mask & (1 << (i >> 1))) !== 0) words[i] = cached[i]!;
+  let changed = false;
+  for (let i = 0; i < 16; i++) {
+    const word = mask !== 0 && cached !== undefined && (mask & (1 << (i >> 1))) !== 0 ? cached[i]! : source[from + i]!;
+    if (words[i] !== word) {
+      words[i] = word;
+      changed = true;
+    }
+  }
+  return changed;
 }
 
 /** Whether a walk ended for a reason that is already in the unit's fault. */

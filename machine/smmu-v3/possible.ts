@@ -7,6 +7,7 @@
 
 import { classify, Descriptor, Regime } from '../table-walk.ts';
 import type { Caches } from './caches.ts';
+import { hasContextTable } from './context-fetch.ts';
 import { eventRecord } from './events.ts';
 import { CachedChoice, TlbUse } from './lookup.ts';
 import { mixes, mixOptions } from './mixes.ts';
@@ -14,6 +15,7 @@ import { CR0_SMMUEN, Register } from './registers.ts';
 import { Field, Kind } from './stale-set.ts';
 import { STE_SIZE } from './ste.ts';
 import { locateSte, StreamTable } from './stream-table.ts';
+import { MOST_RUNS, Tape } from './tape.ts';
 import { currentStreamTable, translate } from './translate.ts';
 import type { Outcome } from './types.ts';
 import type { TranslationUnit } from './unit.ts';
@@ -34,8 +36,9 @@ export function possibleOutcomes(
   sid: number,
   iova: number,
   write: boolean,
+  ssid: number,
 ): Outcome[] {
-  return new Enumeration(u, caches, sid, iova, write).run();
+  return new Enumeration(u, caches, sid, iova, write, ssid).run();
 }
 
 class Enumeration {
@@ -44,17 +47,19 @@ class Enumeration {
   private readonly sid: number;
   private readonly iova: number;
   private readonly write: boolean;
+  private readonly ssid: number;
   private readonly outcomes: Outcome[] = [];
   private readonly seen = new Set<string>();
   private readonly choice = new CachedChoice();
   private readonly regime = new Regime();
 
-  constructor(u: TranslationUnit, caches: Caches, sid: number, iova: number, write: boolean) {
+  constructor(u: TranslationUnit, caches: Caches, sid: number, iova: number, write: boolean, ssid: number) {
     this.u = u;
     this.caches = caches;
     this.sid = sid;
     this.iova = iova;
     this.write = write;
+    this.ssid = ssid;
   }
 
   run(): Outcome[] {
@@ -70,6 +75,10 @@ class Enumeration {
         const via = joined(candidate.via, viaOf('ste', mix));
         this.choice.cdMask = 0;
         this.attempt(this.choice, via);
+        if (hasContextTable(u.ste)) {
+          this.throughTape(via);
+          continue;
+        }
         const { cdAt } = u;
         if (cdAt < 0) {
           this.throughTlb(via);
@@ -151,6 +160,22 @@ class Enumeration {
     else this.choice.cdMask = mask;
   }
 
+  /** Everything that caches can make of an access of a stream with substreams or nesting, under its STE. */
+  private throughTape(via: string): void {
+    const { choice } = this;
+    const tape = new Tape(this.u, this.caches, this.sid, Math.max(0, this.ssid));
+    choice.adversary = tape;
+    let runs = 0;
+    do {
+      tape.begin();
+      choice.tlb = TlbUse.none;
+      this.attempt(choice, via, tape);
+    } while (tape.next() && ++runs < MOST_RUNS);
+    choice.adversary = null;
+    choice.tlb = TlbUse.none;
+    choice.tlbFinal = false;
+  }
+
   /** Outcomes that a TLB entry gives under the configuration that {@link choice} holds and that was just tried. */
   private throughTlb(via: string): void {
     const { u, caches, choice, regime } = this;
@@ -161,12 +186,12 @@ class Enumeration {
     const { vmid } = u.ste;
     const page = Math.floor(this.iova / 4096);
     const outputBits = u.regime.outputBits;
-    const ignoreAccessFlag = u.regime.ignoreAccessFlag;
-    const flatPermissions = u.regime.flatPermissions;
-    const ownBase = u.regime.base;
+    const { ignoreAccessFlag, flatPermissions, setsAccessFlag, setsDirty, base: ownBase } = u.regime;
     for (let i = 0; i < stale.size; i++) {
       const kind = stale.kind(i);
       if ((kind !== Kind.leaf && kind !== Kind.table) || stale.stage(i) !== stage) continue;
+      // What belongs to a nested stream's look-ups is no TLB entry of any other stream's.
+      if (stale.combined(i) || stale.nested(i)) continue;
       const tag = stale.get(i, Field.tag);
       if (tag >>> 16 !== vmid) continue;
       // Another ASID's leaf counts if it is global, and so do the global leaves below another ASID's table.
@@ -180,6 +205,10 @@ class Enumeration {
       regime.outputBits = outputBits;
       regime.ignoreAccessFlag = ignoreAccessFlag;
       regime.flatPermissions = flatPermissions;
+      regime.setsAccessFlag = setsAccessFlag;
+      regime.setsDirty = setsDirty;
+      regime.wide = stale.wide(i);
+      regime.nested = false;
       choice.tlbRegime = regime;
       if (kind === Kind.leaf) {
         stale.leafWord(i, k, Math.log2(pages) + 12);
@@ -196,7 +225,7 @@ class Enumeration {
       this.attempt(choice, joined(via, `${kind === Kind.leaf ? 'leaf' : 'table'}:${i}`), !sameTag);
     }
     for (let root = 1; root <= tables.top; root++) {
-      if (tables.stage(root) !== stage || tables.tag(root) >>> 16 !== vmid) continue;
+      if (tables.stage(root) !== stage || tables.tag(root) >>> 16 !== vmid || tables.nested(root)) continue;
       const sameTag = stage === 2 || (tables.tag(root) & 0xffff) === asid;
       if (sameTag && via === '' && tables.base(root) === ownBase) continue;
       tables.regime(root, regime);
@@ -218,22 +247,24 @@ class Enumeration {
   }
 
   /** Tries one choice and keeps its outcome if it is new. */
-  private attempt(choice: CachedChoice | null, via: string, globalOnly = false): void {
+  private attempt(choice: CachedChoice | null, via: string, only: boolean | Tape = false): void {
     const { u } = this;
-    translate(u, this.sid, this.iova, this.write, choice);
+    translate(u, this.sid, this.iova, this.write, choice, this.ssid);
+    const globalOnly = typeof only === 'boolean' ? only : only.globalOnly;
     if (globalOnly && (!isLeaf(u) || (u.walk.lo & NOT_GLOBAL) !== 0)) return;
     const ok = u.pa >= 0;
     const { type, recorded } = u.fault;
     const key = ok ? `${u.pa}` : `fault ${type} ${recorded}`;
     if (this.seen.has(key)) return;
     this.seen.add(key);
-    this.outcomes.push({ ok, pa: u.pa, event: ok || type === 0 ? null : eventRecord(u.fault), via });
+    const how = typeof only === 'boolean' ? via : joined(via, ...only.via);
+    this.outcomes.push({ ok, pa: u.pa, event: ok || type === 0 ? null : eventRecord(u.fault), via: how });
   }
 }
 
 function isLeaf(u: TranslationUnit): boolean {
   const { walk, regime } = u;
-  return regime !== null && walk.fetches > 0 && classify(regime.granule, walk.level, walk.lo) === Descriptor.leaf;
+  return regime !== null && classify(regime.granule, walk.level, walk.lo, regime.wide) === Descriptor.leaf;
 }
 
 function viaOf(which: 'ste' | 'cd', mix: readonly number[]): string {

@@ -1,10 +1,11 @@
 /**
  * Registers of the SMMUv3 non-secure programming interface: offsets, fields, and what the ID registers say for a
- * described SMMU. Page 1 (from 0x10000) holds the event queue's indexes. Left out: PRI queue, ATS translation
- * operations (GATOS), MSIs, enhanced command queues, device permission tables: the ID registers say they are absent.
+ * described SMMU. Page 1 (from 0x10000) holds the event queue's indexes. Left out: PRI queue, address translation
+ * operations (GATOS), enhanced command queues, device permission tables: the ID registers say they are absent.
  */
 
 import type { SmmuFeatures } from '../description.ts';
+import { STALL_MAX } from './stalls.ts';
 
 /** Byte offsets from the SMMU's base. */
 export const Register = {
@@ -50,7 +51,9 @@ export const REGISTER_NAMES: ReadonlyMap<number, string> = new Map(
 export const CR0_SMMUEN = 1 << 0;
 export const CR0_EVENTQEN = 1 << 2;
 export const CR0_CMDQEN = 1 << 3;
-/** Fields of CR0 that exist here: no PRI, no ATS, no VMID wildcards. */
+/** Translated accesses of ATS are checked. Exists with ATS. */
+export const CR0_ATSCHK = 1 << 4;
+/** Fields of CR0 that exist on every SMMU: no PRI, no VMID wildcards. */
 export const CR0_FIELDS = CR0_SMMUEN | CR0_EVENTQEN | CR0_CMDQEN;
 
 /** Cacheability of tables; read-only while SMMUEN. */
@@ -61,6 +64,9 @@ export const CR1_QUEUE_FIELDS = 0x03f;
 export const CR2_E2H = 1 << 0;
 export const CR2_RECINVSID = 1 << 1;
 export const CR2_PTM = 1 << 2;
+/** Configuration errors of ATS requests are recorded. Exists with ATS. */
+export const CR2_REC_CFG_ATS = 1 << 3;
+/** Fields of CR2 that exist on every SMMU. */
 export const CR2_FIELDS = CR2_RECINVSID | CR2_PTM;
 
 export const GBPA_ABORT = 1 << 20;
@@ -76,7 +82,23 @@ export const IRQ_FIELDS = IRQ_GERROR | IRQ_EVENTQ;
 
 export const GERROR_CMDQ_ERR = 1 << 0;
 export const GERROR_EVENTQ_ABT = 1 << 2;
+export const GERROR_MSI_CMDQ = 1 << 4;
+export const GERROR_MSI_EVENTQ = 1 << 5;
+export const GERROR_MSI_GERROR = 1 << 7;
+export const GERROR_MSI_FIELDS = GERROR_MSI_CMDQ | GERROR_MSI_EVENTQ | GERROR_MSI_GERROR;
 export const GERROR_FIELDS = GERROR_CMDQ_ERR | GERROR_EVENTQ_ABT;
+
+/** Interrupt configuration: which IRQ_CTRL bit guards the register, and its fields. Registers exist with MSIs. */
+export const IRQ_CONFIGS: ReadonlyMap<number, { readonly guard: number; readonly fields: number }> = new Map([
+  [Register.GERROR_IRQ_CFG0, { guard: IRQ_GERROR, fields: ~3 }],
+  [Register.GERROR_IRQ_CFG0 + 4, { guard: IRQ_GERROR, fields: 0x000fffff }],
+  [Register.GERROR_IRQ_CFG1, { guard: IRQ_GERROR, fields: -1 }],
+  [Register.GERROR_IRQ_CFG2, { guard: IRQ_GERROR, fields: 0x3f }],
+  [Register.EVENTQ_IRQ_CFG0, { guard: IRQ_EVENTQ, fields: ~3 }],
+  [Register.EVENTQ_IRQ_CFG0 + 4, { guard: IRQ_EVENTQ, fields: 0x000fffff }],
+  [Register.EVENTQ_IRQ_CFG1, { guard: IRQ_EVENTQ, fields: -1 }],
+  [Register.EVENTQ_IRQ_CFG2, { guard: IRQ_EVENTQ, fields: 0x3f }],
+]);
 
 /** STRTAB_BASE: ADDR[51:6] and RA. */
 export const STRTAB_BASE_HI = 0x400fffff;
@@ -108,10 +130,12 @@ export const WIDE_REGISTERS: ReadonlySet<number> = new Set([
 ]);
 
 const OAS_CODES: Readonly<Record<number, number>> = { 32: 0, 36: 1, 40: 2, 42: 3, 44: 4, 48: 5, 52: 6 };
+const HTTU_CODES = { none: 0, access: 1, dirty: 2 } as const;
+const STALL_CODES = { both: 0, terminate: 1, stall: 2 } as const;
 
 /**
  * IDR0 to IDR5, IIDR, AIDR of an SMMU. Beside the described features all report: AArch64 tables only, little endian,
- * no stalls (STALL_MODEL 1), terminate with abort (TERM_MODEL 1), hierarchical attribute disable, BBM level 2.
+ * terminate with abort (TERM_MODEL 1), hierarchical attribute disable, BBM level 2.
  */
 export function idRegisters(smmu: SmmuFeatures): Int32Array {
   const ids = new Int32Array(8);
@@ -124,16 +148,31 @@ export function idRegisters(smmu: SmmuFeatures): Int32Array {
     (smmu.sev ? 1 << 14 : 0) |
     (smmu.vmid16 ? 1 << 18 : 0) |
     (2 << 21) |
-    (1 << 24) |
+    (smmu.twoLevelCdTable ? 1 << 19 : 0) |
+    (HTTU_CODES[smmu.hardwareUpdate] << 6) |
+    (smmu.ats ? 1 << 10 : 0) |
+    // NS1ATS: without nesting there is no split-stage ATS.
+    (smmu.ats && !(smmu.stage1 && smmu.stage2) ? 1 << 11 : 0) |
+    (smmu.msi ? 1 << 13 : 0) |
+    // ATSRECERR
+    (smmu.ats ? 1 << 23 : 0) |
+    (STALL_CODES[smmu.stallModel] << 24) |
     (1 << 26) |
     (smmu.twoLevelStreamTable ? 1 << 27 : 0);
   ids[1] = smmu.sidBits | (smmu.ssidBits << 6) | (smmu.evtqLog2 << 16) | (smmu.cmdqLog2 << 21);
-  ids[3] = (1 << 2) | (smmu.stage2 ? 1 << 4 : 0) | (smmu.rangeInvalidation ? 1 << 10 : 0) | (2 << 11);
+  ids[3] =
+    (1 << 2) |
+    (smmu.stage2 ? 1 << 4 : 0) |
+    (smmu.rangeInvalidation ? 1 << 10 : 0) |
+    (2 << 11) |
+    (smmu.smallTables ? 1 << 9 : 0);
   ids[5] =
     OAS_CODES[smmu.oas]! |
     (smmu.granules.includes(12) ? 1 << 4 : 0) |
     (smmu.granules.includes(14) ? 1 << 5 : 0) |
-    (smmu.granules.includes(16) ? 1 << 6 : 0);
+    (smmu.granules.includes(16) ? 1 << 6 : 0) |
+    (smmu.vaBits === 52 ? 1 << 10 : 0) |
+    (smmu.stallModel === 'terminate' ? 0 : STALL_MAX << 16);
   ids[7] = 1;
   return ids;
 }

@@ -41,7 +41,7 @@ export class SecondStage implements Underneath {
     fault.ipa = ipa;
     fault.eventClass = eventClass;
     fault.tableRead = eventClass === EventClass.TTD && fault.type === EventType.F_PERMISSION && !write;
-    fault.recorded = ste.stage2Records;
+    fault.recorded = ste.stage2Records || ste.stage2Stalls;
     fault.stalls = ste.stage2Stalls;
     if (walk.fault === WalkFault.external) {
       if (eventClass === EventClass.IN) fault.eventClass = EventClass.TTD;

@@ -3,21 +3,25 @@
  * and caches live in journaled memory. Register effects are immediate: acknowledgements follow in the same access,
  * commands are consumed when PROD is written.
  *
- * Left out: interrupts and MSIs (nothing waits for them here), PRI, ATS, stalls, the Secure and Realm interfaces.
+ * Left out: PRI, the EL2 world, the Secure and Realm interfaces.
  */
 
 import type { MmioDevice } from '../bus.ts';
 import { featuresOf, type SmmuDescription, type SmmuFeatures } from '../description.ts';
 import type { PhysicalMemory } from '../memory/index.ts';
+import { Atc, translatedAccess, translationRequest } from './ats.ts';
 import { Caches } from './caches.ts';
 import { consumeCommands } from './command-queue.ts';
+import type { CommandTargets } from './commands.ts';
 import { eventRecord, type RegisterFile, writeEvent } from './events.ts';
 import { type Explanation, explain } from './explain.ts';
+import { type Doorbell, Interrupts } from './interrupts.ts';
 import { possibleOutcomes } from './possible.ts';
 import * as R from './registers.ts';
 import { Register } from './registers.ts';
+import { type StalledTransaction, type StallState, Stalls } from './stalls.ts';
 import { currentStreamTable, translate } from './translate.ts';
-import type { Outcome, SmmuObserver, StaleEntry, Translation } from './types.ts';
+import type { AtcEntry, AtsAnswer, EventRecord, Outcome, SmmuObserver, StaleEntry, Translation } from './types.ts';
 import { TranslationUnit } from './unit.ts';
 
 /** Words of the register file: page 0 up to 0x100, then the two event-queue indexes of page 1. */
@@ -35,10 +39,18 @@ export class Smmu implements MmioDevice, RegisterFile {
   private readonly file: number;
   private readonly ids: Int32Array;
   private readonly caches: Caches;
+  private readonly interrupts: Interrupts;
+  private readonly stallFile: Stalls;
+  private readonly atcFile: Atc;
+  private readonly targets: CommandTargets;
+  private readonly gerrorFields: number;
+  private readonly cr0Fields: number;
+  private readonly cr2Fields: number;
   private readonly unit: TranslationUnit;
   private readonly result: Translation = { ok: false, pa: -1, fault: 0 };
 
-  constructor(memory: PhysicalMemory, description: SmmuDescription) {
+  /** @param doorbell where MSIs go; without it, to RAM */
+  constructor(memory: PhysicalMemory, description: SmmuDescription, doorbell?: Doorbell) {
     this.memory = memory;
     this.description = description;
     this.features = featuresOf(description);
@@ -47,14 +59,22 @@ export class Smmu implements MmioDevice, RegisterFile {
     this.put(Register.GBPA, R.GBPA_RESET);
     this.caches = new Caches(memory, this.features);
     this.unit = new TranslationUnit(memory, this.features, this);
+    const { ats, msi } = this.features;
+    this.interrupts = new Interrupts(this, msi ? (doorbell ?? ((pa, data) => writeRam(memory, pa, data))) : null);
+    this.stallFile = new Stalls(memory);
+    this.atcFile = new Atc(memory);
+    this.targets = { caches: this.caches, stalls: this.stallFile, atc: this.atcFile };
+    this.gerrorFields = R.GERROR_FIELDS | (msi ? R.GERROR_MSI_FIELDS : 0);
+    this.cr0Fields = R.CR0_FIELDS | (ats ? R.CR0_ATSCHK : 0);
+    this.cr2Fields = R.CR2_FIELDS | (ats ? R.CR2_REC_CFG_ATS : 0);
   }
 
   // ---- transactions
 
   /** What the tables say now about an access, without side effects. The result object is reused. */
-  translate(sid: number, iova: number, write: boolean): Translation {
+  translate(sid: number, iova: number, write: boolean, ssid = -1): Translation {
     const { unit, result } = this;
-    translate(unit, sid, iova, write, null);
+    translate(unit, sid, iova, write, null, ssid);
     result.ok = unit.pa >= 0;
     result.pa = unit.pa;
     result.fault = unit.fault.type;
@@ -65,35 +85,115 @@ export class Smmu implements MmioDevice, RegisterFile {
    * Every distinct outcome that hardware could produce for an access now, given what it may still hold in its caches.
    * The first is what the tables say. Without side effects.
    */
-  possible(sid: number, iova: number, write: boolean): Outcome[] {
-    return possibleOutcomes(this.unit, this.caches, sid, iova, write);
+  possible(sid: number, iova: number, write: boolean, ssid = -1): Outcome[] {
+    return possibleOutcomes(this.unit, this.caches, sid, iova, write, ssid);
   }
 
   /** Performs the translation of a real access: like `possible()[outcome]`, and a fault records its event. */
-  transact(sid: number, iova: number, write: boolean, outcome = 0): Outcome {
+  transact(sid: number, iova: number, write: boolean, outcome = 0, ssid = -1): Outcome {
     let chosen: Outcome;
+    const { unit } = this;
     if (outcome === 0) {
-      const { unit } = this;
-      translate(unit, sid, iova, write, null);
+      translate(unit, sid, iova, write, null, ssid);
+      if (unit.updates !== 0) this.applyUpdates();
       const ok = unit.pa >= 0;
       const event = ok || unit.fault.type === 0 ? null : eventRecord(unit.fault);
+      if (event !== null && unit.fault.stalls) return this.stall(event);
       chosen = { ok, pa: unit.pa, event, via: '' };
     } else {
-      const all = this.possible(sid, iova, write);
+      const all = this.possible(sid, iova, write, ssid);
       chosen = all[Math.min(outcome, all.length - 1)]!;
     }
-    const { event } = chosen;
-    if (event !== null) {
-      const enabled = event.recorded && (this.get(Register.CR0) & R.CR0_EVENTQEN) !== 0;
-      const written = writeEvent(this.memory, this, enabled, this.description.evtqLog2, event);
-      if (this.observer?.event !== undefined) this.observer.event(event, written);
-    }
+    if (chosen.event !== null) this.record(chosen.event);
     return chosen;
   }
 
+  /** Writes what hardware updates in descriptors for the access that was translated last. */
+  private applyUpdates(): void {
+    const { unit, caches, memory } = this;
+    caches.updating = true;
+    for (let i = 0; i < unit.updates; i++) {
+      const at = unit.updateAt[i]!;
+      memory.write32(at, (memory.read32(at) | unit.updateSet[i]!) & ~unit.updateClear[i]!);
+    }
+    caches.updating = false;
+  }
+
+  private record(event: EventRecord): void {
+    const written = event.recorded && this.writeRecord(event.words, false);
+    if (this.observer?.event !== undefined) this.observer.event(event, written);
+  }
+
+  private writeRecord(words: Int32Array, stalled: boolean): boolean {
+    this.interrupts.observer = this.observer;
+    return writeEvent(this.memory, this, this.interrupts, this.features.evtqLog2, words, stalled);
+  }
+
+  // ---- stalls
+
+  /** Lets a transaction wait; without a free STAG it waits unrecorded, and its device has to come again. */
+  private stall(event: EventRecord): Outcome {
+    const held = this.stallFile.hold(event);
+    if (held === null) return { ok: false, pa: -1, event: null, via: '', stag: -1 };
+    this.recordStalls();
+    const stag = held.words[2]! & 0xffff;
+    if (this.observer?.event !== undefined) {
+      this.observer.event(
+        held,
+        this.stalled().some((entry) => entry.stag === stag && entry.recorded),
+      );
+    }
+    return { ok: false, pa: -1, event: held, via: '', stag };
+  }
+
+  private recordStalls(): void {
+    this.stallFile.record((words) => this.writeRecord(words, true));
+  }
+
+  /** Transactions that wait for CMD_RESUME, or whose answer their device has not yet collected. */
+  stalled(): StalledTransaction[] {
+    return this.stallFile.list();
+  }
+
+  /**
+   * What has become of a stalled transaction: `retry` means that the device is to do it again, as a new one. An answer
+   * is given once. Null when there is no such transaction.
+   */
+  collectStall(sid: number, stag: number): StallState | null {
+    return this.stallFile.collect(sid, stag);
+  }
+
+  // ---- ATS
+
+  /** A device asks for a translation ahead; it keeps what it is told until CMD_ATC_INV and its SYNC. */
+  translationRequest(sid: number, iova: number, write: boolean, ssid = -1): AtsAnswer {
+    const { unit } = this;
+    const answer = translationRequest(unit, sid, iova, write, ssid);
+    if (unit.updates !== 0 && answer.status === 'success') this.applyUpdates();
+    if (answer.recorded) this.record(eventRecord(unit.fault));
+    else this.atcFile.add(sid, ssid, iova, answer);
+    return answer;
+  }
+
+  /** An access that a device calls translated: `address` is what it claims to have been told. */
+  translatedAccess(sid: number, address: number, write: boolean): Outcome {
+    const { unit } = this;
+    translatedAccess(unit, sid, address, write);
+    if (unit.updates !== 0) this.applyUpdates();
+    const ok = unit.pa >= 0;
+    const event = ok || unit.fault.type === 0 ? null : eventRecord(unit.fault);
+    if (event !== null) this.record(event);
+    return { ok, pa: unit.pa, event, via: '' };
+  }
+
+  /** What devices keep of answers to their translation requests. */
+  atc(): AtcEntry[] {
+    return this.atcFile.list();
+  }
+
   /** How the tables lead to the present outcome of an access: each structure and descriptor on the way. */
-  explain(sid: number, iova: number, write: boolean): Explanation {
-    translate(this.unit, sid, iova, write, null);
+  explain(sid: number, iova: number, write: boolean, ssid = -1): Explanation {
+    translate(this.unit, sid, iova, write, null, ssid);
     return explain(this.unit);
   }
 
@@ -156,7 +256,7 @@ export class Smmu implements MmioDevice, RegisterFile {
     const cr0 = this.get(Register.CR0);
     switch (offset) {
       case Register.CR0:
-        this.writeCr0(cr0, value & R.CR0_FIELDS);
+        this.writeCr0(cr0, value & this.cr0Fields);
         break;
       case Register.CR1: {
         let writable = 0;
@@ -166,7 +266,7 @@ export class Smmu implements MmioDevice, RegisterFile {
         break;
       }
       case Register.CR2:
-        if ((cr0 & R.CR0_SMMUEN) === 0) this.put(offset, value & R.CR2_FIELDS);
+        if ((cr0 & R.CR0_SMMUEN) === 0) this.put(offset, value & this.cr2Fields);
         break;
       case Register.GBPA:
         // The update is done at once, so Update reads 0 again. A write without it is not one.
@@ -177,8 +277,9 @@ export class Smmu implements MmioDevice, RegisterFile {
         this.put(Register.IRQ_CTRLACK, value & R.IRQ_FIELDS);
         break;
       case Register.GERRORN:
-        this.put(offset, value & R.GERROR_FIELDS);
+        this.put(offset, value & this.gerrorFields);
         this.consume();
+        this.recordStalls();
         break;
       case Register.STRTAB_BASE:
         if ((cr0 & R.CR0_SMMUEN) === 0) this.put(offset, value & R.STRTAB_BASE_LO);
@@ -209,10 +310,19 @@ export class Smmu implements MmioDevice, RegisterFile {
         break;
       case Register.EVENTQ_CONS:
         this.put(offset, value & (R.QUEUE_INDEX | R.OVERFLOW_FLAG));
+        this.recordStalls();
         break;
       default:
+        this.writeIrqConfig(offset, value);
         break;
     }
+  }
+
+  /** Interrupt configuration can be written while its interrupt is disabled. */
+  private writeIrqConfig(offset: number, value: number): void {
+    const config = this.features.msi ? R.IRQ_CONFIGS.get(offset) : undefined;
+    if (config === undefined || (this.get(Register.IRQ_CTRL) & config.guard) !== 0) return;
+    this.put(offset, value & config.fields);
   }
 
   private writeProducer(value: number): void {
@@ -226,15 +336,26 @@ export class Smmu implements MmioDevice, RegisterFile {
     const changed = before ^ after;
     if ((changed & R.CR0_SMMUEN) !== 0) {
       currentStreamTable(this.unit);
-      if ((after & R.CR0_SMMUEN) !== 0) this.caches.config.acquireStreamTable(this.unit.table);
-      else this.caches.config.releaseStreamTable(this.unit.table);
+      if ((after & R.CR0_SMMUEN) !== 0) this.caches.enable(this.unit.table);
+      else {
+        this.caches.disable(this.unit.table);
+        this.stallFile.terminate(-1);
+      }
     }
+    if ((changed & after & R.CR0_EVENTQEN) !== 0) this.recordStalls();
     if ((changed & after & R.CR0_CMDQEN) !== 0) this.consume();
   }
 
   private consume(): void {
-    consumeCommands(this.memory, this.features, this, this.caches, this.observer);
+    this.interrupts.observer = this.observer;
+    consumeCommands(this.memory, this.features, this, this.targets, this.interrupts, this.observer);
   }
+}
+
+function writeRam(memory: PhysicalMemory, pa: number, data: number): boolean {
+  if (!memory.isRam(pa)) return false;
+  memory.write32(pa, data);
+  return true;
 }
 
 /** Whether there is a word in the register file for a byte offset. */

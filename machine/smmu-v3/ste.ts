@@ -48,6 +48,7 @@ export const Eats = { off: 0, full: 1, splitStage: 2 } as const;
 export class Ste {
   /** The entry as read: q0 to q7 as (lo, hi). */
   readonly words: Int32Array = new Int32Array(16);
+  decoded = false;
   kind: SteKind = SteKind.illegal;
   /** Why the entry is ILLEGAL, for people; empty when it is legal. */
   illegal = '';
@@ -83,6 +84,7 @@ export function walksStage1(ste: Ste): boolean {
 export function decodeSte(ste: Ste, smmu: SmmuFeatures): void {
   const w = ste.words;
   const config = (w[0]! >>> 1) & 7;
+  ste.decoded = true;
   ste.kind = SteKind.illegal;
   ste.illegal = '';
   ste.vmid = smmu.stage2 ? w[4]! & 0xffff : 0;
@@ -109,7 +111,8 @@ export function decodeSte(ste: Ste, smmu: SmmuFeatures): void {
 
 function atsIllegal(ste: Ste, config: number): string {
   const stalls = (config & 2) !== 0 && (ste.words[5]! & S2S) !== 0;
-  if (ste.ats === Eats.splitStage && (config !== 7 || stalls)) return 'EATS selects split-stage ATS without nesting, or with stalls';
+  if (ste.ats === Eats.splitStage && (config !== 7 || stalls))
+    return 'EATS selects split-stage ATS without nesting, or with stalls';
   if (ste.ats === Eats.full && stalls) return 'EATS is 1 but stage 2 stalls';
   return '';
 }

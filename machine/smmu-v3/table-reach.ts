@@ -90,11 +90,6 @@ export class TableReach {
     return (this.roots.get(root, F.flags) & IN_IPA) !== 0;
   }
 
-  /** Whether stale entries keep the root although no CD or STE names it. */
-  kept(root: number): boolean {
-    return this.roots.get(root, F.kept) > 0;
-  }
-
   private wide(root: number): boolean {
     return (this.roots.get(root, F.flags) & WIDE_ADDRESSES) !== 0;
   }
@@ -197,10 +192,18 @@ export class TableReach {
     const shape = this.roots.get(root, F.shape);
     if (this.nested(root)) {
       if (globalsStay) this.leaveBelow(root, -1, this.start(root), POW2[(shape & 0xff) - 12]!, rest);
+      this.removeNested(root);
     } else {
       this.unrefTable(root, (shape >>> 8) & 15, this.start(root), this.base(root), this.startBytes(root), rest);
     }
     this.roots.clear(root);
+  }
+
+  private removeNested(root: number): void {
+    const { store } = this;
+    for (let node = 1; node <= store.top; node++) {
+      if (store.kind(node) === NodeKind.table && store.owner(node) === root) store.remove(node);
+    }
   }
 
   /** Bytes of the start table. */

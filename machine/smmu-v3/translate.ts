@@ -13,7 +13,7 @@ import { fetchContext } from './context-fetch.ts';
 import { EventClass, EventType } from './events.ts';
 import { type CachedChoice, endedBelow, FAULT_EVENTS, readEntry, walkWith } from './lookup.ts';
 import { CR0_SMMUEN, CR2_RECINVSID, GBPA_ABORT, Register } from './registers.ts';
-import { decodeSte, S1DSS_BYPASS, S1DSS_SUBSTREAM0, SteKind, walksStage1 } from './ste.ts';
+import { decodeSte, Eats, S1DSS_BYPASS, S1DSS_SUBSTREAM0, SteKind, walksStage1 } from './ste.ts';
 import { decodeStreamTable, locateSte } from './stream-table.ts';
 import type { TranslationUnit } from './unit.ts';
 
@@ -48,8 +48,8 @@ export function translate(
 
   // 4. C_BAD_STE. Then what ends silently.
   u.steAt = u.place.pa;
-  readEntry(memory, u.steAt, ste.words, cached === null ? 0 : cached.steMask, cached?.steWords);
-  decodeSte(ste, smmu);
+  const changed = readEntry(memory, u.steAt, ste.words, cached === null ? 0 : cached.steMask, cached?.steWords);
+  if (changed || !ste.decoded) decodeSte(ste, smmu);
   if (ste.kind === SteKind.illegal) {
     fault.type = EventType.C_BAD_STE;
     fault.reason = ste.illegal;
@@ -82,7 +82,7 @@ export function translate(
       return;
     }
     // 10. One stage: stage 2.
-    fault.recorded = ste.stage2Records;
+    fault.recorded = ste.stage2Records || ste.stage2Stalls;
     fault.stalls = ste.stage2Stalls;
     fault.stage2 = true;
     fault.ipa = iova;
@@ -112,6 +112,7 @@ export function translate(
 
   // Nested: stage 1 gave an IPA, and stage 2 has the last word.
   if (u.pa < 0 || ste.kind !== SteKind.nested || cached?.tlbFinal === true) return;
+  if (u.splitStage && ste.ats === Eats.splitStage) return;
   u.pa = u.second.through(u.pa, write, EventClass.IN);
 }
 
@@ -155,6 +156,18 @@ function tooWide(u: TranslationUnit, iova: number): boolean {
 /** SubstreamID 0 is not for use where CD 0 serves what has none. */
 function disabledZero(ssid: number, substreamDefault: number): boolean {
   return ssid === 0 && substreamDefault === S1DSS_SUBSTREAM0;
+}
+
+/** Finds and decodes the STE of an access without translating it; false when it is none to go on with. */
+export function steOf(u: TranslationUnit, sid: number, iova: number, write: boolean): boolean {
+  begin(u, sid, -1, iova, write, null);
+  const found = findSte(u, sid, null);
+  u.fault.type = 0;
+  if (!found) return false;
+  u.steAt = u.place.pa;
+  readEntry(u.memory, u.steAt, u.ste.words, 0, undefined);
+  decodeSte(u.ste, u.smmu);
+  return u.ste.kind !== SteKind.illegal && u.ste.kind !== SteKind.abort;
 }
 
 /** Leaves the place of the STE in `u.place`; false after a fault. */

@@ -27,6 +27,8 @@ export interface Outcome {
    * when another table that is live under the same VMID and ASID supplies the translation.
    */
   readonly via: string;
+  /** The transaction waits under this STAG for CMD_RESUME; absent when it has ended. */
+  readonly stag?: number;
 }
 
 /** Result of {@link Smmu.translate}. The object is reused: read it before the next call. */
@@ -76,4 +78,40 @@ export interface SmmuObserver {
   command?(index: number, hi0: number, lo0: number, hi1: number, lo1: number, error: number): void;
   /** A transaction faulted; `written` tells whether the record reached the queue. */
   event?(record: EventRecord, written: boolean): void;
+  /** An interrupt was signalled: to a wire, or by a write of `data` to `address` (MSI; -1 for a wire). */
+  interrupt?(which: 'gerror' | 'eventq' | 'sync', address: number, data: number): void;
+}
+
+/** Answer to an ATS translation request. */
+export type AtsAnswer =
+  | {
+      readonly status: 'success';
+      /** What is granted; neither means that there is no translation. */
+      readonly read: boolean;
+      readonly write: boolean;
+      /** Where the page goes: physical, or an IPA under split-stage ATS; -1 without a translation. */
+      readonly pa: number;
+      /** Bytes of the aligned range for which the answer holds. */
+      readonly size: number;
+      readonly recorded: boolean;
+    }
+  | {
+      /** Unsupported request (ATS is off for the stream), or completer abort (a configuration error). */
+      readonly status: 'unsupported' | 'aborted';
+      /** The fault is one that is recorded. */
+      readonly recorded: boolean;
+    };
+
+/** A translation that a device keeps. */
+export interface AtcEntry {
+  readonly sid: number;
+  /** SubstreamID; -1 for none. */
+  readonly ssid: number;
+  readonly iova: number;
+  readonly size: number;
+  readonly pa: number;
+  readonly read: boolean;
+  readonly write: boolean;
+  /** Covered by a CMD_ATC_INV, waiting for its SYNC. */
+  readonly pending: boolean;
 }

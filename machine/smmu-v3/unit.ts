@@ -35,6 +35,8 @@ export class TranslationUnit {
   regime: Regime | null = null;
   input = 0;
   adversary: Adversary | null = null;
+  /** A split-stage ATS request (EATS = 2) is answered: stage 1 has the last word. */
+  splitStage = false;
   /** Updates of descriptors that hardware makes for this access: where, bits to set, bits to clear. */
   updates = 0;
   readonly updateAt: Float64Array = new Float64Array(MOST_UPDATES);

@@ -30,8 +30,12 @@ async function command(...argv: string[]): Promise<{ code: number; out: string; 
   let out = '';
   let err = '';
   const io: CliIo = {
-    out: (text) => void (out += text),
-    err: (text) => void (err += text),
+    out: (text) => {
+      out += text;
+    },
+    err: (text) => {
+      err += text;
+    },
     isTty: false,
     columns: 100,
     onInterrupt: () => () => {},
@@ -188,7 +192,9 @@ test('ELF cores and images of RAM give the same audit as the fixture, without be
 
 test('two stages, the upper half and CD tables are followed to the end', () => {
   const memory = new Map<number, bigint>();
-  const put = (pa: number, ...values: bigint[]): void => values.forEach((value, i) => memory.set(pa + 8 * i, value));
+  const put = (pa: number, ...values: bigint[]): void => {
+    for (const [i, value] of values.entries()) memory.set(pa + 8 * i, value);
+  };
   const source = frozenSource(
     { read64: (pa) => (pa < 2 ** 32 ? word(memory.get(pa) ?? 0n) : null) },
     new Map(

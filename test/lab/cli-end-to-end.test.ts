@@ -60,16 +60,19 @@ test('a scenario runs from a file, from standard input and as a string; one that
     '@cpu0 alloc_domain domain=d1 type=s1 -> 0',
   ].join('\n');
   const first = postern(['replay', file('a.scenario', text)]);
+  expect(first.out).toContain('3 steps on tiny');
   expect(first.code).toBe(0);
   expect(postern(['replay', '-'], text).out).toBe(first.out);
   const share = /share: (\S+)/.exec(first.out)![1]!;
   expect(postern(['replay', share]).out).toBe(first.out);
   expect(postern(['replay', share, '--story']).out).toContain('The host makes domain 1');
+  const expecting = text.replace(/\n$/, '').replace(/$/, '\nexpect violation isolation');
+  expect(postern(['replay', '-'], expecting).out).toContain('3 steps on tiny');
   const wrong = postern(['replay', '-'], text.replace(/0$/, '-EINVAL'));
   expect(wrong.code).toBe(1);
   expect(wrong.out).toContain('stands on line 8');
   expect(postern(['replay', `${share.slice(0, -3)}AAA`]).code).toBe(2);
-});
+}, 30_000);
 
 test('the tour ends well, and its document holds all of it', () => {
   const { code, out } = postern(['demo', '--json']);
@@ -86,6 +89,13 @@ function spoiled(change: (document: { pages: Record<string, { b64: string }> }) 
   const document = JSON.parse(fixtureText(RUN));
   change(document);
   return JSON.stringify(document);
+}
+
+/** The fixture with its first page there twice. */
+function twice(b64: string): string {
+  const [first] = Object.keys(JSON.parse(fixtureText(RUN)).pages);
+  const text = JSON.stringify(JSON.parse(fixtureText(RUN)));
+  return text.replace('"pages":{', `"pages":{"${first}":{"b64":"${b64}"},`);
 }
 
 const trace = rigPath(`${RUN}.trace.txt.gz`);
@@ -116,7 +126,7 @@ test.each([
   [
     'an unknown machine',
     () => ['replay', trace, '--machine', 'huge'],
-    /huge: expected a preset \(tiny, qemu-virt\) or a file/,
+    /huge: expected a preset \(tiny, qemu-virt, mmu700\) or a file/,
   ],
   [
     'a machine description with a wrong field',
@@ -175,8 +185,33 @@ test.each([
   [
     'an unknown hypervisor',
     () => ['replay', file('s4', scenario('@cpu0 reserve_vm').replace('hypervisor postern', 'hypervisor postern+Z99'))],
-    /Z14.*Z23|Z99/,
+    /s4: hypervisor: expected a defect, one of Z.*, got "Z99"/,
   ],
+  ['an empty trace', () => ['replay', file('t4', '')], /t4: expected at least one event, got an empty file/],
+  [
+    'a trace of other events only',
+    () => ['replay', file('t5', '# tracer: nop\n  sh-1 [000] ..... 1.0: tracing_mark_write: hello\n')],
+    /t5: expected at least one event, got 2 lines without one \(but tracing_mark_write\)/,
+  ],
+  [
+    'a fixture with one page twice',
+    () => ['walk', file('f3', twice('AAAA')), '--sid', '0x10', '--iova', '0'],
+    /f3:1: pages\.(0x[0-9a-f]+): expected each page once, got "\1" for the second time/,
+  ],
+  [
+    'a fixture with one field twice',
+    () => ['walk', file('f4', fixtureText(RUN).replace('{', '{"run": "x", ')), '--sid', '0x10', '--iova', '0'],
+    /f4:\d+: run: expected each name once in an object, got "run" for the second time/,
+  ],
+  ...['--fixture', '--machine', '--stage', '--unchecked'].map((option): [string, () => string[], RegExp] => [
+    `${option} with a scenario`,
+    () => {
+      const value = { '--fixture': [fixture], '--machine': ['tiny'], '--stage': ['1'] }[option] ?? [];
+      return ['replay', file('s5', scenario('@cpu0 reserve_vm')), option, ...value];
+    },
+    new RegExp(`${option} does not apply to a scenario`),
+  ]),
+  ['--story with a trace', () => ['replay', trace, '--story'], /--story does not apply to a trace/],
 ])('%s ends with 2 and says where and what was expected', (_name, args, message) => {
   const { code, out, err } = postern(args());
   expect(err).toMatch(message);

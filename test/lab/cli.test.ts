@@ -90,7 +90,7 @@ test('help lists the commands, and the options of one', async () => {
   const all = await run([everything, walkCommand], '--help');
   expect([all.code, all.err]).toEqual([0, '']);
   expect(all.out).toContain('echo <first> [...rest]  Say it again');
-  expect(all.out).toContain('walk <fixture>');
+  expect(all.out).toContain('walk <input>');
   const one = await run([everything, walkCommand], 'walk', '--help');
   expect(one.code).toBe(0);
   expect(one.out).toContain('--sid <stream>');

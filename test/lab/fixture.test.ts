@@ -6,6 +6,7 @@ import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { afterAll, expect, test } from 'vitest';
 import { decodeBase64, wordsOf } from '#lab/fixture/base64';
+import { duplicateName } from '#lab/fixture/duplicate-names';
 import { fixtureRead64 } from '#lab/fixture/fixture';
 import { parseFixture } from '#lab/fixture/parse';
 import { InputError } from '#lab/input-error';
@@ -234,4 +235,24 @@ test('a trace is read as a whole, and its first malformed line is an error', asy
   await expect(readTrace('-', Readable.from(['# a comment\n', 'no event\n']))).rejects.toThrow(
     'standard input:2: expected an event',
   );
+});
+
+test.each([
+  ['{"a": 1, "a": 2}', 'a'],
+  ['{"a": {"b": 1}, "c": {"b": 1, "d": [], "b": {}}}', 'c.b'],
+  ['[{"x": "}"}, {"x": "\\\\", "y": "\\",{", "x": 0}]', '[1].x'],
+  ['{"list": [[1, 2], [{"p": 1, "\\u0070": 2}]]}', 'list[1][0].p'],
+  ['{"a": "a", "b": "a", "c": ["a", "a"], "d": {"a": {"a": 1}}}', null],
+  ['{"": 1, " ": 2}', null],
+])('a name that is twice in an object is found: %s', (text, path) => {
+  expect(() => JSON.parse(text)).not.toThrow();
+  expect(duplicateName(text)?.path ?? null).toBe(path);
+});
+
+test('no document that was written from a value has a name twice', () => {
+  fc.assert(fc.property(fc.json(), (text) => duplicateName(text) === null));
+});
+
+test('the line of the second one is told', () => {
+  expect(duplicateName('{\n "a": 1,\n "b": "\\n",\n "a": 2}')).toEqual({ path: 'a', name: 'a', line: 4 });
 });

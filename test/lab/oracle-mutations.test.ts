@@ -266,7 +266,7 @@ test('streams: the VMID is another domain’s', () => {
   rig.call('alloc_domain', 0, 0, 1, 1);
   rig.call('attach_dev', 0, 1, 0, 0, 0, 0);
   expect(kinds(rig.oracle.findings)).toEqual(['streams/entry']);
-  expect(rig.oracle.findings[0]!.text).toContain('VMID 2');
+  expect(rig.oracle.findings[0]!.text).toContain('S2VMID is 2 instead of 1');
 });
 
 test('structure: a context descriptor whose page is freed under a live entry (defect Z02)', () => {

@@ -1,6 +1,9 @@
 /** The random finder: the same seed, the same steps; nothing on the correct hypervisor; the known defects found. */
 import { expect, test } from 'vitest';
-import { tiny } from '#machine';
+import type { Hypervisor } from '#hypercall-abi';
+import { Session } from '#lab/session/session';
+import { type Machine, tiny } from '#machine';
+import { edgesOf } from '../../lab/random/edges.ts';
 import { findViolation, Prng } from '../../lab/random/index.ts';
 import { CandidateRunner, printScenario, runScenario, sameSignature, shrink } from '../../lab/scenario/index.ts';
 import { hypervisorByIdentity } from '../../lab/zoo/index.ts';
@@ -86,3 +89,27 @@ test('it tells how far it is and ends when told to', () => {
   });
   expect(result).toMatchObject({ runs: 3, found: null });
 });
+
+test('tables and queues that boot has taken over are among the pages that are tried', () => {
+  const session = new Session({ machine: tiny });
+  const { strtab, cmdq, evtq } = session.smmuMemory[0]!;
+  const edges = edgesOf(tiny, [strtab, cmdq, evtq]);
+  for (const unit of ['pa', 'list'] as const) expect(edges[unit]).toEqual(expect.arrayContaining([strtab, cmdq, evtq]));
+  expect(edges.pfn).toEqual(expect.arrayContaining([strtab / 4096, cmdq / 4096, evtq / 4096]));
+  const seen = new Set<unknown>();
+  const factory = hypervisorByIdentity('postern');
+  const watched = (machine: Machine): Hypervisor => {
+    const inner = factory(machine);
+    return {
+      identity: inner.identity,
+      boot: (parameters) => inner.boot(parameters),
+      abort: (cpu, ipa, write) => inner.abort(cpu, ipa, write),
+      hvc: (cpu, x) => {
+        for (let n = 1; n < 6; n++) seen.add(x[2 * n]! >>> 0);
+        inner.hvc(cpu, x);
+      },
+    };
+  };
+  findViolation({ machine: tiny, hypervisor: watched, identity: 'postern', seed: 2, maxCalls: 20_000 });
+  for (const page of [strtab, cmdq, evtq]) expect(seen.has(page) || seen.has(page / 4096)).toBe(true);
+}, 60_000);

@@ -5,9 +5,12 @@
 import { expect, test } from 'vitest';
 import type { Word64 } from '#lab/oracle/decode/fields';
 import { decodeCapabilities } from '#lab/oracle/decode/idr';
+import { chainOf, checksOf } from '#lab/views/walk-chain';
+import { walkView } from '#lab/views/walk-view';
 import { renderWalk, walkDocument } from '#lab/walk/render';
 import type { WalkSource } from '#lab/walk/source';
 import { walkAccess } from '#lab/walk/walk';
+import { expectSound } from './views-rig.ts';
 
 const SID = 8;
 const IOVA = 0x12345678;
@@ -448,8 +451,27 @@ const cases: Record<string, Case> = {
 test.each(Object.entries(cases))('%s', (_, { config, change, iova, write, expected }) => {
   const machine = new Machine(config);
   change?.(machine);
-  const { outcome } = walkAccess(machine.source(), SID, iova ?? IOVA, write);
+  const walk = walkAccess(machine.source(), SID, iova ?? IOVA, write);
+  const { outcome } = walk;
   expect(outcome).toMatchObject('event' in expected ? { kind: 'fault', ...expected } : expected);
+  const decided = checksOf(walk).filter(({ state }) => state === 'decided');
+  expect(decided.map(({ event }) => event)).toEqual(outcome.kind === 'fault' ? [outcome.event] : []);
+  expectSound(walkView(walk));
+});
+
+test('the drawing of a nested walk sets what stage 2 does for stage 1 apart', () => {
+  const chain = chainOf(walkAccess(new Machine(7).source(), SID, IOVA));
+  const inner = chain.map(({ inner: isInner, step }) => `${step.title}${isInner ? ' (inner)' : ''}`);
+  expect(inner.slice(0, 5)).toEqual([
+    'STE',
+    'stage 2 level 1 (inner)',
+    'stage 2 level 2 (inner)',
+    'CD',
+    'stage 2 level 1 (inner)',
+  ]);
+  expect(inner.slice(-4)).toEqual(['stage 1 level 3', 'stage 2 level 1', 'stage 2 level 2', 'stage 2 level 3']);
+  expect(chain.at(-4)!.from).toBe('next + 8 × 325, IOVA bits 20:12; an IPA that stage 2 has translated');
+  expect(chain.at(-1)!.from).toBe('next + 8 × 0, IPA bits 20:12');
 });
 
 test('a nested walk tells every word of both stages', () => {

@@ -9,7 +9,7 @@ test('every preset is valid and survives a trip through JSON', () => {
     expect(description.name).toBe(name);
     expect(createMachine(preset(name)).smmus).toHaveLength(1);
   }
-  expect(() => preset('mmu9')).toThrow('preset "mmu9": expected one of tiny, qemu-virt');
+  expect(() => preset('mmu9')).toThrow('preset "mmu9": expected one of tiny, qemu-virt, mmu700');
   expect(() => preset('toString')).toThrow(DescriptionError);
 });
 
@@ -33,8 +33,16 @@ test.each<[string, Change, string]>([
   ['no CPU', (d) => (d.cpus = 0), 'cpus: expected a whole number from 1 to 8'],
   ['an SMMU in RAM', (d) => (d.smmus[0].base = 0x40000000), 'smmus[0]: expected a range that does not overlap ram[0]'],
   ['a misplaced SMMU', (d) => (d.smmus[0].base = 0x9051000), 'smmus[0].base: expected a multiple of 64 KiB'],
-  ['an odd address width', (d) => (d.smmus[0].oas = 41), 'smmus[0].oas: expected one of 32, 36, 40, 42, 44, 48'],
+  ['an odd address width', (d) => (d.smmus[0].oas = 41), 'smmus[0].oas: expected one of 32, 36, 40, 42, 44, 48, 52'],
   ['an odd granule', (d) => (d.smmus[0].granules = [13]), 'smmus[0].granules[0]: expected 12, 14 or 16'],
+  ['an odd VA width', (d) => (d.smmus[0].vaBits = 49), 'smmus[0].vaBits: expected one of 48, 52'],
+  [
+    'an odd flag update',
+    (d) => (d.smmus[0].hardwareUpdate = 1),
+    'smmus[0].hardwareUpdate: expected one of none, access',
+  ],
+  ['an odd stall model', (d) => (d.smmus[0].stallModel = ''), 'smmus[0].stallModel: expected one of both, terminate'],
+  ['an optional flag that is null', (d) => (d.smmus[0].ats = null), 'smmus[0].ats: expected true or false'],
   ['a flag that is a number', (d) => (d.smmus[0].sev = 1), 'smmus[0].sev: expected true or false'],
   ['no stage', (d) => (d.smmus[0].stage1 = d.smmus[0].stage2 = false), 'smmus[0].stage2: expected stage 1, stage 2'],
   ['a device behind nothing', (d) => (d.devices[0].smmu = 'x'), 'devices[0].smmu: expected one of smmu0'],

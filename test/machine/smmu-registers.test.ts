@@ -1,5 +1,14 @@
 import { expect, test } from 'vitest';
-import { COMMAND_NAMES, createMachine, Opcode, preset, registers, type SmmuDescription, tiny } from '#machine';
+import {
+  COMMAND_NAMES,
+  createMachine,
+  Opcode,
+  preset,
+  registers,
+  type SmmuDescription,
+  smmuFeatures,
+  tiny,
+} from '#machine';
 import { CMDQ, EVTQ, Setup, STRTAB } from './bench-setup.ts';
 
 const { Register } = registers;
@@ -24,6 +33,36 @@ test('each feature shows in its ID register field', () => {
   expect(idr({ ssidBits: 20 }, Register.IDR1)).toBe(3 | (20 << 6) | (7 << 16) | (8 << 21));
   expect(idr({ rangeInvalidation: false }, Register.IDR3) & 0x400).toBe(0);
   expect(idr({ oas: 48, granules: [16] }, Register.IDR5)).toBe(0x45);
+});
+
+test('optional features show in their fields, and are off when left out', () => {
+  const idr = (change: Partial<SmmuDescription>, offset: number): number => smmuWith(change).smmu.read32(offset) >>> 0;
+  const { IDR0, IDR1, IDR3, IDR5 } = Register;
+  const off = (offset: number): number => idr({}, offset);
+  expect(idr({ twoLevelCdTable: true }, IDR0) ^ off(IDR0)).toBe(1 << 19);
+  expect(idr({ hardwareUpdate: 'access' }, IDR0) ^ off(IDR0)).toBe(1 << 6);
+  expect(idr({ hardwareUpdate: 'dirty' }, IDR0) ^ off(IDR0)).toBe(2 << 6);
+  expect(idr({ msi: true }, IDR0) ^ off(IDR0)).toBe(1 << 13);
+  // ATS and ATSRECERR; without nesting also NS1ATS.
+  expect(idr({ ats: true }, IDR0) ^ off(IDR0)).toBe((1 << 10) | (1 << 23));
+  expect(idr({ ats: true, stage2: false }, IDR0) ^ idr({ stage2: false }, IDR0)).toBe(
+    (1 << 10) | (1 << 11) | (1 << 23),
+  );
+  expect((off(IDR0) >>> 24) & 3).toBe(1);
+  expect([idr({ stallModel: 'both' }, IDR0), idr({ stallModel: 'stall' }, IDR0)].map((v) => (v >>> 24) & 3)).toEqual([
+    0, 2,
+  ]);
+  expect([off(IDR5) >>> 16, idr({ stallModel: 'both' }, IDR5) >>> 16]).toEqual([0, 16]);
+  expect(idr({ smallTables: true }, IDR3) ^ off(IDR3)).toBe(1 << 9);
+  expect(idr({ oas: 52, vaBits: 52 }, IDR5)).toBe(6 | (1 << 4) | (1 << 10));
+  expect(idr({ ...smmuFeatures.full, ssidBits: 20 }, IDR1) >>> 6).toBe((off(IDR1) >>> 6) | 20);
+});
+
+test('feature presets: one stage, both, substreams', () => {
+  const stages = (['stage1Only', 'stage2Only', 'nested', 'full'] as const).map(
+    (name) => smmuWith(smmuFeatures[name]).smmu.read32(Register.IDR0) & 3,
+  );
+  expect(stages).toEqual([2, 1, 3, 3]);
 });
 
 test('CR0 is acknowledged at once and keeps only the fields that exist', () => {
@@ -175,6 +214,28 @@ test.each<[string, Partial<SmmuDescription>, bigint, bigint, boolean]>([
   ['EL2 and Secure TLBIs', {}, 0x20n, 0n, true],
   ['ATC_INV without ATS', {}, 0x40n, 0n, true],
   ['RESUME without stalls', {}, 0x44n, 0n, true],
+  ['STALL_TERM without stalls', {}, 0x45n, 0n, true],
+  ['RESUME with stalls', { stallModel: 'both' }, 0x44n, 0n, false],
+  ['STALL_TERM with forced stalls', { stallModel: 'stall' }, 0x45n, 0n, false],
+  ['ATC_INV with ATS', { ats: true }, 0x40n, 52n, false],
+  ['PRI_RESP without PRI, whatever ATS', { ats: true }, 0x41n, 0x2000n, true],
+  ['CFGI_VMS_PIDM without MPAM', {}, 0x07n, 0n, true],
+  ['TLBI_EL3_ALL', {}, 0x18n, 0n, true],
+  ['TLBI_EL3_VA', {}, 0x1an, 0n, true],
+  ['TLBI_EL2_ASID without the EL2 world', {}, 0x21n, 0n, true],
+  ['TLBI_EL2_VA without the EL2 world', {}, 0x22n, 0n, true],
+  ['TLBI_EL2_VAA without the EL2 world', {}, 0x23n, 0n, true],
+  ['a Secure TLBI', {}, 0x50n, 0n, true],
+  ['the last Secure TLBI', {}, 0x60n, 0n, true],
+  ['DPTI_ALL without DPT', {}, 0x70n, 0n, true],
+  ['DPTI_PA without DPT', {}, 0x73n, 0n, true],
+  ['an implementation defined opcode', {}, 0x80n, 0n, true],
+  ['TLBI_NH_ASID without stage 1', { stage1: false }, 0x11n, 0n, true],
+  ['TLBI_NH_VAA without stage 1', { stage1: false }, 0x13n, 0n, true],
+  ['TLBI_NH_ALL without stage 1', { stage1: false }, 0x10n, 0n, true],
+  ['PREFETCH_ADDR of anything', {}, 0x02n | (0xffffn << 32n), 0xfffff01fn, false],
+  ['CFGI_CD of a SubstreamID that does not exist', { ssidBits: 2 }, 0x05n | (0xfffffn << 12n), 0n, false],
+  ['CFGI_ALL', {}, 0x04n, 31n, false],
   ['a Secure StreamID', {}, 0x03n | (1n << 10n), 0n, true],
   ['CMD_SYNC with a reserved signal', {}, 0x3046n, 0n, true],
   ['a reserved opcode', {}, 0x00n, 0n, true],

@@ -406,7 +406,11 @@ test.each<[string, bigint[], string]>([
   ['stalls at stage 1', [0xbn, 1n << 27n, 0n, 0n], 'S1STALLD is 1 but STALL_MODEL is 1'],
   ['reserved STRW', [0xbn, 1n << 30n, 0n, 0n], 'STRW is reserved'],
   ['a CD pointer above OAS', [(1n << 44n) | 0xbn, 0n, 0n, 0n], 'S1ContextPtr exceeds the output address size'],
-  ['nested', [0xfn, 0n, stage2Word(5), 0n], 'Config 0b111: nested translation is not modelled'],
+  [
+    'nested translation and a reserved stage 2',
+    [0xfn, 0n, stage2Word(5, 24, 3), 0n],
+    'S2SL0 and S2T0SZ do not fit each other',
+  ],
 ])('an STE with %s is ILLEGAL', (_, words, reason) => {
   const s = board();
   s.ste(3, ...words);

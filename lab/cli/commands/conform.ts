@@ -1,13 +1,14 @@
 /** `postern conform`: this project against facts of others: vectors of upstream code, captured machines, an emulator. */
 import { existsSync } from 'node:fs';
 import { conformDump } from '../../conform/dump/conform.ts';
+import { conformQtrace } from '../../conform/qtrace/conform.ts';
 import { type ConformReport, conformDocument, count, renderConform } from '../../conform/report.ts';
 import { conformVectors } from '../../conform/vectors/conform.ts';
 import type { Watch } from '../../conform/watch.ts';
 import { readCommands } from '../../io/commands.ts';
 import { readFixture } from '../../io/fixture.ts';
 import { progressBar } from '../../io/progress.ts';
-import { displayName, readText, STANDARD_INPUT } from '../../io/read-text.ts';
+import { displayName, forEachLine, readText, STANDARD_INPUT } from '../../io/read-text.ts';
 import { readTrace } from '../../io/trace.ts';
 import {
   type CliIo,
@@ -80,10 +81,19 @@ async function attended(
   const release = io.onInterrupt(() => {
     stopped = true;
   });
-  const bar = progressBar(io, 'comparing', !json);
+  let bar = progressBar(io, 'comparing', !json);
+  let whole = -1;
   try {
     return await run({
-      onProgress: (done, total) => bar.update(done, total),
+      // A comparison has several parts of different lengths.
+      onProgress: (done, total) => {
+        if (total !== whole) {
+          bar.end();
+          bar = progressBar(io, 'comparing', !json);
+          whole = total;
+        }
+        bar.update(done, total);
+      },
       pause: async () => {
         await breathe();
         return stopped;
@@ -125,7 +135,27 @@ const forms: Readonly<Record<string, Form>> = {
       return conformDump(fixture, { commands, log: trace }, most, watch);
     });
   },
+  qtrace,
 };
+
+async function qtrace(files: readonly string[], args: CommandArgs): Promise<readonly Job[]> {
+  const [tracePath, fixturePath] = files;
+  if (files.length !== 2 || tracePath === undefined || fixturePath === undefined) {
+    throw new UsageError('conform qtrace: expected TRACE FIXTURE');
+  }
+  return [
+    async (most, watch) => {
+      const fixture = await readFixture(fixturePath);
+      const commandFile = textArg(args, 'cmdq') ?? beside(fixturePath, 'cmdq.bin');
+      if (commandFile === null)
+        throw new UsageError(`there is no command queue beside ${fixturePath}: give it as --cmdq`);
+      const commands = { file: displayName(commandFile), words: await readCommands(commandFile) };
+      const lines: string[] = [];
+      await forEachLine(tracePath, (line) => void lines.push(line));
+      return conformQtrace(fixture, { trace: { file: displayName(tracePath), lines }, commands }, most, watch);
+    },
+  ];
+}
 
 /** The file of the same run beside a fixture `RUN.json.gz`, packed or not; null when there is none. */
 function beside(path: string, ending: string): string | null {

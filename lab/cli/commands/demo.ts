@@ -94,9 +94,8 @@ async function realTraffic(io: CliIo, json: boolean, say: (text: string) => void
   say(
     'The IOMMU trace of a Linux 6.1 kernel with seven devices, recorded with the frozen memory of the same run. Every\n',
   );
-  say(
-    'map and unmap crosses the hypercalls; every table byte, invalidation and page owner is checked after each call.\n\n',
-  );
+  say('map and unmap crosses the hypercalls. After each call the oracles compare what it touched: descriptors,\n');
+  say('invalidations, owners and counts of pages; now and then, and at the end, they decode everything anew.\n\n');
   const trace = await readTrace(fileURLToPath(new URL(TRACE, import.meta.url)));
   const fixture = await readFixture(fileURLToPath(new URL(FIXTURE, import.meta.url)));
   const log = operationsOf(trace.events);

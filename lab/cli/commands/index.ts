@@ -1,9 +1,19 @@
 /** Every command, in the order in which `--help` lists them. */
 import type { Command } from '../command.ts';
 import { auditCommand } from './audit.ts';
+import { captureCommand } from './capture.ts';
 import { conformCommand } from './conform.ts';
+import { conformQemuCommand } from './conform-qemu.ts';
 import { demoCommand } from './demo.ts';
 import { replayCommand } from './replay.ts';
 import { walkCommand } from './walk.ts';
 
-export const commands: readonly Command[] = [demoCommand, replayCommand, walkCommand, auditCommand, conformCommand];
+export const commands: readonly Command[] = [
+  demoCommand,
+  replayCommand,
+  walkCommand,
+  auditCommand,
+  conformCommand,
+  captureCommand,
+  conformQemuCommand,
+];

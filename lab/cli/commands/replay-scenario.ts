@@ -1,27 +1,24 @@
 /** The part of `postern replay` that runs scenarios: each step with what came of it, and whether that was expected. */
-import pc from 'picocolors';
+import { writeText } from '../../io/write-text.ts';
 import { renderStory } from '../../narrator/render.ts';
 import { tell } from '../../narrator/tell.ts';
-import { decodeShare, encodeShare, parseScenarioLines, type Scenario } from '../../scenario/index.ts';
+import { encodeShare, type Scenario } from '../../scenario/index.ts';
 import { runScenario, type ScenarioReport } from '../../scenario/run.ts';
+import { renderSvg, timelineOf, timelineView } from '../../views/index.ts';
 import { hypervisorByIdentity } from '../../zoo/index.ts';
-import { type CliIo, type CommandArgs, flagArg } from '../command.ts';
-import { storyStyle } from '../style.ts';
-
-/** A scenario as it was handed in. */
-export type ScenarioInput = { readonly share: string } | { readonly text: string; readonly file: string };
+import { type CliIo, type CommandArgs, flagArg, textArg } from '../command.ts';
+import { readScenario, type ScenarioInput } from '../scenario-input.ts';
+import { coloursOf, storyStyle } from '../style.ts';
 
 /** @returns 0 when every step came to what it expects, else 1 */
 export async function replayScenario(input: ScenarioInput, args: CommandArgs, io: CliIo): Promise<number> {
-  const file = 'share' in input ? 'share string' : input.file;
-  const { scenario, lines } =
-    'share' in input ? { scenario: decodeShare(input.share), lines: undefined } : parseScenarioLines(input.text, file);
-  const report = runScenario(scenario, {
-    hypervisors: hypervisorByIdentity,
-    full: 'every',
-    file,
-    ...(lines === undefined ? {} : { lines }),
-  });
+  const { scenario, placement } = readScenario(input);
+  const report = runScenario(scenario, { hypervisors: hypervisorByIdentity, full: 'every', ...placement });
+  const svg = textArg(args, 'svg');
+  if (svg !== undefined) {
+    const timeline = timelineOf(scenario, hypervisorByIdentity(scenario.hypervisor));
+    await writeText(svg, renderSvg(timelineView(timeline)));
+  }
   const share = encodeShare(scenario);
   if (flagArg(args, 'json')) {
     io.out(`${JSON.stringify({ schema: 'postern/scenario-run/0', scenario, report, share }, null, 2)}\n`);
@@ -43,7 +40,7 @@ export async function replayScenario(input: ScenarioInput, args: CommandArgs, io
 }
 
 function renderRun({ steps }: ScenarioReport, io: CliIo): string {
-  const colours = pc.createColors(io.isTty);
+  const colours = coloursOf(io);
   let text = '';
   for (const { text: step, result, asExpected, violations } of steps) {
     const mark = asExpected ? colours.green('ok ') : colours.red('NOT');
@@ -55,11 +52,12 @@ function renderRun({ steps }: ScenarioReport, io: CliIo): string {
 }
 
 function summary(
-  { hypervisor, machine }: Scenario,
-  { steps, violations, ok, firstDifference }: ScenarioReport,
+  { hypervisor, machine, steps }: Scenario,
+  { steps: results, violations, ok, firstDifference }: ScenarioReport,
 ): string {
-  const what = `${steps.length} steps on ${machine}, hypervisor ${hypervisor}: ${violations.length} violations`;
+  const count = steps.filter(({ kind }) => kind !== 'expect').length;
+  const what = `${count} steps on ${machine}, hypervisor ${hypervisor}: ${violations.length} violations`;
   if (ok) return `${what}; all as expected`;
-  const { line, text } = steps[firstDifference!]!;
+  const { line, text } = results[firstDifference!]!;
   return `${what}; the first step that is not as expected stands on line ${line}: ${text}`;
 }

@@ -1,5 +1,6 @@
 /** `postern replay`: run a real kernel's trace, or a scenario, through the hypervisor, with every oracle watching. */
 import type { Fixture } from '../../fixture/fixture.ts';
+import { InputError } from '../../input-error.ts';
 import { readFixture } from '../../io/fixture.ts';
 import { readMachine } from '../../io/machine.ts';
 import { progressBar } from '../../io/progress.ts';
@@ -26,6 +27,8 @@ import {
 import { breathe } from './breathe.ts';
 import { replayScenario } from './replay-scenario.ts';
 
+const DEFAULT_MACHINE = 'qemu-virt';
+
 export const replayCommand: Command = {
   name: 'replay <trace>',
   describe: 'Replay a kernel trace (file, gzip, or -), a scenario file, or a share string',
@@ -36,32 +39,48 @@ export const replayCommand: Command = {
     },
     {
       flags: '--machine <name>',
-      describe: 'Machine to replay a trace on: a preset, or a JSON file',
-      default: 'qemu-virt',
+      describe: `Machine to replay a trace on: a preset, or a JSON file (default: ${DEFAULT_MACHINE})`,
     },
     { flags: '--stage <n>', describe: 'Translation stage of the domains, 1 or 2 (default: as in the fixture, else 1)' },
     { flags: '--story', describe: 'Tell a scenario step by step, in plain sentences' },
+    { flags: '--svg <file>', describe: 'Write a drawing of a scenario: its steps, and when old entries may be used' },
     { flags: '--unchecked', describe: 'Without oracles: for measuring' },
     { flags: '--json', describe: 'Print one JSON document' },
   ],
   examples: [
     'postern replay test/fixtures/rig/strict-all.trace.txt.gz --fixture test/fixtures/rig/strict-all.json.gz',
-    'postern replay finding.scenario',
+    'postern replay finding.scenario --svg finding.svg',
   ],
   async run(args, io) {
     const path = requiredText(args, 'trace');
-    if (path.startsWith(SHARE_PREFIX)) return replayScenario({ share: path }, args, io);
+    const isShare = path.startsWith(SHARE_PREFIX);
+    if (isShare) refuseOptions(args, TRACE_OPTIONS, 'a scenario');
+    if (isShare) return replayScenario({ share: path }, args, io);
     const input = await readInput(path);
+    refuseOptions(args, input.kind === 'scenario' ? TRACE_OPTIONS : ['story'], `a ${input.kind}`);
     if (input.kind === 'scenario') return replayScenario({ text: input.text, file: displayName(path) }, args, io);
+    if (textArg(args, 'svg') !== undefined)
+      throw new UsageError(`--svg draws a scenario: ${displayName(path)} is none`);
     return replayTrace(input.events, input.trace, args, io);
   },
 };
+
+const TRACE_OPTIONS = ['fixture', 'machine', 'stage', 'unchecked'];
+
+/** @throws UsageError when one of these options is given: it would do nothing */
+function refuseOptions(args: CommandArgs, names: readonly string[], subject: string): void {
+  const given = names.find((name) => args[name] !== undefined && args[name] !== false);
+  if (given !== undefined) throw new UsageError(`--${given} does not apply to ${subject}`);
+}
 
 type Input =
   | { readonly kind: 'scenario'; readonly text: string }
   | { readonly kind: 'trace'; readonly events: readonly TraceEvent[]; readonly trace: TraceSummary };
 
-/** Reads the file once; its first line tells what it is. @throws InputError at the first malformed line */
+/**
+ * Reads the file once; its first line tells what it is.
+ * @throws InputError at the first malformed line, or when it is a trace without events
+ */
 async function readInput(path: string): Promise<Input> {
   const parser = new TraceParser(displayName(path));
   const events: TraceEvent[] = [];
@@ -77,7 +96,15 @@ async function readInput(path: string): Promise<Input> {
     else if (parser.firstError !== null) throw parser.firstError;
   });
   if (scenario !== null) return { kind: 'scenario', text: (scenario as string[]).join('\n') };
-  return { kind: 'trace', events, trace: parser.summary() };
+  const trace = parser.summary();
+  if (events.length === 0) throw noEvents(trace);
+  return { kind: 'trace', events, trace };
+}
+
+function noEvents({ file, lines, unknown }: TraceSummary): InputError {
+  const others = [...unknown.keys()].join(', ');
+  const got = lines === 0 ? 'an empty file' : `${lines} lines without one${others === '' ? '' : ` (but ${others})`}`;
+  return new InputError({ file, expected: 'at least one event', got });
 }
 
 function stageOption(args: CommandArgs, fixture: Fixture | null): 1 | 2 {
@@ -94,7 +121,7 @@ async function replayTrace(
 ): Promise<number> {
   const fixturePath = textArg(args, 'fixture');
   const fixture = fixturePath === undefined ? null : await readFixture(fixturePath);
-  const machine = await readMachine(requiredText(args, 'machine'));
+  const machine = await readMachine(textArg(args, 'machine') ?? DEFAULT_MACHINE);
   const log = operationsOf(events);
   checkAddresses(log, machine, trace.file);
   const json = flagArg(args, 'json');

@@ -36,7 +36,8 @@ export async function conformDump(
   checkRegisters(machine, fixture, tally);
   const smmu = machine.smmus[0]!;
   let interrupted = await checkMappings(fixture, source, smmu, tally, watch);
-  const notes: Note[] = deviationNotes(checkEvents(fixture, source, smmu, tally));
+  const deviations = checkEvents(fixture, source, smmu, tally);
+  const notes: Note[] = deviationNotes(deviations);
   let numbers: HistoryNumbers | null = null;
   let alignment: Alignment | null = null;
   if (commands === null) notes.push({ name: 'commands', text: 'no command history: nothing to compare' });
@@ -61,9 +62,9 @@ export async function conformDump(
   return reportOf(tally, {
     kind: 'dump',
     files: [fixture.file, ...(commands === null ? [] : [commands.file]), ...(log === null ? [] : [log.file])],
-    title: `${fixture.run}, ${stageText(fixture)}, ${fixture.streams.length} streams, ${fixture.expected.length} mappings`,
+    title: `${fixture.run}, ${stageText(fixture)}, ${things(fixture.streams.length, 'translated stream')}, ${things(fixture.expected.length, 'mapping')}`,
     notes,
-    numbers: { alignedBy: alignment?.by ?? null, history: numbers },
+    numbers: { alignedBy: alignment?.by ?? null, history: numbers, deviations },
     interrupted,
   });
 }
@@ -81,10 +82,11 @@ function historyNotes(
   if (alignment === null || numbers === null) return none(`a ${policy ?? 'silent'} log without cmdlist lines`);
   const how = alignment.by === 'cmdlist' ? 'its cmdlist lines' : 'the order of its unmaps (it has no cmdlist lines)';
   const { maps, unmaps, skipped, unlogged, window } = numbers;
+  const rest = alignment.by === 'cmdlist' ? `; ${count(unlogged)} commands are not in the log` : '';
   const notes = [
     {
       name: 'history',
-      text: `${policy ?? 'unknown'} policy; aligned with the log by ${how}; ${count(unlogged)} commands are not in the log`,
+      text: `${policy ?? 'unknown'} policy; aligned with the log by ${how}${rest}`,
     },
     { name: 'operations', text: `${count(maps)} maps, ${count(unmaps)} unmaps${skippedText(skipped)}` },
   ];
@@ -92,10 +94,14 @@ function historyNotes(
   const { mostMappings, mostPages, operations, milliseconds, left } = window;
   const time = `${milliseconds.median.toFixed(1)} ms and ${milliseconds.max.toFixed(1)} ms`;
   const text =
-    `at most ${count(mostMappings)} removed mappings (${count(mostPages)} pages) may still be cached at once, ` +
-    `for ${count(operations.median)} operations in the median and ${count(operations.max)} at most (${time}); ` +
+    `at most ${things(mostMappings, 'removed mapping')} (${things(mostPages, 'page')} at most) may still be cached at once, ` +
+    `for ${things(operations.median, 'operation')} in the median and ${count(operations.max)} at most (${time}); ` +
     `${count(left)} at the end`;
   return [...notes, { name: 'window', text }];
+}
+
+function things(n: number, name: string): string {
+  return `${count(n)} ${name}${n === 1 ? '' : 's'}`;
 }
 
 function skippedText(skipped: number): string {

@@ -93,8 +93,7 @@ function tolerated(words: Int32Array, ours: Int32Array, deviations: EventDeviati
 /** The deviations in words. */
 export function deviationNotes({ classLeftOut, offsetInIpa }: EventDeviations): Note[] {
   const notes: Note[] = [];
-  if (classLeftOut > 0)
-    notes.push({ name: 'deviation', text: `CLASS left 0 in ${classLeftOut} events (QEMU before 10)` });
+  if (classLeftOut > 0) notes.push({ name: 'deviation', text: `CLASS left 0 in ${classLeftOut} events (QEMU 7.2)` });
   if (offsetInIpa > 0) {
     notes.push({ name: 'deviation', text: `offset inside the page left in the IPA of ${offsetInIpa} events (QEMU)` });
   }

@@ -14,7 +14,7 @@ import type { MapOperation, OperationLog, UnmapOperation } from '../../trace/ope
 import { leavesOf } from '../../walk/leaves.ts';
 import { type WalkSource, walkSource } from '../../walk/source.ts';
 import { type Commands, commandCount, commandPlace } from '../commands.ts';
-import { EXTRA_RAM, extraRam, loadPages, loadRegisters, machineLike } from '../machine.ts';
+import { EXTRA_RAM, extraRam, loadPages, loadRegisters, machineLike, type QueuePlace, queuePlace } from '../machine.ts';
 import type { Tally } from '../tally.ts';
 import { step, type Watch } from '../watch.ts';
 import type { Alignment, Submission } from './align.ts';
@@ -42,12 +42,10 @@ export class CommandFeed {
   private readonly mask: number;
   private consumed = 0;
   /** @param machine with its registers set @param commands the whole history, which becomes the queue's memory */
-  constructor(machine: Machine, commands: Commands, tally: Tally) {
+  constructor(machine: Machine, { base, log2 }: QueuePlace, commands: Commands, tally: Tally) {
     this.machine = machine;
     this.smmu = machine.smmus[0]!;
-    const lo = this.smmu.read64(Register.CMDQ_BASE);
-    this.base = (this.smmu.hi & 0xfffff) * 2 ** 32 + ((lo & ~31) >>> 0);
-    const log2 = Math.min(lo & 31, this.smmu.description.cmdqLog2);
+    this.base = base;
     this.mask = 2 ** (log2 + 1) - 1;
     for (let i = 0; i < commands.length; i += 2) this.put(i / 2, commands[i + 1]!, commands[i]!);
     this.smmu.observer = {
@@ -82,7 +80,7 @@ export class CommandFeed {
 
   private put(word: number, hi: number, lo: number): void {
     const at = this.base + 8 * word;
-    if (this.machine.memory.isRam(at)) this.machine.memory.write64(at, hi, lo);
+    this.machine.memory.write64(at, hi, lo);
   }
 }
 
@@ -98,7 +96,7 @@ export async function checkHistory(
   const machine = machineLike(fixture);
   loadPages(machine, fixture, (kind) => !kind.startsWith('pt-'));
   loadRegisters(machine, fixture);
-  const feed = new CommandFeed(machine, commands, tally);
+  const feed = new CommandFeed(machine, queuePlace(fixture, commandCount(commands)), commands, tally);
   if (log === null || alignment === null) {
     feed.upTo(commandCount(commands));
     checkIndexes(machine, fixture, tally);

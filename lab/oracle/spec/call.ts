@@ -112,6 +112,14 @@ export class Call {
     this.monitor.touched.pages.add(page);
   };
 
+  /** Device pages [pa, pa + size) were asked for in a mapping; the first `mapped` bytes were mapped. */
+  useDevicePages(pa: number, size: number, mapped: number): void {
+    for (let done = 0; done < size; done += PAGE) {
+      this.ghost.useDevicePage(pa + done, done < mapped);
+      this.monitor.touched.devicePages.push(pa + done);
+    }
+  }
+
   /** The page belongs to somebody else from now on. */
   setOwner(page: number, owner: number, vm = 0): void {
     this.ghost.setOwner(page, owner, vm);

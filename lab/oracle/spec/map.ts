@@ -135,8 +135,14 @@ function judgeBytes(c: Call): string | null {
     : `mapped 0x${c.value.toString(16)} bytes; it must be 0x${c.planned.toString(16)}`;
 }
 
+/** The call has come so far that the device pages it names were made ready for DMA: some, if it ran out of memory. */
+function applyAsked(c: Call): void {
+  if (c.verdict === 0 && c.size > 0 && !isRam(c)) c.useDevicePages(paddr(c), c.size, 0);
+}
+
 /** Write down what x1 says was mapped. */
 function applyMapped(c: Call): void {
+  if (c.size > 0 && !isRam(c)) c.useDevicePages(paddr(c), c.verdict === 0 ? c.size : c.value, c.value);
   const id = usedDomain(c);
   if (id < 0 || level < 1 || level > 3) return;
   const { ghost } = c;
@@ -177,6 +183,7 @@ const tables = [lack(call, 'iommu', { errno: 0, accept: judgeShort, apply: apply
 const device = lack(call, 'heap', {
   accept: (c) =>
     c.value === 0 && !isRam(c) ? null : 'wants a table of the host stage 2, which only device memory needs',
+  apply: applyAsked,
 });
 const planned = (errno: number) => (c: Call) => c.plannedErrno === -errno;
 
@@ -192,13 +199,14 @@ export const mapPages: CallRules = {
     refuseNothingMapped('EPERM', (c) => c.verdict === -Errno.EPERM),
     refuseNothingMapped('EBUSY', (c) => c.verdict === -Errno.EBUSY),
     refuseNothingMapped('EINVAL', (c) => c.verdict === -Errno.EINVAL, 'range'),
-    { ...refuseNothingMapped('EINVAL', () => level < 0, 'page-size'), shortages: [device] },
+    { ...refuseNothingMapped('EINVAL', () => level < 0, 'page-size'), apply: applyAsked, shortages: [device] },
     {
       ...refuseNothingMapped(
         'EINVAL',
         (c) => (c.u32(6) & (Prot.read | Prot.write)) === 0 && !isOutOfRange(c),
         'no-access',
       ),
+      apply: applyAsked,
       shortages: [device],
     },
     {
@@ -213,7 +221,11 @@ export const mapPages: CallRules = {
       apply: applyMapped,
       shortages: [...tables, device],
     },
-    { ...refuseNothingMapped('EINVAL', () => level === 4, 'no-level'), shortages: [...tables, device] },
+    {
+      ...refuseNothingMapped('EINVAL', () => level === 4, 'no-level'),
+      apply: applyAsked,
+      shortages: [...tables, device],
+    },
     accept(call, 'ok', { accept: judgeBytes, apply: applyMapped, shortages: [...tables, device] }),
   ],
 };

@@ -1,0 +1,84 @@
+/** `postern conform-qemu`: the model of the SMMU against QEMU's, by random tables, histories and accesses. */
+import { deviationsOf, parseVersion } from '../../conform-qemu/deviations.ts';
+import { aarch32Stage2 } from '../../conform-qemu/directed.ts';
+import { conformDocument, outcomeText, renderConform } from '../../conform-qemu/render.ts';
+import { conform } from '../../conform-qemu/run.ts';
+import { progressBar } from '../../io/progress.ts';
+import { QEMU } from '../../io/qemu-process.ts';
+import { QemuSubject } from '../../io/qemu-subject.ts';
+import { type CliIo, type Command, type CommandArgs, flagArg, numberArg, textArg, UsageError } from '../command.ts';
+
+export const conformQemuCommand: Command = {
+  name: 'conform-qemu',
+  describe: "Compare the model's SMMU with QEMU's: random tables, invalidations and DMA on both",
+  options: [
+    { flags: '--qemu <program>', describe: 'The QEMU to compare with', default: QEMU },
+    { flags: '--stage <stage>', describe: 'Translation stage, 1 or 2 (QEMU 8.1 and up have stage 2)', default: '1' },
+    { flags: '--count <n>', describe: 'Accesses to compare', default: 2000 },
+    { flags: '--seed <n>', describe: 'Where the programs come from', default: 1 },
+    { flags: '--crash', describe: 'Try the stream table entry that ends some versions of QEMU, and nothing else' },
+    { flags: '--json', describe: 'Print one JSON document' },
+  ],
+  examples: ['postern conform-qemu --count 10000 --seed 7'],
+  run: runConformQemu,
+};
+
+/** Runs it: 0 when every difference is a known deviation, 1 on a disagreement, 3 when interrupted before. */
+export async function runConformQemu(args: CommandArgs, io: CliIo): Promise<number> {
+  const stage = stageOf(textArg(args, 'stage') ?? '1');
+  const count = numberArg(args, 'count') ?? 2000;
+  const seed = numberArg(args, 'seed') ?? 1;
+  if (count === 0) throw new UsageError('--count: expected at least 1');
+  const json = flagArg(args, 'json');
+  const subject = await QemuSubject.start(textArg(args, 'qemu') ?? QEMU);
+  let stopped = false;
+  const release = io.onInterrupt(() => {
+    stopped = true;
+  });
+  const bar = progressBar(io, 'comparing', !json);
+  try {
+    if ((subject.ids.idr0 & (stage === 1 ? 2 : 1)) === 0) {
+      throw new UsageError(`--stage ${stage}: the SMMU of ${subject.version} has no stage ${stage}`);
+    }
+    if (flagArg(args, 'crash')) return await crash(subject, json, io);
+    const version = parseVersion(subject.version);
+    if (version === null) throw new UsageError(`--qemu: no version in ${JSON.stringify(subject.version)}`);
+    const known = deviationsOf(version, stage);
+    const report = await conform(subject, {
+      count,
+      seed,
+      stage,
+      ids: subject.ids,
+      deviations: known.map(({ id }) => id),
+      onProgress: (done, total) => bar.update(done, total),
+      stop: () => stopped,
+    });
+    bar.end();
+    if (json) io.out(`${JSON.stringify(conformDocument(report, subject.version, known), null, 2)}\n`);
+    else io.out(renderConform(report, subject.version, known));
+    if (report.finding !== null || report.ended !== null) return 1;
+    return report.accesses < count ? 3 : 0;
+  } finally {
+    bar.end();
+    release();
+    await subject.stop();
+  }
+}
+
+function stageOf(text: string): 1 | 2 {
+  if (text === 'nested') throw new UsageError('--stage nested: two stages at once are not compared, only 1 and 2 alone');
+  if (text !== '1' && text !== '2') throw new UsageError(`--stage: expected 1 or 2, got ${text}`);
+  return text === '1' ? 1 : 2;
+}
+
+async function crash(subject: QemuSubject, json: boolean, io: CliIo): Promise<number> {
+  const outcome = await aarch32Stage2(subject);
+  const text = 'ended' in outcome ? outcome.ended : outcomeText(outcome);
+  const document = { format: 'postern-conform-qemu/1', qemu: subject.version, input: 'STE.S2AA64 = 0', outcome: text };
+  io.out(
+    json
+      ? `${JSON.stringify(document, null, 2)}\n`
+      : `${subject.version}\nan STE with stage 2 and S2AA64 = 0 gives: ${text}\n`,
+  );
+  return 'ended' in outcome ? 1 : 0;
+}

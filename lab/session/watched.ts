@@ -1,0 +1,77 @@
+/**
+ * Ways of the host and of its devices to memory with the oracle behind them: every access that goes through is reported
+ * with where it ended. Without an oracle nothing is in between.
+ */
+
+import {
+  type Cpu,
+  type DmaDevice,
+  type DmaOptions,
+  type DmaRead,
+  type DmaWrite,
+  type HostPort,
+  hostPort,
+} from '#machine';
+import type { CheckedHypervisor } from '../oracle/index.ts';
+
+/** What a kernel at EL1 can do on that CPU. */
+export function watchedPort(cpu: Cpu, oracle: CheckedHypervisor | null): HostPort {
+  const port = hostPort(cpu);
+  if (oracle === null) return port;
+  const reached = (ipa: number, write: boolean): void => {
+    const pa = cpu.el1Translate(ipa, write);
+    if (typeof pa === 'number') oracle.hostReached(port.cpu, ipa, pa, write);
+  };
+  return Object.freeze({
+    cpu: port.cpu,
+    x: port.x,
+    el1Read32: (ipa: number) => {
+      const word = port.el1Read32(ipa);
+      if (typeof word === 'number') reached(ipa, false);
+      return word;
+    },
+    el1Write32: (ipa: number, value: number) => {
+      const fault = port.el1Write32(ipa, value);
+      if (fault === null) reached(ipa, true);
+      return fault;
+    },
+    el1Write64: (ipa: number, hi: number, lo: number) => {
+      const fault = port.el1Write64(ipa, hi, lo);
+      if (fault === null) reached(ipa, true);
+      return fault;
+    },
+  });
+}
+
+/** A device whose accesses the oracle sees. Each reaches one page at most. */
+export class WatchedDevice {
+  readonly device: DmaDevice;
+  private readonly smmu: number;
+  private readonly oracle: CheckedHypervisor | null;
+
+  /** @param smmu number of the SMMU that it is behind */
+  constructor(device: DmaDevice, smmu: number, oracle: CheckedHypervisor | null) {
+    this.device = device;
+    this.smmu = smmu;
+    this.oracle = oracle;
+  }
+
+  /** Reads one word; see {@link DmaDevice.read}. */
+  read(iova: number, options?: DmaOptions): DmaRead {
+    const done = this.device.read(iova, 1, options);
+    if (done.ok) this.reached(iova, done.pa, false, options);
+    return done;
+  }
+
+  /** Writes one word; see {@link DmaDevice.write}. */
+  write(iova: number, word: number, options?: DmaOptions): DmaWrite {
+    const done = this.device.write(iova, [word], options);
+    if (done.ok) this.reached(iova, done.pa, true, options);
+    return done;
+  }
+
+  private reached(iova: number, pa: number, write: boolean, options: DmaOptions | undefined): void {
+    const cached = (options?.outcome ?? 0) !== 0;
+    this.oracle?.deviceReached({ smmu: this.smmu, sid: this.device.sid, iova, pa, write, cached });
+  }
+}
