@@ -16,6 +16,7 @@ export { type ReplayOptions, type ReplayReport, replay } from './replay/replay.t
 export * from './scenario/index.ts';
 export { runScenario, type ScenarioReport } from './scenario/run.ts';
 export { type ShrinkResult, shrink } from './scenario/shrink.ts';
+export { oracleView } from './session/oracle-view.ts';
 export { type HypervisorFactory, Session, type SessionOptions, type Violation } from './session/session.ts';
 export { operationsOf, parseTrace } from './trace/index.ts';
 export {

@@ -61,8 +61,16 @@ const rows = {
     text: 'of stage-2 start tables side by side only the first is read, whatever the address',
     stage: 2,
   },
-  's2-read-unchecked': {
-    text: 'a read that hits a cached write-only stage-2 leaf is dropped without an event; it should be F_PERMISSION',
+  's2-range-late': {
+    text: 'an address beyond S2T0SZ passes where another stream of the VMID has it cached; it should be F_TRANSLATION',
+    stage: 2,
+  },
+  's2-cached-silent': {
+    text: 'what a cached stage-2 leaf forbids ends without an event; it should be F_PERMISSION',
+    stage: 2,
+  },
+  's2-updates-accepted': {
+    text: 'S2HA and S2HD are not C_BAD_STE, although there is no hardware update',
     stage: 2,
   },
   's2ps-limits-input': {

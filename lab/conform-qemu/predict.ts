@@ -123,12 +123,18 @@ export class Predictor {
     if (stage.stage === 2 && iova >= 2 ** this.smmu.iasBits) {
       throw new Refused(this.deviates('s2-input-size') ? 0 : EventCode.F_ADDR_SIZE);
     }
-    if (stage.disabled || iova >= 2 ** stage.inputBits) return fault(EventCode.F_TRANSLATION);
+    const beyond = iova >= 2 ** stage.inputBits;
+    // QEMU checks the range of stage 2 only where it walks.
+    const looksFirst = stage.stage === 2 && this.deviations.has('s2-range-late');
+    if (stage.disabled || (beyond && !looksFirst)) return fault(EventCode.F_TRANSLATION);
     const cached = this.lookup(stage, iova);
+    if (beyond && cached === null) return fault(EventCode.F_TRANSLATION);
+    if (beyond) this.deviates('s2-range-late');
     if (cached !== null) {
       for (const id of cached.because) this.because.add(id);
-      if (write && !cached.writable) return fault(EventCode.F_PERMISSION);
-      if (!write && !cached.readable) return fault(this.deviates('s2-read-unchecked') ? 0 : EventCode.F_PERMISSION);
+      if (write ? !cached.writable : !cached.readable) {
+        return fault(stage.stage === 2 && this.deviates('s2-cached-silent') ? 0 : EventCode.F_PERMISSION);
+      }
       return cached.pa + (iova - cached.iova);
     }
     const deviating: Deviating = { has: (id) => this.deviations.has(id), use: (id) => this.deviates(id) };
@@ -143,7 +149,9 @@ export class Predictor {
 
   /** A leaf that covers `iova`, at a level that the stream's own tables have. */
   private lookup(stage: Stage, iova: number): TlbEntry | null {
-    for (let level = stage.startLevel; level <= 3; level++) {
+    // QEMU starts where stage 1 would, also for a stage 2 that starts further down.
+    const stride = stage.granuleBits - 3;
+    for (let level = 4 - Math.ceil((stage.inputBits - stage.granuleBits) / stride); level <= 3; level++) {
       const size = leafSize(level, stage.granuleBits);
       const found = this.tlb.get(keyOf(stage, level, iova - (iova % size)));
       if (found !== undefined) return found;
@@ -180,6 +188,7 @@ export class Predictor {
     if (config >= 6 && (!steS2Flag(ste[5]!, 51) || steS2Ps(ste[5]!) > 5)) this.deadly = true;
     let illegal = steIllegal(ste, 0, this.smmu);
     if (illegal !== null && /STRW|S1ContextPtr/.test(illegal) && this.deviates('ste-checks-missing')) illegal = null;
+    if (illegal !== null && /S2HA|S2HD/.test(illegal) && this.deviates('s2-updates-accepted')) illegal = null;
     if (illegal === null && config === 5 && this.smmu.ssidBits === 0 && steS1CdMax(ste[1]!) !== 0) {
       if (this.deviates('s1cdmax-rejected')) illegal = 'S1CDMax';
     }

@@ -51,7 +51,7 @@ export async function conform(subject: Subject, options: ConformOptions): Promis
     try {
       judgement = await judge.run(program);
     } catch (error) {
-      if (!(error instanceof Error) || error.name !== 'QemuGone') throw error;
+      if (!isGone(error)) throw error;
       return { ...total, hits, finding: null, ended: { program, message: error.message } };
     }
     total.programs++;
@@ -80,7 +80,14 @@ async function shrink(
       if (steps.length === best.program.steps.length) continue;
       const tried = { ...best.program, steps };
       runs++;
-      const { disagreement } = await judge.run(tried);
+      let disagreement: Disagreement | null;
+      try {
+        disagreement = (await judge.run(tried)).disagreement;
+      } catch (error) {
+        // A cut that the subject does not survive ends the shrinking.
+        if (isGone(error)) return best;
+        throw error;
+      }
       if (disagreement === null || signature(disagreement) !== signature(best.disagreement)) continue;
       best = { program: cut(tried, disagreement.step), disagreement };
       from = Math.min(from, best.program.steps.length);
@@ -92,6 +99,11 @@ async function shrink(
 /** What must stay the same while a program shrinks. */
 function signature({ why, subject, model, predicted }: Disagreement): string {
   return [why, ...[subject, model[0]!, predicted].map((outcome) => (outcome.ok ? 'ok' : outcome.event))].join(' ');
+}
+
+/** Is this the end of the subject itself? */
+function isGone(error: unknown): error is Error {
+  return error instanceof Error && error.name === 'QemuGone';
 }
 
 function cut(program: Program, last: number): Program {

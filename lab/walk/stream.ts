@@ -88,7 +88,9 @@ export function presentStreams(source: WalkSource): number[] {
   for (let first = 0, address = table.base; first < 2 ** table.log2; first += span, address += 8) {
     const word = source.memory.read64(address);
     if (word === null) continue;
-    look(l1stdL2Ptr(word.hi, word.lo), first, l1stdEntries(word.lo, table.split));
+    // A level-2 table may be longer than the stream table as a whole.
+    const entries = Math.min(l1stdEntries(word.lo, table.split), 2 ** table.log2 - first);
+    look(l1stdL2Ptr(word.hi, word.lo), first, entries);
   }
   return present;
 }

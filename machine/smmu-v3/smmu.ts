@@ -89,7 +89,10 @@ export class Smmu implements MmioDevice, RegisterFile {
     return possibleOutcomes(this.unit, this.caches, sid, iova, write, ssid);
   }
 
-  /** Performs the translation of a real access: like `possible()[outcome]`, and a fault records its event. */
+  /**
+   * Performs the translation of a real access: like `possible()[outcome]`, and a fault records its event, or stalls.
+   * Hardware's updates of descriptors are made for outcome 0; what comes from caches makes none.
+   */
   transact(sid: number, iova: number, write: boolean, outcome = 0, ssid = -1): Outcome {
     let chosen: Outcome;
     const { unit } = this;
@@ -103,6 +106,7 @@ export class Smmu implements MmioDevice, RegisterFile {
     } else {
       const all = this.possible(sid, iova, write, ssid);
       chosen = all[Math.min(outcome, all.length - 1)]!;
+      if (chosen.event !== null && chosen.stalls === true) return this.stall(chosen.event);
     }
     if (chosen.event !== null) this.record(chosen.event);
     return chosen;

@@ -29,6 +29,8 @@ export interface Outcome {
   readonly via: string;
   /** The transaction waits under this STAG for CMD_RESUME; absent when it has ended. */
   readonly stag?: number;
+  /** In a list of possible outcomes: the transaction would wait for software. Absent when it would not. */
+  readonly stalls?: true;
 }
 
 /** Result of {@link Smmu.translate}. The object is reused: read it before the next call. */

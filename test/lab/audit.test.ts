@@ -6,6 +6,8 @@ import { audit, auditDocument, renderAudit } from '#lab/audit/index';
 import type { CliIo } from '#lab/cli/command';
 import { auditCommand } from '#lab/cli/commands/audit';
 import { runCommandLine } from '#lab/cli/run';
+import { generate } from '#lab/conform-qemu/generate';
+import { QEMU_7_2_IDS, Reference } from '#lab/conform-qemu/reference';
 import type { Fixture } from '#lab/fixture/fixture';
 import type { FileMemory } from '#lab/io/image';
 import { openSnapshot } from '#lab/io/snapshot';
@@ -247,9 +249,53 @@ test('two stages, the upper half and CD tables are followed to the end', () => {
   expect(report.violations.map(({ streams, iova, region }) => [streams, iova, region.name])).toEqual([
     [[1], 0x9000, 'stage 1 level 3 table of stream 0x1'],
   ]);
+  // What stage 2 does not let a walk read cannot be read: the device gets nothing, and the audit says so.
+  put(0x32000 + 8 * 3, 0x43000n | 0x7bfn);
+  const blocked = audit(source, { subject: 'hand-made', registers });
+  expect(blocked.contexts.find(({ translation }) => translation === 'nested')!.ranges).toEqual([]);
+  expect(blocked.gaps).toEqual(['stream 0x1: the stage 1 level 3 table at 0x20003000 cannot be read']);
   const substream = report.contexts.find(({ ssid }) => ssid === 70)!;
   expect(substream.ranges.map(({ iova, size }) => [iova, size])).toEqual([[2 ** 64 - 2 ** 21, 2 ** 21]]);
   expect(renderAudit(report)).toContain('substream 0x46: stage 1');
+});
+
+test.each([1, 2] as const)('stage %i: over random tables an audit says what a walk of each address says', (stage) => {
+  const ids = { ...QEMU_7_2_IDS, idr0: stage === 1 ? 0x0d40101a : 0x0d44101b };
+  const reference = new Reference(ids);
+  const seen = { both: 0, readOnly: 0, writeOnly: 0, privileged: 0, none: 0 };
+  for (let seed = 1; seed <= 60; seed++) {
+    const program = generate(seed, { stage, stage2: stage === 2 });
+    reference.reset(program.setup);
+    for (const step of program.steps) if (step.kind === 'write') reference.write(step.at, step.value);
+    const { strtabBase, strtabBaseCfg } = program.setup;
+    const values = { IDR0: ids.idr0, IDR1: ids.idr1, IDR3: ids.idr3, IDR5: ids.idr5, CR0: 1 };
+    const all = { ...values, STRTAB_BASE: strtabBase, STRTAB_BASE_CFG: strtabBaseCfg };
+    const registers = new Map(Object.entries(all).map(([name, value]) => [name, word(BigInt(value))]));
+    const source = frozenSource({ read64: (pa) => reference.read(pa) }, registers);
+    const { contexts } = audit(source, { subject: 'random', registers });
+    for (const step of program.steps) {
+      if (step.kind !== 'dma') continue;
+      const { sid, iova } = step;
+      const context = contexts.find(({ streams }) => streams.some((stream) => stream.sid === sid));
+      const range = context?.ranges.find((r) => iova >= r.iova && iova < r.iova + r.size);
+      const [read, write] = [false, true].map((writes) => walkAccess(source, sid, iova, writes).outcome);
+      const passes = (outcome: typeof read) =>
+        (outcome!.kind === 'translated' || outcome!.kind === 'bypassed') && outcome!.pa;
+      const pa = range === undefined || range.rights.privileged ? false : range.pa + (iova - range.iova);
+      const where = `seed ${seed} stream ${sid} 0x${iova.toString(16)}`;
+      expect(range?.rights.privileged !== true && range?.rights.read ? pa : false, where).toBe(passes(read));
+      expect(range?.rights.privileged !== true && range?.rights.write ? pa : false, where).toBe(passes(write));
+      if (range === undefined) seen.none++;
+      else if (range.rights.privileged) seen.privileged++;
+      else if (!range.rights.read) seen.writeOnly++;
+      else if (!range.rights.write) seen.readOnly++;
+      else seen.both++;
+    }
+  }
+  expect(seen.both).toBeGreaterThan(50);
+  expect(seen.none).toBeGreaterThan(50);
+  expect(seen.readOnly).toBeGreaterThan(10);
+  expect(stage === 1 ? seen.privileged : seen.writeOnly).toBeGreaterThan(10);
 });
 
 test('a fixture from the command line: exit codes, text and document', async () => {

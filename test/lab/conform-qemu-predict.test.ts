@@ -1,9 +1,10 @@
 import { expect, test } from 'vitest';
-import { DEVIATIONS, deviationsOf, parseVersion } from '#lab/conform-qemu/deviations';
+import { DEVIATIONS, type DeviationId, deviationsOf, parseVersion } from '#lab/conform-qemu/deviations';
 import { generate } from '#lab/conform-qemu/generate';
 import { Predictor } from '#lab/conform-qemu/predict';
 import { QEMU_7_2_IDS, Reference } from '#lab/conform-qemu/reference';
-import { outcomeKey } from '#lab/conform-qemu/types';
+import { conform } from '#lab/conform-qemu/run';
+import { outcomeKey, type Subject } from '#lab/conform-qemu/types';
 
 /** Runs programs on the model alone and shows each access with what the predictor says. */
 function compare(
@@ -67,6 +68,44 @@ test.each([1, 2] as const)(
     expect(stale).toBeGreaterThan(50);
   },
 );
+
+/** An SMMU with plain caches and these deviations, in the place of QEMU. */
+function standIn(deviations: DeviationId[]): Subject {
+  const reference = new Reference(QEMU_7_2_IDS);
+  const predictor = new Predictor((pa) => reference.read(pa), reference.capabilities, deviations);
+  return {
+    version: 'stand-in',
+    async reset(setup) {
+      reference.reset(setup);
+      predictor.reset(setup);
+    },
+    async write(at, value) {
+      reference.write(at, value);
+    },
+    async commands(commands) {
+      reference.commands(commands);
+      for (const command of commands) predictor.command(command);
+    },
+    async dma(sid, iova, write) {
+      return predictor.access(sid, iova, write).outcome;
+    },
+  };
+}
+
+test('a run tells apart agreement, a deviation, one that is not listed, and one that does not happen', async () => {
+  const run = (really: DeviationId[], listed: DeviationId[]) =>
+    conform(standIn(really), { count: 1500, seed: 1, stage: 1, ids: QEMU_7_2_IDS, deviations: listed });
+  const clean = await run([], []);
+  expect([clean.finding, clean.hits.size]).toEqual([null, 0]);
+  expect(clean.cached).toBeGreaterThan(20);
+  const known = await run(['access-flag-ignored'], ['access-flag-ignored']);
+  expect([known.finding, [...known.hits.keys()]]).toEqual([null, ['access-flag-ignored']]);
+  const unlisted = (await run(['access-flag-ignored'], [])).finding!;
+  expect(unlisted.disagreement).toMatchObject({ why: 'the model does not allow it', subject: { ok: true } });
+  const idle = (await run([], ['access-flag-ignored'])).finding!;
+  expect(idle.disagreement).toMatchObject({ why: 'a listed deviation did not happen', predicted: { ok: true } });
+  for (const { program } of [unlisted, idle]) expect(program.steps.length).toBeLessThan(12);
+});
 
 test('deviations belong to versions', () => {
   expect(parseVersion('QEMU emulator version 7.2.22 (Debian 1:7.2)')).toEqual([7, 2, 22]);

@@ -266,6 +266,30 @@ test('a stage-1 table that stage 2 moves is followed to its new place', () => {
   expect(n.s.smmu.stale()).toHaveLength(1);
 });
 
+test('a stage-1 table that stage 2 comes to map is in reach from then on', () => {
+  const n = new NestedSetup();
+  n.s.put(n.stage2Of(L3), 0n);
+  n.s.tlbiVmall(VMID);
+  n.s.sync();
+  const place = BASE + 0x21000 + OFFSET;
+  n.s.put(place + 8 * l3Index, BigInt(DATA) | BigInt(S1_RW) | 3n);
+  n.s.put(n.stage2Of(L3), BigInt(place) | BigInt(S2_RW) | 3n);
+  expect(reaches(n)).toEqual([DATA + OFFSET]);
+  n.s.put(place + 8 * l3Index, 0n);
+  expect(reaches(n)).toEqual(['F_TRANSLATION', DATA + OFFSET]);
+});
+
+test('a CD is not fetched through what stage-1 entries combine', () => {
+  const n = new NestedSetup();
+  n.s.put(n.stage2Of(CD), 0n);
+  n.s.tlbiIpa(VMID, CD, true);
+  n.s.sync();
+  n.s.command(0x05n | SID_WORD, 1n);
+  n.s.sync();
+  expect(n.s.smmu.stale()).toMatchObject([{ kind: 'leaf', combined: true, iova: CD }, { kind: 'tag' }]);
+  expect(reaches(n)).toEqual(['F_TRANSLATION']);
+});
+
 test('a stage-1 leaf of a nested stream goes with NH_VA, and not with S2_IPA of what it maps to', () => {
   const n = new NestedSetup();
   n.s.put(n.leafAt, 0n);

@@ -40,6 +40,17 @@ test('CD.S: a translation fault waits under a STAG, its event has Stall, and RES
   expect(read(s)).toMatchObject({ ok: true, pa: A });
 });
 
+test('a fault that only a cache still leads to stalls too', () => {
+  const { s, at } = stalling();
+  s.put(at, BigInt(A) | BigInt(S1_RW) | 0x83n);
+  s.put(at, BigInt(A) | BigInt(S1_RW) | 3n);
+  const device = s.machine.device(SID);
+  const outcome = device.possible(IOVA, true).findIndex(({ stalls }) => stalls === true);
+  expect(outcome).toBeGreaterThan(0);
+  expect(device.write(IOVA, [1], { outcome })).toMatchObject({ ok: false, stag: 0, event: { name: 'F_PERMISSION' } });
+  expect(s.smmu.stalled()).toHaveLength(1);
+});
+
 test('RESUME: Ac = 0 aborts or ignores by Ab; another StreamID or STAG does nothing', () => {
   const { s } = stalling();
   const device = s.machine.device(SID);

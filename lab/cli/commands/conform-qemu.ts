@@ -66,7 +66,8 @@ export async function runConformQemu(args: CommandArgs, io: CliIo): Promise<numb
 }
 
 function stageOf(text: string): 1 | 2 {
-  if (text === 'nested') throw new UsageError('--stage nested: two stages at once are not compared, only 1 and 2 alone');
+  if (text === 'nested')
+    throw new UsageError('--stage nested: two stages at once are not compared, only 1 and 2 alone');
   if (text !== '1' && text !== '2') throw new UsageError(`--stage: expected 1 or 2, got ${text}`);
   return text === '1' ? 1 : 2;
 }
