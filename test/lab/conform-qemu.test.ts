@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { CliIo } from '#lab/cli/command';
-import { conformQemuCommand } from '#lab/cli/commands/conform-qemu';
+import { conformCommand } from '#lab/cli/commands/conform';
 import { runCommandLine } from '#lab/cli/run';
 import { type DeviationId, deviationsOf, parseVersion } from '#lab/conform-qemu/deviations';
 import { aarch32Stage2 } from '#lab/conform-qemu/directed';
@@ -26,14 +26,14 @@ async function command(...argv: string[]): Promise<{ code: number; out: string; 
     columns: 100,
     onInterrupt: () => () => {},
   };
-  const code = await runCommandLine({ name: 'postern', version: '0' }, [conformQemuCommand], argv, io);
+  const code = await runCommandLine({ name: 'postern', version: '0' }, [conformCommand], argv, io);
   return { code, out, err };
 }
 
 test('what cannot be compared is refused', async () => {
-  expect((await command('conform-qemu', '--stage', 'nested')).code).toBe(2);
-  expect((await command('conform-qemu', '--count', '0')).code).toBe(2);
-  const missing = await command('conform-qemu', '--qemu', '/no/such/qemu');
+  expect((await command('conform', 'qemu', '--stage', 'nested')).code).toBe(2);
+  expect((await command('conform', 'qemu', '--count', '0')).code).toBe(2);
+  const missing = await command('conform', 'qemu', '--qemu', '/no/such/qemu');
   expect(missing).toMatchObject({ code: 2, err: expect.stringContaining('expected a QEMU program') });
 });
 
@@ -57,7 +57,7 @@ describe.skipIf(version === null)(`against ${version ?? 'QEMU'}${why}`, () => {
 
   test('stage 2 likewise, or the command says that this QEMU has none', async () => {
     if ((subject.ids.idr0 & 1) === 0) {
-      const refused = await command('conform-qemu', '--stage', '2');
+      const refused = await command('conform', 'qemu', '--stage', '2');
       expect(refused).toMatchObject({ code: 2, err: expect.stringContaining('has no stage 2') });
       return;
     }
@@ -86,7 +86,7 @@ describe.skipIf(version === null)(`against ${version ?? 'QEMU'}${why}`, () => {
   });
 
   test('the command reports each known deviation with its hits', async () => {
-    const { code, out } = await command('conform-qemu', '--count', '200', '--json');
+    const { code, out } = await command('conform', 'qemu', '--count', '200', '--json');
     expect(code).toBe(0);
     const document = JSON.parse(out);
     expect(document).toMatchObject({ format: 'postern-conform-qemu/1', qemu: version, finding: null });

@@ -1,4 +1,4 @@
-/** `postern conform-qemu`: the model of the SMMU against QEMU's, by random tables, histories and accesses. */
+/** `postern conform qemu`: the model of the SMMU against QEMU's, by random tables, histories and accesses. */
 import { deviationsOf, parseVersion } from '../../conform-qemu/deviations.ts';
 import { aarch32Stage2 } from '../../conform-qemu/directed.ts';
 import { conformDocument, outcomeText, renderConform } from '../../conform-qemu/render.ts';
@@ -6,22 +6,24 @@ import { conform } from '../../conform-qemu/run.ts';
 import { progressBar } from '../../io/progress.ts';
 import { QEMU } from '../../io/qemu-process.ts';
 import { QemuSubject } from '../../io/qemu-subject.ts';
-import { type CliIo, type Command, type CommandArgs, flagArg, numberArg, textArg, UsageError } from '../command.ts';
+import {
+  type CliIo,
+  type CommandArgs,
+  type CommandOption,
+  flagArg,
+  numberArg,
+  textArg,
+  UsageError,
+} from '../command.ts';
 
-export const conformQemuCommand: Command = {
-  name: 'conform-qemu',
-  describe: "Compare the model's SMMU with QEMU's: random tables, invalidations and DMA on both",
-  options: [
-    { flags: '--qemu <program>', describe: 'The QEMU to compare with', default: QEMU },
-    { flags: '--stage <stage>', describe: 'Translation stage, 1 or 2 (QEMU 8.1 and up have stage 2)', default: '1' },
-    { flags: '--count <n>', describe: 'Accesses to compare', default: 2000 },
-    { flags: '--seed <n>', describe: 'Where the programs come from', default: 1 },
-    { flags: '--crash', describe: 'Try the stream table entry that ends some versions of QEMU, and nothing else' },
-    { flags: '--json', describe: 'Print one JSON document' },
-  ],
-  examples: ['postern conform-qemu --count 10000 --seed 7'],
-  run: runConformQemu,
-};
+/** Options of `conform qemu`; stage, count and seed are 1, 2000 and 1 when left out. */
+export const qemuOptions: readonly CommandOption[] = [
+  { flags: '--qemu <program>', describe: `qemu: the QEMU to compare with (default: ${QEMU})` },
+  { flags: '--stage <stage>', describe: 'qemu: translation stage, 1 or 2 (QEMU 8.1 and up have stage 2)' },
+  { flags: '--count <n>', describe: 'qemu: accesses to compare (default: 2000)' },
+  { flags: '--seed <n>', describe: 'qemu: where the programs come from (default: 1)' },
+  { flags: '--crash', describe: 'qemu: try the stream table entry that ends some versions of QEMU, and nothing else' },
+];
 
 /** Runs it: 0 when every difference is a known deviation, 1 on a disagreement, 3 when interrupted before. */
 export async function runConformQemu(args: CommandArgs, io: CliIo): Promise<number> {

@@ -21,6 +21,7 @@ import {
   UsageError,
 } from '../command.ts';
 import { breathe } from './breathe.ts';
+import { qemuOptions, runConformQemu } from './conform-qemu.ts';
 
 const MAX_SHOWN = 5;
 
@@ -32,7 +33,7 @@ type Form = (files: readonly string[], args: CommandArgs) => Promise<readonly Jo
 
 export const conformCommand: Command = {
   name: 'conform <what> [...files]',
-  describe: 'Compare with facts of others: vectors FILE…, dump FIXTURE…, qtrace TRACE FIXTURE',
+  describe: 'Compare with facts of others: vectors FILE…, dump FIXTURE…, qtrace TRACE FIXTURE, qemu',
   options: [
     {
       flags: '--log <trace>',
@@ -43,18 +44,24 @@ export const conformCommand: Command = {
       describe: 'Command queue memory up to PROD (default: RUN.cmdq.bin.gz beside the fixture)',
     },
     { flags: '--max <n>', describe: 'How many disagreements to show in full', default: String(MAX_SHOWN) },
+    ...qemuOptions,
     { flags: '--json', describe: 'Print one JSON document' },
   ],
   examples: [
     'postern conform vectors test/fixtures/vectors/*.json.gz',
     'postern conform dump test/fixtures/rig/strict-all.json.gz',
+    'postern conform qemu --count 10000 --seed 7',
     'postern conform qtrace test/fixtures/rig/strict-qtrace.qemu-trace.txt.gz test/fixtures/rig/strict-qtrace.json.gz',
   ],
   async run(args, io) {
     const what = requiredText(args, 'what');
-    const form = Object.hasOwn(forms, what) ? forms[what]! : null;
-    if (form === null) throw new UsageError(`conform ${what}: expected one of ${Object.keys(forms).join(', ')}`);
     const files = (args.files ?? []) as readonly string[];
+    if (what === 'qemu') {
+      if (files.length > 0) throw new UsageError(`conform qemu: expected no file, got ${files[0]}`);
+      return runConformQemu(args, io);
+    }
+    const form = Object.hasOwn(forms, what) ? forms[what]! : null;
+    if (form === null) throw new UsageError(`conform ${what}: expected one of ${Object.keys(forms).join(', ')}, qemu`);
     if (files.length === 0) throw new UsageError(`conform ${what}: which file?`);
     const json = flagArg(args, 'json');
     const most = numberArg(args, 'max') ?? MAX_SHOWN;

@@ -3,7 +3,6 @@ import type { Command } from '../command.ts';
 import { auditCommand } from './audit.ts';
 import { captureCommand } from './capture.ts';
 import { conformCommand } from './conform.ts';
-import { conformQemuCommand } from './conform-qemu.ts';
 import { demoCommand } from './demo.ts';
 import { replayCommand } from './replay.ts';
 import { walkCommand } from './walk.ts';
@@ -15,5 +14,4 @@ export const commands: readonly Command[] = [
   auditCommand,
   conformCommand,
   captureCommand,
-  conformQemuCommand,
 ];
