@@ -33,12 +33,12 @@ import {
 export const SMMU_MMIO_SIZE = 0x20000;
 
 /** Take the host lock and the hyp lock, in the one order there is. */
-export function* lockHostAndHyp(h: Hyp): Steps<void> {
+function* lockHostAndHyp(h: Hyp): Steps<void> {
   yield* lock(h, h.layout.hostLock);
   yield* lock(h, h.layout.hypLock);
 }
 
-export function* unlockHostAndHyp(h: Hyp): Steps<void> {
+function* unlockHostAndHyp(h: Hyp): Steps<void> {
   yield* unlock(h, h.layout.hypLock);
   yield* unlock(h, h.layout.hostLock);
 }

@@ -45,17 +45,17 @@ export function smmuRecord(h: Hyp, index: number): number {
 }
 
 /** Base of the register file. */
-export function mmioBase(h: Hyp, smmu: number): number {
+function mmioBase(h: Hyp, smmu: number): number {
   return readPointer(h, smmu + MMIO);
 }
 
-export function* readRegister(h: Hyp, smmu: number, offset: number): Steps<number> {
+function* readRegister(h: Hyp, smmu: number, offset: number): Steps<number> {
   const at = mmioBase(h, smmu) + offset;
   yield { kind: 'mmio', at };
   return h.bus.read32(at);
 }
 
-export function* writeRegister(h: Hyp, smmu: number, offset: number, value: number): Steps<void> {
+function* writeRegister(h: Hyp, smmu: number, offset: number, value: number): Steps<void> {
   const at = mmioBase(h, smmu) + offset;
   yield { kind: 'mmio', at };
   h.bus.write32(at, value);

@@ -10,7 +10,7 @@ import type { Hyp } from './context.ts';
 import { allocPages, freePages } from './pool.ts';
 import { requestHeap } from './request.ts';
 
-export const IPA_BITS = 48;
+const IPA_BITS = 48;
 /** First address beyond the IPA space. */
 export const IPA_END = 2 ** 48;
 export const PAGE_SIZE = 4096;
@@ -31,7 +31,7 @@ function entryAt(table: number, ipa: number, level: number): number {
 }
 
 /** Bytes that one entry of `level` spans. */
-export function spanAt(level: number): number {
+function spanAt(level: number): number {
   return 2 ** (39 - 9 * level);
 }
 

@@ -78,7 +78,7 @@ export function steLo(h: Hyp, ste: number, n: number): number {
   return h.memory.read32(ste + 8 * n);
 }
 
-export function steHi(h: Hyp, ste: number, n: number): number {
+function steHi(h: Hyp, ste: number, n: number): number {
   return h.memory.read32(ste + 8 * n + 4);
 }
 

@@ -23,6 +23,8 @@ const VCPUS = 4;
 const ROOT = 8;
 export const VM_LOCK = 16;
 const LOADS = 20;
+/** Pages in the guest's stage 2, counted in its record. */
+export const GUEST_PAGES = 24;
 const LOADED_VM = 8;
 
 /** Record of the VM with that handle; -1 when no handle can be that number. */
@@ -186,6 +188,3 @@ export function* finalizeTeardownVm(h: Hyp, handle: number): Steps<number> {
   yield* unlock(h, h.layout.vmLock);
   return result;
 }
-
-/** Pages in the guest's stage 2, counted in its record. */
-export const GUEST_PAGES = 24;
