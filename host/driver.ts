@@ -3,14 +3,7 @@
  * back, and goes on where a call stopped short (pKVM's host driver; docs/abi-sources.md section 6).
  */
 
-import {
-  type Boundary,
-  type CallResult,
-  DomainType,
-  Errno,
-  HOST_DOMAIN_COUNT,
-  type MemoryRequest,
-} from '#hypercall-abi';
+import { type Boundary, type CallResult, Errno, type MemoryRequest } from '#hypercall-abi';
 import type { HostMemory } from './memory.ts';
 
 const PASID_NONE = 0;
@@ -45,8 +38,9 @@ export class IommuDriver {
    */
   allocDomain(iommu: number, stage: 1 | 2): number {
     const id = this.freeIds.pop() ?? this.nextId++;
-    if (id >= HOST_DOMAIN_COUNT) return -Errno.ENOMEM;
-    const type = stage === 1 ? DomainType.s1 : DomainType.s2;
+    if (id >= this.boundary.profile.domains.hostCount) return -Errno.ENOMEM;
+    const { s1, s2 } = this.boundary.profile.domainTypes;
+    const type = stage === 1 ? s1 : s2;
     const result = this.untilServed(() => this.boundary.call(this.cpu, 'alloc_domain', 0, iommu, id, type));
     if (result !== 0) this.freeIds.push(id);
     return result === 0 ? id : result;

@@ -3,6 +3,7 @@
  * that lives no longer than one hypercall. Nothing here is state: all of that is in simulated memory (see layout.ts).
  */
 
+import type { Profile } from '#hypercall-abi';
 import type { PageTableLayout, PageTableOps } from '#io-pgtable';
 import type { Bus, Cpu, MachineDescription, SmmuDescription } from '#machine';
 import type { PhysicalMemory } from '#machine/memory';
@@ -16,6 +17,8 @@ export interface Gather {
 }
 
 export interface Hyp {
+  /** The contract that is kept. */
+  readonly profile: Profile;
   readonly memory: PhysicalMemory;
   readonly bus: Bus;
   /** The CPU this context runs on. */

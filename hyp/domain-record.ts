@@ -1,6 +1,5 @@
 /** Fields of a domain's record (layout.ts), its reference count, and the page table that they describe. */
 
-import { DOMAIN_COUNT } from '#hypercall-abi';
 import type { PageTable, PageTableConfig } from '#io-pgtable';
 import type { SmmuDescription, Steps } from '#machine';
 import type { Hyp } from './context.ts';
@@ -18,7 +17,7 @@ export const HOST_OWNER = 0;
 
 /** Record of the domain with that id; -1 when there can be none. */
 export function domainRecord(h: Hyp, id: number): number {
-  return id < DOMAIN_COUNT ? h.layout.domains + id * DomainRecord.size : -1;
+  return id < h.profile.domains.count ? h.layout.domains + id * DomainRecord.size : -1;
 }
 
 /** References: 0 free, 1 idle, more while streams are attached or calls in flight. */

@@ -3,7 +3,7 @@
  * full invalidation stands between the end of one domain and the next use of its id.
  */
 
-import { DOMAIN_TYPE_LIMIT, DomainType, err, HOST_DOMAIN_COUNT, IDENTITY_DOMAIN } from '#hypercall-abi';
+import { err } from '#hypercall-abi';
 import { freePageTable, pgdBytes } from '#io-pgtable';
 import type { Steps } from '#machine';
 import type { Hyp } from './context.ts';
@@ -29,7 +29,7 @@ const DRIVER_ID = 0;
  */
 export function* allocDomain(h: Hyp, driver: number, iommu: number, id: number, type: number): Steps<number> {
   if (driver !== DRIVER_ID) return err('ENODEV');
-  if (id >= HOST_DOMAIN_COUNT) return err('EINVAL');
+  if (id >= h.profile.domains.hostCount) return err('EINVAL');
   yield* lock(h, h.layout.domainLock);
   const domain = domainRecord(h, id);
   const result = (yield* domainRefs(h, domain)) !== 0 ? err('EINVAL') : yield* makeDomain(h, domain, iommu, id, type);
@@ -38,10 +38,10 @@ export function* allocDomain(h: Hyp, driver: number, iommu: number, id: number, 
 }
 
 function* makeDomain(h: Hyp, domain: number, iommu: number, id: number, type: number): Steps<number> {
-  if (id === IDENTITY_DOMAIN) return err('EPERM');
+  if (id === h.profile.domains.identity) return err('EPERM');
   if (iommu >= h.smmus.length) return err('ENODEV');
-  if (type < 0 || type >= DOMAIN_TYPE_LIMIT) return err('EINVAL');
-  const stage = type === DomainType.s1 ? 1 : 2;
+  if (type < 0 || type >= h.profile.domainTypeLimit) return err('EINVAL');
+  const stage = type === h.profile.domainTypes.s1 ? 1 : 2;
   const layout = h.tableLayouts[2 * iommu + stage - 1];
   // Upstream finds out while it makes the table; the hardware's stages are known before.
   if (layout === null || layout === undefined) return err('EINVAL');

@@ -4,14 +4,14 @@
  * points where another CPU could step in.
  */
 
-import type { AbortOutcome, BootParameters } from '#hypercall-abi';
+import { type AbortOutcome, type BootParameters, defaultProfile, type Profile } from '#hypercall-abi';
 import { configurePageTable, type PageTableLayout } from '#io-pgtable';
 import type { Machine, Steps } from '#machine';
 import { boot } from './boot.ts';
 import type { Hyp } from './context.ts';
 import { pageTableConfig } from './domain-record.ts';
+import { entryOf } from './entry/index.ts';
 import { mapHostOnDemand } from './host-stage2.ts';
-import { handleHypercall } from './hypercalls.ts';
 import { hypLayout } from './layout.ts';
 import { lock, unlock } from './lock.ts';
 import { pageTableOps } from './page-table-ops.ts';
@@ -23,6 +23,7 @@ export const identity = 'postern';
 /** The hypervisor on one machine. */
 export interface HypervisorInstance {
   readonly identity: string;
+  readonly profile: Profile;
   readonly boot: (parameters: BootParameters) => Steps<number>;
   readonly hvc: (cpu: number, x: Int32Array) => Steps<void>;
   readonly abort: (cpu: number, ipa: number, write: boolean) => Steps<AbortOutcome>;
@@ -40,14 +41,16 @@ function tableLayouts(machine: Machine): (PageTableLayout | null)[] {
 }
 
 /**
- * Put a hypervisor on `machine`. Nothing happens to the machine before {@link HypervisorInstance.boot}.
+ * Put a hypervisor on `machine` that keeps the contract of `profile`. Nothing happens to the machine before {@link HypervisorInstance.boot}.
  * @throws RangeError when the carve-out is too small, or an SMMU's geometry allows no page table
  */
-export function createHypervisor(machine: Machine): HypervisorInstance {
-  const layout = hypLayout(machine.description);
+export function createHypervisor(machine: Machine, profile: Profile = defaultProfile): HypervisorInstance {
+  const layout = hypLayout(machine.description, profile);
+  const enter = entryOf(profile);
   const layouts = tableLayouts(machine);
   const contexts = machine.cpus.map((_, cpu): Hyp => {
     const h = {
+      profile,
       memory: machine.memory,
       bus: machine.bus,
       cpu,
@@ -70,13 +73,14 @@ export function createHypervisor(machine: Machine): HypervisorInstance {
   });
   return {
     identity,
+    profile,
     boot: function* (parameters: BootParameters): Steps<number> {
       return yield* boot(contexts[0]!, parameters);
     },
     hvc: function* (cpu: number, x: Int32Array): Steps<void> {
       const h = contexts[cpu]!;
       h.x = x;
-      yield* handleHypercall(h);
+      yield* enter(h);
     },
     abort: function* (cpu: number, ipa: number, _write: boolean): Steps<AbortOutcome> {
       const h = contexts[cpu]!;

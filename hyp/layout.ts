@@ -4,7 +4,7 @@
  * an oracle may read: facts about bytes, no behaviour.
  */
 
-import { DOMAIN_COUNT, VM_COUNT } from '#hypercall-abi';
+import { defaultProfile, type Profile, VM_COUNT } from '#hypercall-abi';
 
 /** One field of a record: byte offset of the 32-bit word that holds it, lowest bit, width in bits, meaning. */
 export interface Field {
@@ -166,10 +166,10 @@ export interface PlacedMachine {
 }
 
 /**
- * Place every structure in the carve-out of `machine`.
+ * Place every structure in the carve-out of `machine`, in the number that the profile asks for.
  * @throws RangeError when the carve-out is too small to leave at least 32 pages of heap
  */
-export function hypLayout(machine: PlacedMachine): HypLayout {
+export function hypLayout(machine: PlacedMachine, profile: Profile = defaultProfile): HypLayout {
   const { base, size } = machine.carveOut;
   let at = base;
   const take = (bytes: number): number => {
@@ -182,7 +182,7 @@ export function hypLayout(machine: PlacedMachine): HypLayout {
   const vms = take(VM_COUNT * VmRecord.size);
   const cpuRecords = take(machine.cpus * CpuRecord.size);
   const unmapCaches = take(machine.cpus * UNMAP_CACHE_ENTRIES * 16);
-  const domains = take(DOMAIN_COUNT * DomainRecord.size);
+  const domains = take(profile.domains.count * DomainRecord.size);
   const pages = machine.ram.reduce((sum, range) => sum + range.size / PAGE, 0);
   const vmemmap = take(pages * HypPage.size);
   if (base + size - at < 32 * PAGE) {

@@ -7,10 +7,11 @@
  * state, the event and the rule.
  */
 
-import { type CallName, callNamed } from './calls.ts';
+import type { CallName } from './calls.ts';
 import { type ArgumentValue, type CallResult, decodeFunction, decodeResult, encodeCall } from './codec.ts';
 import type { Hypervisor } from './hypervisor.ts';
 import type { LifeCycleTracker, LifeCycleViolation } from './life-cycles/index.ts';
+import { defaultProfile, type Profile } from './profiles/index.ts';
 
 /** An EL1 access that stage 2 did not let through. */
 export interface Stage2Abort {
@@ -34,6 +35,7 @@ export class Boundary {
   readonly #hypervisor: Hypervisor;
   readonly #ports: readonly CpuPort[];
   readonly #tracker: LifeCycleTracker | null;
+  readonly #profile: Profile;
   readonly #before = new Int32Array(16);
   /** Name of what stands behind. */
   readonly identity: string;
@@ -50,6 +52,12 @@ export class Boundary {
     this.#ports = ports;
     this.#tracker = tracker;
     this.identity = hypervisor.identity;
+    this.#profile = hypervisor.profile ?? defaultProfile;
+  }
+
+  /** The contract that stands between host and hypervisor. */
+  get profile(): Profile {
+    return this.#profile;
   }
 
   get cpus(): number {
@@ -80,13 +88,13 @@ export class Boundary {
   #crossTracked(tracker: LifeCycleTracker, cpu: number, x: Int32Array): void {
     this.#before.set(x);
     this.#hypervisor.hvc(cpu, x);
-    const spec = decodeFunction(this.#before);
+    const spec = decodeFunction(this.#before, this.#profile);
     if (spec !== undefined) tracker.crossed(spec, cpu, this.#before, x);
   }
 
   /** Make the named call. @throws RangeError for a wrong number of arguments */
   call(cpu: number, name: CallName, ...args: readonly ArgumentValue[]): CallResult {
-    const spec = callNamed(name);
+    const spec = this.#profile.call(name);
     const { x } = this.#port(cpu);
     this.onCall?.(name);
     encodeCall(x, spec, args);

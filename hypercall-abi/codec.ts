@@ -1,8 +1,9 @@
 /** From arguments to registers and back, driven by the call table. */
 
-import { type CallSpec, callAt, FUNCTION_ID_BASE, functionId } from './calls.ts';
+import { type CallSpec, FUNCTION_ID_BASE, functionId } from './calls.ts';
 import { Errno, errnoName } from './errors.ts';
 import { decodeRequest, type MemoryRequest } from './memory-request.ts';
+import { defaultProfile, type Profile } from './profiles/index.ts';
 import { getNumber, getSigned, getU32, hexRegister, setBig, setNumber } from './registers.ts';
 
 /** An argument value: a number, or a bigint where 2^53 and more must be exact. */
@@ -28,9 +29,9 @@ function wrongCount(spec: CallSpec, count: number): RangeError {
   return new RangeError(`${spec.name}: expected ${spec.args.length} arguments, got ${count}`);
 }
 
-/** The call that `x` invokes, or undefined for a function id that is none. */
-export function decodeFunction(x: Int32Array): CallSpec | undefined {
-  return x[1] === 0 ? callAt(getU32(x, 0) - FUNCTION_ID_BASE) : undefined;
+/** The call that `x` invokes in that profile, or undefined for a function id that is none. */
+export function decodeFunction(x: Int32Array, profile: Profile = defaultProfile): CallSpec | undefined {
+  return x[1] === 0 ? profile.at(getU32(x, 0) - FUNCTION_ID_BASE) : undefined;
 }
 
 /** Argument n (0-based) as the called function reads it. Exact below 2^53; page-aligned values up to 2^64. */
@@ -70,8 +71,8 @@ export function decodeResult(x: Int32Array, spec: CallSpec): CallResult {
 }
 
 /** One call as text, arguments by name: `map_pages(domain=1, iova=0x1000, …)`. */
-export function formatCall(x: Int32Array): string {
-  const spec = decodeFunction(x);
+export function formatCall(x: Int32Array, profile: Profile = defaultProfile): string {
+  const spec = decodeFunction(x, profile);
   if (spec === undefined) return `hvc(x0=${hexRegister(x, 0)})`;
   const args = spec.args.map((arg, i) => `${arg.name}=${formatArgument(x, spec, i)}`);
   return `${spec.name}(${args.join(', ')})`;

@@ -3,6 +3,8 @@
  * maker; the host never sees this interface, only the boundary in front of it.
  */
 
+import type { Profile } from './profiles/index.ts';
+
 /** What the host hands over when it gives up its privilege; everything else stands in the SMMUs' registers. */
 export interface BootParameters {
   /** Base of the register file of each SMMU, in the order of the machine description. */
@@ -15,6 +17,8 @@ export type AbortOutcome = 'retry' | 'inject';
 export interface Hypervisor {
   /** Name and version of the implementation and, for a defective one, of the defect: printed in every report. */
   readonly identity: string;
+  /** The contract that it keeps; the default one when left out. */
+  readonly profile?: Profile;
   /** Take over: validate what the host set up, own it, block all DMA, put the host under stage 2. 0 or -errno. */
   boot(parameters: BootParameters): number;
   /** Serve the hypercall whose registers are in `x` (x0 = function id) on `cpu`; results are left in `x`. */
@@ -26,6 +30,7 @@ export interface Hypervisor {
 /** The same hypervisor, stepped: each call is a generator that stops wherever another CPU or a device could step in. */
 export interface SteppedHypervisor<Step> {
   readonly identity: string;
+  readonly profile?: Profile;
   boot(parameters: BootParameters): Generator<Step, number, void>;
   hvc(cpu: number, x: Int32Array): Generator<Step, void, void>;
   abort(cpu: number, ipa: number, write: boolean): Generator<Step, AbortOutcome, void>;

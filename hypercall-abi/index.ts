@@ -7,5 +7,6 @@ export * from './errors.ts';
 export * from './hypervisor.ts';
 export * from './life-cycles/index.ts';
 export * from './memory-request.ts';
+export * from './profiles/index.ts';
 export { renderReference } from './reference.ts';
 export * from './registers.ts';

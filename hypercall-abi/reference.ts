@@ -3,14 +3,8 @@
 import {
   type ArgumentSpec,
   type CallSpec,
-  calls,
-  DOMAIN_COUNT,
-  DOMAIN_TYPE_LIMIT,
-  DomainType,
   FUNCTION_ID_BASE,
   functionId,
-  HOST_DOMAIN_COUNT,
-  IDENTITY_DOMAIN,
   PROT_MASK,
   Prot,
   VM_COUNT,
@@ -22,7 +16,10 @@ import { lifeCycleDiagram } from './life-cycles/diagram.ts';
 import type { LifeCycle } from './life-cycles/life-cycle.ts';
 import { lifeCycles } from './life-cycles/tables.ts';
 import { PoolId, RequestType } from './memory-request.ts';
+import { android17 } from './profiles/index.ts';
 import { argumentText, errnoText, errorText, moreResults, resultText, unitText } from './reference-text.ts';
+
+const { calls, domains, domainTypes, domainTypeLimit } = android17;
 
 type Row = readonly (string | number)[];
 
@@ -185,8 +182,8 @@ function values(): string {
     protText[name as keyof typeof Prot],
   ]);
   const types = [
-    [DomainType.s1, 'stage 1', 'translated by a context descriptor; also what “any” means'],
-    [DomainType.s2, 'stage 2', 'translated by the stream table entry itself'],
+    [domainTypes.s1, 'stage 1', 'translated by a context descriptor; also what “any” means'],
+    [domainTypes.s2, 'stage 2', 'translated by the stream table entry itself'],
   ];
   return [
     '## Values',
@@ -195,12 +192,12 @@ function values(): string {
     '',
     table(['Bit', 'Name', 'Meaning'], prot),
     '',
-    `Domain types; ${DOMAIN_TYPE_LIMIT} and more, and negative ones, do not exist:`,
+    `Domain types; ${domainTypeLimit} and more, and negative ones, do not exist:`,
     '',
     table(['Type', 'Name', 'Meaning'], types),
     '',
-    `There are ${DOMAIN_COUNT} domains. Id ${IDENTITY_DOMAIN} is the identity domain, which nobody allocates; the host has the ids below`,
-    `${HOST_DOMAIN_COUNT}, guests the others. The id is also the tag (ASID or VMID) of the domain’s translations.`,
+    `There are ${domains.count} domains. Id ${domains.identity} is the identity domain, which nobody allocates; the host has the ids below`,
+    `${domains.hostCount}, guests the others. The id is also the tag (ASID or VMID) of the domain’s translations.`,
   ].join('\n');
 }
 

@@ -12,9 +12,10 @@
  * Calls must not overlap in time: with several CPUs inside at once, the order of returns is not the order of effects.
  */
 
-import { type CallSpec, DOMAIN_COUNT, DomainType, HOST_DOMAIN_COUNT, IDENTITY_DOMAIN } from '../calls.ts';
+import type { CallSpec } from '../calls.ts';
 import { formatCall } from '../codec.ts';
 import { Errno } from '../errors.ts';
+import { defaultProfile, type Profile } from '../profiles/index.ts';
 import { getNumber, getSigned, getU32, product } from '../registers.ts';
 import { AddressTree, type RunSink } from './address-tree.ts';
 import { GuestBooks } from './guest-books.ts';
@@ -63,14 +64,16 @@ const STREAM_ATTACHED = stateIndex(streamLifeCycle, 'attached');
 
 export class LifeCycleTracker {
   readonly #violations: LifeCycleViolation[] = [];
-  readonly #domains = new Uint8Array(DOMAIN_COUNT);
-  readonly #attached = new Int32Array(DOMAIN_COUNT);
-  readonly #iommus = new Uint32Array(DOMAIN_COUNT);
+  readonly #profile: Profile;
+  readonly #count: number;
+  readonly #domains: Uint8Array;
+  readonly #attached: Int32Array;
+  readonly #iommus: Uint32Array;
   /** Type each domain was made with. */
-  readonly #types = new Int32Array(DOMAIN_COUNT);
+  readonly #types: Int32Array;
   /** Domain of each attached stream, by `iommu:sid`. */
   readonly #streams = new Map<string, number>();
-  readonly #iovas = new AddressTree(DOMAIN_COUNT);
+  readonly #iovas: AddressTree;
   readonly #pages: PageStates;
   readonly #guests: GuestBooks;
   readonly #unmapped: RunSink;
@@ -79,7 +82,16 @@ export class LifeCycleTracker {
   #before: Int32Array = new Int32Array(0);
   #pageReported = false;
 
-  constructor() {
+  /** @param profile the contract of the calls to come */
+  constructor(profile: Profile = defaultProfile) {
+    const { count } = profile.domains;
+    this.#profile = profile;
+    this.#count = count;
+    this.#domains = new Uint8Array(count);
+    this.#attached = new Int32Array(count);
+    this.#iommus = new Uint32Array(count);
+    this.#types = new Int32Array(count);
+    this.#iovas = new AddressTree(count);
     const pages = new PageStates((pa, states, event, rule) => {
       if (this.#pageReported) return;
       this.#pageReported = true;
@@ -101,7 +113,8 @@ export class LifeCycleTracker {
   reset(): void {
     this.#violations.length = 0;
     this.#domains.fill(RESERVED);
-    this.#domains.fill(domainLifeCycle.initial, IDENTITY_DOMAIN + 1, HOST_DOMAIN_COUNT);
+    const { identity, hostCount } = this.#profile.domains;
+    this.#domains.fill(domainLifeCycle.initial, identity + 1, hostCount);
     this.#attached.fill(0);
     this.#iommus.fill(0);
     this.#streams.clear();
@@ -195,7 +208,7 @@ export class LifeCycleTracker {
 
   #alloc(id: number, iommu: number, type: number): void {
     this.#domain(id, ALLOC);
-    if (id >= DOMAIN_COUNT) return;
+    if (id >= this.#count) return;
     this.#iommus[id] = iommu;
     this.#types[id] = type;
     this.#attached[id] = 0;
@@ -203,7 +216,7 @@ export class LifeCycleTracker {
 
   #free(id: number): void {
     this.#domain(id, FREE);
-    if (id >= DOMAIN_COUNT) return;
+    if (id >= this.#count) return;
     this.#attached[id] = 0;
     this.#iovas.clear(id, this.#unmapped);
   }
@@ -217,12 +230,12 @@ export class LifeCycleTracker {
     if (isAllocated && this.#iommus[id] !== iommu) this.#domain(id, ATTACH_ELSEWHERE);
     const count = this.#attached[id] ?? 0;
     this.#domain(id, count === 0 ? ATTACH_FIRST : ATTACH);
-    if (id < DOMAIN_COUNT) this.#attached[id] = count + 1;
+    if (id < this.#count) this.#attached[id] = count + 1;
   }
 
   #detach(iommu: number, id: number, sid: number, pasid: number): void {
     // Stage 2 knows no PASIDs: upstream ignores the argument there.
-    const name = streamName(iommu, sid, this.#types[id] === DomainType.s2 ? 0 : pasid);
+    const name = streamName(iommu, sid, this.#types[id] === this.#profile.domainTypes.s2 ? 0 : pasid);
     const of = this.#streams.get(name);
     const state = of === undefined ? STREAM_BLOCKED : STREAM_ATTACHED;
     this.#stream(name, state, of === undefined || of === id ? STREAM_DETACH : STREAM_DETACH_OTHER);
@@ -238,7 +251,7 @@ export class LifeCycleTracker {
     const asked = product(x, 4, 5);
     const bytes = Math.min(getNumber(after, 1), asked);
     if (bytes > 0) this.#domain(id, MAP);
-    if (id >= DOMAIN_COUNT) return;
+    if (id >= this.#count) return;
     if (bytes > FOLLOWED_BYTES_MAX) {
       this.#iovas.remove(id, iova, bytes, this.#tornDown);
     } else if (bytes > 0) {
@@ -255,7 +268,7 @@ export class LifeCycleTracker {
     const size = Math.min(bytes, asked);
     if (size <= 0) return;
     this.#domain(id, UNMAP);
-    if (id < DOMAIN_COUNT) this.#iovas.remove(id, iova, size, this.#unmapped);
+    if (id < this.#count) this.#iovas.remove(id, iova, size, this.#unmapped);
   }
 
   #refilled(x: Int32Array, after: Int32Array): void {
@@ -277,7 +290,7 @@ export class LifeCycleTracker {
   }
 
   #domainState(id: number): number {
-    return id < DOMAIN_COUNT ? this.#domains[id]! : RESERVED;
+    return id < this.#count ? this.#domains[id]! : RESERVED;
   }
 
   #domain(id: number, event: number): void {
@@ -302,7 +315,7 @@ export class LifeCycleTracker {
 
   #add(machine: LifeCycleViolation['machine'], subject: string, state: string, event: string, rule: string): void {
     if (this.#violations.length >= VIOLATIONS_MAX) return;
-    this.#violations.push({ machine, subject, state, event, rule, call: formatCall(this.#before) });
+    this.#violations.push({ machine, subject, state, event, rule, call: formatCall(this.#before, this.#profile) });
   }
 }
 

@@ -4,7 +4,7 @@
  */
 import { preset } from '#machine';
 import { Executor, type Outcome } from '../scenario/execute.ts';
-import { printStep, type Scenario, type Step } from '../scenario/index.ts';
+import { printStep, profileOf, type Scenario, type Step } from '../scenario/index.ts';
 import { printValue } from '../scenario/value.ts';
 import { type HypervisorFactory, Session, type Violation } from '../session/session.ts';
 import { hex, type NameOf } from './names.ts';
@@ -66,7 +66,12 @@ export function recordScenario(
   hypervisor: HypervisorFactory,
   { each, during, steps = Number.POSITIVE_INFINITY }: RecordOptions = {},
 ): Place {
-  const session = new Session({ machine: preset(scenario.machine), hypervisor, full: 'every' });
+  const session = new Session({
+    machine: preset(scenario.machine),
+    hypervisor,
+    full: 'every',
+    profile: profileOf(scenario),
+  });
   const recorder = new Recorder(session);
   const executor = new Executor(session);
   const nameOf = pageNames(executor);
@@ -79,7 +84,17 @@ export function recordScenario(
     const outcome = executor.perform(step);
     const facts = recorder.take();
     const violations = executor.newViolations();
-    each?.({ number, text: printStep(step), step, outcome, facts, violations, session, executor, nameOf });
+    each?.({
+      number,
+      text: printStep(step, session.profile),
+      step,
+      outcome,
+      facts,
+      violations,
+      session,
+      executor,
+      nameOf,
+    });
   }
   return { session, nameOf };
 }

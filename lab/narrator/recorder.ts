@@ -65,7 +65,7 @@ export class Recorder implements WriteObserver {
   constructor(session: Session) {
     this.session = session;
     const { memory, description, smmus } = session.machine;
-    this.vmemmap = hypLayout(description).vmemmap;
+    this.vmemmap = hypLayout(description, session.profile).vmemmap;
     const pages = description.ram.reduce((sum, { size }) => sum + size / PAGE_SIZE, 0);
     this.vmemmapEnd = this.vmemmap + pages * RECORD_SIZE;
     this.bit = memory.observe(this);

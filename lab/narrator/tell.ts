@@ -2,7 +2,6 @@
  * Tells a scenario as a story: runs it on a fresh machine with a recorder and the oracles, and gives for each step one
  * plain sentence about what was asked and what came of it, and one for each thing that happened inside.
  */
-import { callNamed } from '#hypercall-abi';
 import type { Executor, Outcome } from '../scenario/execute.ts';
 import type { DmaStep, Scenario, Step } from '../scenario/index.ts';
 import type { HypervisorFactory, Violation } from '../session/session.ts';
@@ -58,7 +57,7 @@ function details(facts: readonly Fact[], nameOf: NameOf): string[] {
 function sentenceOf(step: Step, outcome: Outcome, executor: Executor, nameOf: NameOf): string {
   switch (step.kind) {
     case 'call': {
-      const spec = callNamed(step.call);
+      const spec = executor.boundary.profile.call(step.call);
       const args: Record<string, number> = {};
       for (const { name, unit } of spec.args) args[name] = Number(executor.names.resolve(step.args[name] ?? 0, unit));
       if (outcome.kind !== 'call') throw new Error('a call has the outcome of a call');

@@ -15,11 +15,11 @@ import {
   type AbortOutcome,
   type BootParameters,
   type CallSpec,
-  callAt,
-  DOMAIN_COUNT,
+  defaultProfile,
   FUNCTION_ID_BASE,
   formatCall,
   type Hypervisor,
+  type Profile,
 } from '#hypercall-abi';
 import { Accesses, type DeviceAccess } from './accesses.ts';
 import { Comparison } from './compare.ts';
@@ -41,9 +41,10 @@ import {
   judge,
   judgeShortage,
   type Row,
-  rowIds,
-  rulesAt,
+  rowCount,
   type Shortage,
+  type Specification,
+  specificationOf,
 } from './spec/index.ts';
 import { Stage2 } from './stage2.ts';
 import { type Evidence, makeStatement, NO_SMMU_REGISTERS, NO_SYSTEM_REGISTERS } from './statement.ts';
@@ -64,6 +65,7 @@ const MAX_FINDINGS = 64;
 
 export class CheckedHypervisor implements Hypervisor {
   readonly identity: string;
+  readonly profile: Profile;
   private readonly inner: Hypervisor;
   private readonly facts: Facts;
   private readonly ghost: Ghost;
@@ -78,9 +80,10 @@ export class CheckedHypervisor implements Hypervisor {
   private readonly accesses: Accesses;
   private readonly takeover: Takeover;
   private readonly call: Call;
+  private readonly specification: Specification;
   private readonly interval: number;
   private readonly stopAtFirst: boolean;
-  private readonly hits = new Float64Array(rowIds.length);
+  private readonly hits: Float64Array;
   private callsChecked = 0;
   private fullChecks = 0;
   private callsBeforeBoot = 0;
@@ -90,11 +93,14 @@ export class CheckedHypervisor implements Hypervisor {
   constructor(inner: Hypervisor, machine: OracleMachine, options: OracleOptions = {}) {
     this.inner = inner;
     this.identity = inner.identity;
-    this.facts = new Facts(machine);
-    this.collected = new Findings(options.maxFindings ?? MAX_FINDINGS);
+    this.profile = inner.profile ?? defaultProfile;
+    this.facts = new Facts(machine, this.profile);
+    this.collected = new Findings(options.maxFindings ?? MAX_FINDINGS, this.profile);
+    this.specification = specificationOf(this.profile);
+    this.hits = new Float64Array(rowCount());
     this.ghost = new Ghost(this.facts);
-    this.reader = new LayoutReader(machine.memory, options.layout ?? hypLayout(machine.description));
-    this.monitor = new Monitor(this.facts, this.ghost, this.collected, this.reader, DOMAIN_COUNT);
+    this.reader = new LayoutReader(machine.memory, options.layout ?? hypLayout(machine.description, this.profile));
+    this.monitor = new Monitor(this.facts, this.ghost, this.collected, this.reader, this.profile.domains.count);
     this.stage2 = new Stage2(this.facts, this.ghost, this.collected, this.reader);
     this.comparison = new Comparison(
       this.facts,
@@ -142,7 +148,7 @@ export class CheckedHypervisor implements Hypervisor {
 
   /** Rows of the call specification and how often each decided. */
   rows(): { readonly id: string; readonly hits: number }[] {
-    return rowIds.map((id, i) => ({ id, hits: this.hits[i]! }));
+    return this.specification.rows.map(({ id, index }) => ({ id, hits: this.hits[index]! }));
   }
 
   /** The evidence for "nothing found": what was checked, what was never reached, what is not modelled. */
@@ -223,7 +229,7 @@ export class CheckedHypervisor implements Hypervisor {
     call.cpu = cpu;
     this.collected.beginCall(cpu, x);
     const position = x[1] === 0 ? (x[0]! - FUNCTION_ID_BASE) | 0 : -1;
-    const rules = rulesAt(position);
+    const rules = this.specification.rulesAt(position);
     const row = rules === undefined ? null : decide(rules, call);
     this.frame.begin(this.isFullDue);
     try {
@@ -235,7 +241,7 @@ export class CheckedHypervisor implements Hypervisor {
     }
     this.callsChecked++;
     if (rules === undefined) this.unknownCall(x);
-    else this.judgeCall(callAt(position)!, rules, row, x);
+    else this.judgeCall(this.profile.at(position)!, rules, row, x);
   }
 
   private panicked(error: unknown): void {
@@ -246,7 +252,11 @@ export class CheckedHypervisor implements Hypervisor {
   private unknownCall(x: Int32Array): void {
     this.hitEntry('unknown/not-supported');
     if (x[0] !== -1 || x[1] !== -1) {
-      this.collected.add('spec', 'unknown/not-supported', `${formatCall(this.call.x)} did not return not-supported`);
+      this.collected.add(
+        'spec',
+        'unknown/not-supported',
+        `${formatCall(this.call.x, this.profile)} did not return not-supported`,
+      );
     }
     this.finish(true, true);
   }

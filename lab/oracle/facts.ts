@@ -3,6 +3,7 @@
  * have. Pages of RAM are numbered from 0 in the order of the RAM ranges; -1 is an address without RAM.
  */
 
+import { defaultProfile, type Profile } from '#hypercall-abi';
 import type { PhysicalMemory } from '#machine/memory';
 
 export interface Range {
@@ -97,6 +98,8 @@ export const SIZE_CODES: Readonly<Record<number, number>> = { 32: 0, 36: 1, 40: 
 export class Facts {
   readonly memory: PhysicalMemory;
   readonly description: OracleDescription;
+  /** The contract that is judged by. */
+  readonly profile: Profile;
   /** Pages of RAM. */
   readonly pages: number;
   /** Geometry by 2 * SMMU + stage - 1. */
@@ -105,8 +108,9 @@ export class Facts {
   private readonly sizes: readonly number[];
   private readonly firsts: readonly number[];
 
-  constructor({ memory, description }: OracleMachine) {
+  constructor({ memory, description }: OracleMachine, profile: Profile = defaultProfile) {
     this.memory = memory;
+    this.profile = profile;
     this.description = description;
     this.bases = description.ram.map(({ base }) => base);
     this.sizes = description.ram.map(({ size }) => size);

@@ -1,6 +1,6 @@
 /** What the oracle found, as data. A finding names the property, the rule of it that is broken, and the call. */
 
-import { formatCall } from '#hypercall-abi';
+import { defaultProfile, formatCall, type Profile } from '#hypercall-abi';
 
 /** The properties, in the words that a scenario uses: `expect violation PROPERTY`. */
 export const PROPERTIES = {
@@ -44,13 +44,16 @@ export class Findings {
   /** Findings that were left out because there were enough of their kind. */
   suppressed = 0;
   private readonly limit: number;
+  private readonly profile: Profile;
   private readonly before = new Int32Array(16);
   private cpu = -1;
   private inCall = false;
   private readonly seen = new Map<string, number>();
 
-  constructor(limit: number) {
+  /** @param profile what the calls of findings are printed by */
+  constructor(limit: number, profile: Profile = defaultProfile) {
     this.limit = limit;
+    this.profile = profile;
   }
 
   /** From now on findings belong to the call whose registers are in `x`. */
@@ -70,7 +73,7 @@ export class Findings {
       this.suppressed++;
       return;
     }
-    const call = this.inCall ? formatCall(this.before) : '';
+    const call = this.inCall ? formatCall(this.before, this.profile) : '';
     this.list.push({ property, rule, call, cpu: this.inCall ? this.cpu : -1, detail, text });
   }
 

@@ -5,7 +5,7 @@
  */
 
 import { POOL_ORDER_MAX } from '#hyp/layout';
-import { DOMAIN_COUNT, VM_COUNT } from '#hypercall-abi';
+import { VM_COUNT } from '#hypercall-abi';
 import type { Comparison } from './compare.ts';
 import {
   COMMAND_BYTES,
@@ -77,7 +77,7 @@ export class FullCheck {
     this.mapped.fill(0);
     this.other.fill(0);
     this.roles.fill(0);
-    for (let id = 0; id < DOMAIN_COUNT; id++) this.domain(id);
+    for (let id = 0; id < this.facts.profile.domains.count; id++) this.domain(id);
     this.facts.description.smmus.forEach((_, smmu) => {
       this.streams(smmu);
     });

@@ -6,7 +6,7 @@
  * hypervisor's, and that is all.
  */
 
-import { DOMAIN_COUNT, VM_COUNT, VM_HANDLE_BASE } from '#hypercall-abi';
+import { VM_COUNT, VM_HANDLE_BASE } from '#hypercall-abi';
 import { type PhysicalMemory, StateClass } from '#machine/memory';
 import { type Facts, PAGE, TWO32 } from './facts.ts';
 import { JournaledTable } from './journaled-table.ts';
@@ -55,7 +55,7 @@ export class Ghost {
     this.state = file(pages);
     this.dma = file(pages);
     this.shares = file(pages);
-    this.domains = file(DOMAIN_COUNT * DOMAIN_STRIDE);
+    this.domains = file(facts.profile.domains.count * DOMAIN_STRIDE);
     this.vms = file(VM_COUNT * VM_STRIDE);
     this.cpus = file(facts.description.cpus);
     this.maplets = new Maplets(memory);

@@ -10,5 +10,5 @@ export type {
   RegisterWords,
 } from './facts.ts';
 export { type Detail, type Finding, PROPERTIES, type Property } from './findings.ts';
-export { rowIds } from './spec/index.ts';
+export { type Specification, specificationOf } from './spec/index.ts';
 export type { Evidence, RowHits } from './statement.ts';

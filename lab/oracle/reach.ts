@@ -8,7 +8,6 @@
  * invalidation has not completed, tables that are only cached, tables of no domain).
  */
 
-import { DOMAIN_COUNT } from '#hypercall-abi';
 import { StateClass } from '#machine/memory';
 import { DescriptorKind, descriptorKind, nextTableAddress, outputAddress } from './decode/index.ts';
 import { type Facts, PAGE, Place } from './facts.ts';
@@ -73,7 +72,7 @@ export class Reach {
     const { store } = this;
     const id = store.tag(tag, T.stage) === 1 ? store.tag(tag, T.asid) : store.tag(tag, T.vmid);
     const isPlain = store.tag(tag, T.stage) === 2 || store.tag(tag, T.vmid) === 0;
-    return isPlain && id < DOMAIN_COUNT ? id : -1;
+    return isPlain && id < this.facts.profile.domains.count ? id : -1;
   }
 
   /** Whether anything of that tag may be cached now. */

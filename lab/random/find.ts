@@ -3,14 +3,13 @@
  * follows from the seed; a run can be repeated alone by its number.
  */
 
-import { type CallName, calls } from '#hypercall-abi';
+import { type CallName, defaultProfile, type Profile } from '#hypercall-abi';
 import type { MachineDescription } from '#machine';
 import {
   CandidateRunner,
   CannotDo,
   Executor,
   type Outcome,
-  PROFILE,
   type Scenario,
   type Signature,
   type Step,
@@ -25,6 +24,8 @@ export interface FindOptions {
   readonly hypervisor: HypervisorFactory;
   /** The name that scenarios give it. */
   readonly identity: string;
+  /** The contract that it is asked to keep; the default one when left out. */
+  readonly profile?: Profile;
   readonly seed: number;
   /** Most steps of one run; 160 when left out. Runs are of different lengths, up to this. */
   readonly maxSteps?: number;
@@ -83,14 +84,14 @@ export function findViolation(options: FindOptions): FindResult {
 
 /** The same, run by run: yields after each one, so that a caller can do other things in between. */
 export function* searchViolation(options: FindOptions): Generator<FindProgress, FindResult, void> {
-  const { machine, hypervisor, seed, maxSteps = DEFAULT_STEPS, firstRun = 0 } = options;
+  const { machine, hypervisor, profile, seed, maxSteps = DEFAULT_STEPS, firstRun = 0 } = options;
   const { maxRuns = Number.POSITIVE_INFINITY, maxCalls = Number.POSITIVE_INFINITY } = options;
   const { full = FULL_EVERY } = options;
-  const session = new Session({ machine, hypervisor, full });
+  const session = new Session({ machine, hypervisor, full, ...(profile !== undefined && { profile }) });
   const executor = new Executor(session);
-  const allowed = options.calls ?? calls.map(({ name }) => name);
+  const allowed = options.calls ?? session.profile.calls.map(({ name }) => name);
   const taken = session.smmuMemory.flatMap(({ strtab, cmdq, evtq }) => [strtab, cmdq, evtq]);
-  const generator = new StepGenerator(machine, allowed, new Prng(seed), taken);
+  const generator = new StepGenerator(machine, allowed, new Prng(seed), taken, session.profile);
   let stepCount = 0;
   let callCount = 0;
   let run = firstRun;
@@ -131,9 +132,9 @@ export function* searchViolation(options: FindOptions): Generator<FindProgress, 
  * @throws Error when neither shows anything
  */
 function locate(options: FindOptions, steps: readonly Step[], run: number): Finding {
-  const { machine, hypervisor, seed } = options;
-  const quick = new CandidateRunner(machine, hypervisor, 'never').run(steps);
-  const thorough = new CandidateRunner(machine, hypervisor, 'every').run(steps);
+  const { machine, hypervisor, profile, seed } = options;
+  const quick = new CandidateRunner(machine, hypervisor, 'never', profile).run(steps);
+  const thorough = new CandidateRunner(machine, hypervisor, 'every', profile).run(steps);
   const isThorough = thorough !== null && (quick === null || thorough.step < quick.step);
   const found = isThorough ? thorough : quick;
   if (found === null) throw new Error(`run ${run} of seed ${seed} does not repeat what it violated`);
@@ -151,9 +152,13 @@ function attempt(executor: Executor, step: Step): Outcome | null {
   }
 }
 
-function scenarioOf({ machine, identity }: FindOptions, steps: readonly Step[], violation: Violation): Scenario {
+function scenarioOf(
+  { machine, identity, profile = defaultProfile }: FindOptions,
+  steps: readonly Step[],
+  violation: Violation,
+): Scenario {
   return {
-    profile: PROFILE,
+    profile: profile.name,
     machine: machine.name,
     hypervisor: identity,
     steps: [...steps, { kind: 'expect', property: violation.property }],

@@ -5,7 +5,7 @@
  * and device accesses that caches may still answer.
  */
 
-import { type CallName, callNamed, calls, FUNCTION_ID_BASE } from '#hypercall-abi';
+import { type CallName, defaultProfile, FUNCTION_ID_BASE, type Profile } from '#hypercall-abi';
 import type { MachineDescription } from '#machine';
 import type { CallStep, Step, Value } from '../scenario/index.ts';
 import { edge, edgesOf } from './edges.ts';
@@ -26,7 +26,8 @@ const GARBAGE = 4;
 const TRIES = 8;
 
 export class StepGenerator {
-  readonly world = new World();
+  readonly world: World;
+  private readonly profile: Profile;
   private prng: Prng;
   private readonly machine: MachineDescription;
   private readonly allowed: ReadonlySet<CallName>;
@@ -40,9 +41,18 @@ export class StepGenerator {
   /**
    * @param allowed the calls that may be made
    * @param taken pages that boot has taken over, or pinned
+   * @param profile the contract that the hypervisor keeps
    */
-  constructor(machine: MachineDescription, allowed: readonly CallName[], prng: Prng, taken: readonly number[] = []) {
+  constructor(
+    machine: MachineDescription,
+    allowed: readonly CallName[],
+    prng: Prng,
+    taken: readonly number[] = [],
+    profile: Profile = defaultProfile,
+  ) {
     this.machine = machine;
+    this.profile = profile;
+    this.world = new World(profile);
     this.allowed = new Set(allowed);
     this.edges = edgesOf(machine, taken);
     this.prng = prng;
@@ -129,7 +139,7 @@ export class StepGenerator {
   /** One argument becomes an edge value, or somebody else's handle. */
   private withWrongArgument(step: CallStep): CallStep {
     const { prng } = this;
-    const { args } = callNamed(step.call);
+    const { args } = this.profile.call(step.call);
     if (args.length === 0) return step;
     const { name, unit } = prng.pick(args);
     let value = edge(this.edges, unit, prng);
@@ -145,6 +155,7 @@ export class StepGenerator {
   /** Registers as they come. */
   private garbage(): Step {
     const { prng } = this;
+    const { calls } = this.profile;
     const spec = prng.pick(calls);
     const isCall = this.allowed.has(spec.name) && prng.chance(85);
     const position = isCall ? spec.position : prng.pick([0, 20, 24, 39, 47, 63, 84, 127, 128, 200, 0x10047]);

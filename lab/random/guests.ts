@@ -29,12 +29,12 @@ export class GuestSteps {
   }
 
   share(): Step {
-    return callStep(this.cpu(), 'host_share_hyp', { pfn: this.page() });
+    return callStep(this.world.profile, this.cpu(), 'host_share_hyp', { pfn: this.page() });
   }
 
   unshare(): Step | null {
     const page = this.heldPage('shared');
-    return page && callStep(this.cpu(), 'host_unshare_hyp', { pfn: page });
+    return page && callStep(this.world.profile, this.cpu(), 'host_unshare_hyp', { pfn: page });
   }
 
   /** Donate one page, mapped for DMA or not, as a list of one. */
@@ -43,7 +43,7 @@ export class GuestSteps {
     const pool = prng.pick(POOLS);
     const page = this.page();
     const order = prng.chance(10) ? prng.between(1, 3) : 0;
-    return callStep(this.cpu(), 'alloc_mgt_refill', {
+    return callStep(this.world.profile, this.cpu(), 'alloc_mgt_refill', {
       pool,
       head: order > 0 ? { ...page, byte: order } : page,
       count: 1,
@@ -54,11 +54,11 @@ export class GuestSteps {
     const { prng } = this;
     // All of it now and then: what a hypervisor does without memory is worth seeing.
     const target = prng.chance(80) ? prng.between(0, 4) : ALL;
-    return callStep(this.cpu(), 'alloc_mgt_reclaim', { pool: prng.pick(POOLS), target });
+    return callStep(this.world.profile, this.cpu(), 'alloc_mgt_reclaim', { pool: prng.pick(POOLS), target });
   }
 
   reclaimable(): Step {
-    return callStep(this.cpu(), 'alloc_mgt_reclaimable', { pool: this.prng.pick(POOLS) });
+    return callStep(this.world.profile, this.cpu(), 'alloc_mgt_reclaimable', { pool: this.prng.pick(POOLS) });
   }
 
   /** The next thing that a VM needs: a handle, a description that the hypervisor may read, a table, a CPU. */
@@ -71,7 +71,7 @@ export class GuestSteps {
     const name = { name: vm.name };
     switch (vm.stage) {
       case 'reserved':
-        return callStep(this.cpu(), 'host_share_hyp', { pfn: { page: vm.page } });
+        return callStep(this.world.profile, this.cpu(), 'host_share_hyp', { pfn: { page: vm.page } });
       case 'shared':
         vm.stage = 'described';
         return {
@@ -83,9 +83,12 @@ export class GuestSteps {
           vcpus: prng.chance(90) ? 1 : prng.pick([0, 2, -1 >>> 0]),
         };
       case 'described':
-        return callStep(this.cpu(), 'init_vm', { kvm: { page: vm.page }, pgd: { page: `${vm.name}t` } });
+        return callStep(this.world.profile, this.cpu(), 'init_vm', {
+          kvm: { page: vm.page },
+          pgd: { page: `${vm.name}t` },
+        });
       default:
-        return callStep(this.cpu(), 'vcpu_load', { vm: name, vcpu: 0 });
+        return callStep(this.world.profile, this.cpu(), 'vcpu_load', { vm: name, vcpu: 0 });
     }
   }
 
@@ -95,7 +98,7 @@ export class GuestSteps {
     const name = `vm${vms.length + 1}`;
     const isProtected = this.prng.chance(65);
     vms.push({ name, stage: 'reserved', isProtected, page: `${name}k`, loadedOn: -1, guestPages: [] });
-    return { ...callStep(this.cpu(), 'reserve_vm', {}), bind: name };
+    return { ...callStep(this.world.profile, this.cpu(), 'reserve_vm', {}), bind: name };
   }
 
   mapGuest(): Step | null {
@@ -105,7 +108,7 @@ export class GuestSteps {
     const vm = prng.pick(loaded);
     if (prng.chance(4)) {
       const args = { pfn: { page: 'huge', run: 512 }, gfn: 512 * prng.below(3), pages: 512, prot: GUEST_PROT };
-      return callStep(vm.loadedOn, 'map_guest', args);
+      return callStep(this.world.profile, vm.loadedOn, 'map_guest', args);
     }
     return this.mapGuestOn(vm.loadedOn, this.page());
   }
@@ -114,7 +117,7 @@ export class GuestSteps {
     const { prng } = this;
     const gfn = prng.chance(80) ? prng.below(24) : 512 * prng.between(1, 3) - prng.below(2);
     const prot = prng.chance(80) ? GUEST_PROT : prng.below(9);
-    return callStep(cpu, 'map_guest', { pfn, gfn, pages: 1, prot });
+    return callStep(this.world.profile, cpu, 'map_guest', { pfn, gfn, pages: 1, prot });
   }
 
   takeBack(): Step | null {
@@ -124,7 +127,11 @@ export class GuestSteps {
     const vm = prng.pick(vms);
     const call = vm.isProtected === prng.chance(90) ? 'reclaim_dying_guest_page' : 'unshare_guest';
     if (call === 'reclaim_dying_guest_page' && vm.stage !== 'dying' && prng.chance(80)) return null;
-    return callStep(this.cpu(), call, { vm: { name: vm.name }, gfn: prng.pick(vm.guestPages).gfn, pages: 1 });
+    return callStep(this.world.profile, this.cpu(), call, {
+      vm: { name: vm.name },
+      gfn: prng.pick(vm.guestPages).gfn,
+      pages: 1,
+    });
   }
 
   tearDown(): Step | null {
@@ -132,8 +139,8 @@ export class GuestSteps {
     const vms = this.world.vms.filter(({ stage }) => stage === 'live' || stage === 'dying' || prng.chance(5));
     if (vms.length === 0) return null;
     const vm = prng.pick(vms);
-    if (vm.loadedOn >= 0 && prng.chance(70)) return callStep(vm.loadedOn, 'vcpu_put', {});
-    return callStep(this.cpu(), endOf(vm), { vm: { name: vm.name } });
+    if (vm.loadedOn >= 0 && prng.chance(70)) return callStep(this.world.profile, vm.loadedOn, 'vcpu_put', {});
+    return callStep(this.world.profile, this.cpu(), endOf(vm), { vm: { name: vm.name } });
   }
 
   /** The host itself reads or writes a page, whosever it is. */

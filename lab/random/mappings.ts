@@ -1,6 +1,6 @@
 /** Random steps about domains, attachments, mappings, and what devices do with them. */
 
-import { DomainType, Prot } from '#hypercall-abi';
+import { Prot } from '#hypercall-abi';
 import type { MachineDescription } from '#machine';
 import type { Step, Value } from '../scenario/index.ts';
 import { callStep } from './call-step.ts';
@@ -49,20 +49,29 @@ export class MappingSteps {
       domain = { name: `d${domains.length + 1}`, live: false, attached: [], mappings: [], unmapped: [] };
       domains.push(domain);
     }
-    const type = prng.chance(60) ? DomainType.s1 : DomainType.s2;
-    return callStep(this.cpu(), 'alloc_domain', { iommu: this.iommu(), domain: { name: domain.name }, type });
+    const { s1, s2 } = this.world.profile.domainTypes;
+    const type = prng.chance(60) ? s1 : s2;
+    return callStep(this.world.profile, this.cpu(), 'alloc_domain', {
+      iommu: this.iommu(),
+      domain: { name: domain.name },
+      type,
+    });
   }
 
   freeDomain(): Step | null {
     const domain = this.domain();
-    return domain && callStep(this.cpu(), 'free_domain', { domain: { name: domain.name } });
+    return domain && callStep(this.world.profile, this.cpu(), 'free_domain', { domain: { name: domain.name } });
   }
 
   attach(): Step | null {
     const domain = this.domain();
     if (domain === null || (domain.attached.length > 0 && this.prng.chance(70))) return null;
     const endpoint = { name: this.prng.pick(this.machine.devices).name };
-    return callStep(this.cpu(), 'attach_dev', { iommu: this.iommu(), domain: { name: domain.name }, endpoint });
+    return callStep(this.world.profile, this.cpu(), 'attach_dev', {
+      iommu: this.iommu(),
+      domain: { name: domain.name },
+      endpoint,
+    });
   }
 
   detach(): Step | null {
@@ -71,7 +80,11 @@ export class MappingSteps {
     if (domain === null) return null;
     const own = domain.attached.length > 0 && prng.chance(75);
     const endpoint = { name: own ? prng.pick(domain.attached) : prng.pick(this.machine.devices).name };
-    return callStep(this.cpu(), 'detach_dev', { iommu: this.iommu(), domain: { name: domain.name }, endpoint });
+    return callStep(this.world.profile, this.cpu(), 'detach_dev', {
+      iommu: this.iommu(),
+      domain: { name: domain.name },
+      endpoint,
+    });
   }
 
   map(): Step | null {
@@ -92,7 +105,7 @@ export class MappingSteps {
 
   private mapPages(domain: Domain, iova: number, pgcount: number): Step {
     const paddr = this.pages(pgcount);
-    return callStep(this.cpu(), 'map_pages', {
+    return callStep(this.world.profile, this.cpu(), 'map_pages', {
       domain: { name: domain.name },
       iova,
       paddr,
@@ -108,7 +121,7 @@ export class MappingSteps {
     const iova = BLOCK * prng.below(3);
     const [pgsize, pgcount] = prng.chance(75) ? [BLOCK, 1] : [PAGE, 512];
     const paddr: Value = { page: 'huge', run: 512 };
-    return callStep(this.cpu(), 'map_pages', {
+    return callStep(this.world.profile, this.cpu(), 'map_pages', {
       domain: { name: domain.name },
       iova,
       paddr,
@@ -124,7 +137,7 @@ export class MappingSteps {
     if (domain === null) return null;
     const known = this.mapping(domain);
     const unmap = (iova: number, pgsize: number, pgcount: number): Step =>
-      callStep(this.cpu(), 'unmap_pages', { domain: { name: domain.name }, iova, pgsize, pgcount });
+      callStep(this.world.profile, this.cpu(), 'unmap_pages', { domain: { name: domain.name }, iova, pgsize, pgcount });
     if (known === null && prng.chance(80)) return null;
     if (known === null || prng.chance(8)) return unmap(PAGE * prng.between(0, 15), PAGE, prng.between(1, 4));
     const pages = Math.ceil(known.size / PAGE);
@@ -141,7 +154,10 @@ export class MappingSteps {
   translate(): Step | null {
     const domain = this.domain();
     if (domain === null) return null;
-    return callStep(this.cpu(), 'iova_to_phys', { domain: { name: domain.name }, iova: this.usedIova(domain) });
+    return callStep(this.world.profile, this.cpu(), 'iova_to_phys', {
+      domain: { name: domain.name },
+      iova: this.usedIova(domain),
+    });
   }
 
   /** A device uses an address that leads somewhere, or that did. */

@@ -3,7 +3,7 @@
  * it so that most of them mean something. It may be wrong; then calls fail, which is worth a try as well.
  */
 
-import type { CallResult } from '#hypercall-abi';
+import type { CallResult, Profile } from '#hypercall-abi';
 import type { CallStep, Outcome, PageRef, Step, Value } from '../scenario/index.ts';
 
 const PAGE_SIZE = 4096;
@@ -44,11 +44,17 @@ export type PageHolder = 'host' | 'shared' | 'guest' | 'hyp';
 const REMEMBERED = 12;
 
 export class World {
+  /** The contract that the hypervisor keeps. */
+  readonly profile: Profile;
   readonly domains: Domain[] = [];
   readonly vms: Vm[] = [];
   readonly pages = new Map<string, PageHolder>();
   /** A call that asked for memory, and what it asked for. */
   asked: { readonly step: CallStep; readonly request: NonNullable<CallResult['request']> } | null = null;
+
+  constructor(profile: Profile) {
+    this.profile = profile;
+  }
 
   reset(): void {
     this.domains.length = 0;

@@ -5,8 +5,10 @@
  * Each translation root of the log becomes a domain, with its devices attached before it is first used. The model
  * invalidates at every unmap, so a log of a lazy kernel is replayed as one call per unmap all the same.
  */
+
 import { type IommuDomain, iommuMap, iommuUnmap, PAGE_SIZES_4K } from '#host';
 import { hypLayout } from '#hyp/layout';
+import type { Profile } from '#hypercall-abi';
 import type { MachineDescription } from '#machine';
 import { commandOpcode, isTlbInvalidation } from '../oracle/decode/command.ts';
 import { Session, type Violation } from '../session/session.ts';
@@ -28,6 +30,8 @@ export interface ReplayOptions {
   /** Streams of each root, where a fixture tells; roots that are absent take the log's devices in order. */
   readonly streams?: ReadonlyMap<number, readonly number[]>;
   readonly unchecked?: boolean;
+  /** The contract between host and hypervisor; the default one when left out. */
+  readonly profile?: Profile;
   /** Milliseconds from an arbitrary start, for the rate. */
   readonly now: () => number;
   readonly onProgress?: (done: number, total: number) => void;
@@ -91,7 +95,11 @@ export interface Replay {
 /** Replay a log from a fresh machine. */
 export async function replay(log: OperationLog, options: ReplayOptions): Promise<Replay> {
   const start = options.now();
-  const session = new Session({ machine: options.machine, ...(options.unchecked ? { unchecked: true } : {}) });
+  const session = new Session({
+    machine: options.machine,
+    ...(options.profile === undefined ? {} : { profile: options.profile }),
+    ...(options.unchecked ? { unchecked: true } : {}),
+  });
   const run = new Run(session, log, options);
   const interrupted = await run.all();
   session.oracle?.checkAll();
@@ -124,7 +132,7 @@ class Run {
     this.session = session;
     this.log = log;
     this.options = options;
-    this.pool = hypLayout(options.machine).iommuPool;
+    this.pool = hypLayout(options.machine, session.profile).iommuPool;
     const taken = new Set([...(options.streams?.values() ?? [])].flat());
     this.spareStreams = log.statistics.devices
       .map((device) => pciStreamId(device))

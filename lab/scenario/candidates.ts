@@ -1,5 +1,6 @@
 /** Runs many candidates in a row on one booted machine: what shrinking and fuzzing need. */
 
+import type { Profile } from '#hypercall-abi';
 import type { MachineDescription } from '#machine';
 import { type HypervisorFactory, Session, type SessionOptions } from '../session/session.ts';
 import { CannotDo } from './bind.ts';
@@ -20,9 +21,10 @@ export class CandidateRunner {
     machine: MachineDescription,
     hypervisor: HypervisorFactory,
     full: NonNullable<SessionOptions['full']> = 'never',
+    profile?: Profile,
   ) {
     this.isThorough = full !== 'never';
-    this.executor = new Executor(new Session({ machine, hypervisor, full }));
+    this.executor = new Executor(new Session({ machine, hypervisor, full, ...(profile !== undefined && { profile }) }));
   }
 
   /**
@@ -39,7 +41,7 @@ export class CandidateRunner {
       const [violation] = executor.newViolations();
       if (violation !== undefined) {
         const { property, rule } = violation;
-        return { property, rule, call: callOf(steps[i]!), step: i, violation };
+        return { property, rule, call: callOf(steps[i]!, executor.boundary.profile), step: i, violation };
       }
     }
     return null;

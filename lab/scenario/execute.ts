@@ -8,7 +8,6 @@ import {
   Boundary,
   type CallResult,
   type CallSpec,
-  callNamed,
   decodeFunction,
   decodeResult,
   Errno,
@@ -47,7 +46,7 @@ export class Executor {
   constructor(session: Session) {
     this.session = session;
     const { machine, oracle } = session;
-    this.tracker = oracle === null ? null : new LifeCycleTracker();
+    this.tracker = oracle === null ? null : new LifeCycleTracker(session.profile);
     // A boundary of its own, because its tracker must be taken back to boot for every run.
     this.boundary = oracle === null ? session.boundary : new Boundary(oracle, session.ports, this.tracker);
     this.names = new NameBinder(machine.description, session.hostMemory);
@@ -110,7 +109,7 @@ export class Executor {
   }
 
   private call(step: CallStep): Outcome {
-    const spec = callNamed(step.call);
+    const spec = this.boundary.profile.call(step.call);
     const args: ArgumentValue[] = [];
     for (const { name, unit } of spec.args) args.push(this.names.resolve(step.args[name] ?? 0, unit));
     const result = this.boundary.call(step.cpu, step.call, ...args);
@@ -126,23 +125,24 @@ export class Executor {
       if (typeof value === 'bigint') setBig(x, n, value);
       else setNumber(x, n, value);
     });
-    const spec = decodeFunction(x);
+    const spec = decodeFunction(x, this.boundary.profile);
     this.boundary.hvc(cpu);
     return { kind: 'call', result: spec === undefined ? UNSUPPORTED : decodeResult(x, spec), spec };
   }
 
   private topup({ cpu, pool, chunks, order }: TopupStep): Outcome {
+    const spec = this.boundary.profile.call('alloc_mgt_refill');
     let head = 0;
     for (let i = 0; i < chunks; i++) {
       const pa = this.names.draw(order);
-      if (pa === 0) return { kind: 'call', result: failed(Errno.ENOMEM), spec: REFILL };
+      if (pa === 0) return { kind: 'call', result: failed(Errno.ENOMEM), spec };
       if (!this.boundary.write64(cpu, pa, Math.floor(head / TWO32), head | 0)) {
-        return { kind: 'call', result: failed(Errno.EPERM), spec: REFILL };
+        return { kind: 'call', result: failed(Errno.EPERM), spec };
       }
       head = listHead(pa, order);
     }
     const result = this.boundary.call(cpu, 'alloc_mgt_refill', PoolId[pool], head, chunks);
-    return { kind: 'call', result, spec: REFILL };
+    return { kind: 'call', result, spec };
   }
 
   private describe({ cpu, at, vm, isProtected, vcpus }: DescribeStep): AccessExpectation {
@@ -217,7 +217,6 @@ function otherOutcome(engine: DmaDevice, iova: number, write: boolean): number {
   return Math.max(0, other);
 }
 
-const REFILL = callNamed('alloc_mgt_refill');
 const EXPECT: Outcome = { kind: 'expect' };
 const NONE: Violation[] = [];
 const UNSUPPORTED: CallResult = { errno: 0, value: 0, supported: false, request: null };

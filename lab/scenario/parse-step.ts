@@ -1,6 +1,6 @@
 /** Reads one step of a scenario. */
 
-import { type ArgumentUnit, type CallName, callNamed, calls, isCallName } from '#hypercall-abi';
+import { type ArgumentUnit, type CallName, defaultProfile, type Profile } from '#hypercall-abi';
 import { InputError, quoted } from '../input-error.ts';
 import {
   callExpectationForms,
@@ -23,13 +23,15 @@ const PROPERTY = /^[\w./:+-]+$/;
 class Line {
   readonly file: string;
   readonly line: number;
+  readonly profile: Profile;
   readonly words: string[];
   /** What follows the arrow; null when there is none. */
   readonly expected: string | null;
 
-  constructor(text: string, file: string, line: number) {
+  constructor(text: string, file: string, line: number, profile: Profile) {
     this.file = file;
     this.line = line;
+    this.profile = profile;
     const plain = withoutComment(text);
     const arrow = / -> ?/.exec(`${plain} `);
     this.words = (arrow === null ? plain : plain.slice(0, arrow.index)).split(/\s+/);
@@ -57,8 +59,8 @@ class Line {
   }
 
   value(text: string, field: string, unit: ArgumentUnit, call: CallName | null = null, isSigned = false): Value {
-    const value = parseValue(text, unit, call, isSigned);
-    return value ?? this.fail({ field, expected: valueKinds(unit, call), got: quoted(text) });
+    const value = parseValue(text, unit, call, isSigned, this.profile);
+    return value ?? this.fail({ field, expected: valueKinds(unit, call, this.profile), got: quoted(text) });
   }
 
   /** What follows the arrow, read by `parse`; as a field to spread into a step. */
@@ -92,10 +94,10 @@ class Line {
 const ACCESS = 'ok, abort or bus error';
 
 /** The step in `text`, which is one trimmed line. @throws InputError */
-export function parseStep(text: string, file: string, line: number): Step {
+export function parseStep(text: string, file: string, line: number, profile: Profile = defaultProfile): Step {
   // Its text is free: arrows and number signs mean nothing there.
   if (/^expect(\s|$)/.test(text)) return parseExpect(text, file, line);
-  const rest = new Line(text, file, line);
+  const rest = new Line(text, file, line, profile);
   const first = rest.next('a step');
   const cpu = /^@cpu(\d{1,4})$/.exec(first);
   if (cpu !== null) return parseHost(rest, Number(cpu[1]));
@@ -140,11 +142,12 @@ function parseHost(rest: Line, cpu: number): Step {
 }
 
 function parseCall(rest: Line, cpu: number, call: string): Extract<Step, { kind: 'call' }> {
-  if (!isCallName(call)) {
-    const known = calls.map(({ name }) => name).join(', ');
+  const { profile } = rest;
+  if (!profile.has(call)) {
+    const known = profile.calls.map(({ name }) => name).join(', ');
     return rest.fail({ expected: `write, read, topup, describe, hvc or a call (${known})`, got: quoted(call) });
   }
-  const spec = callNamed(call);
+  const spec = profile.call(call);
   const fields = rest.fields(
     spec.args.map(({ name }) => name),
     call,
@@ -163,7 +166,7 @@ function parseHvc(rest: Line, cpu: number): Step {
   if (!fields.has('x0')) rest.fail({ field: 'x0', expected: 'a function id' });
   const registers = names.map((name) => rest.value(fields.get(name) ?? '0', name, 'pa'));
   while (registers.at(-1) === 0 && registers.length > 1) registers.pop();
-  return { kind: 'hvc', cpu, registers, ...rest.expectCall(hvcKind(registers)) };
+  return { kind: 'hvc', cpu, registers, ...rest.expectCall(hvcKind(registers, rest.profile)) };
 }
 
 function parseWrite(rest: Line, cpu: number): Step {

@@ -3,10 +3,11 @@
  * was expected there.
  */
 
+import { defaultProfile, findProfile, profileNames } from '#hypercall-abi';
 import { InputError, quoted } from '../input-error.ts';
 import { SCENARIO_MAGIC } from './format.ts';
 import { parseStep, withoutComment } from './parse-step.ts';
-import { PROFILE, SCENARIO_VERSION, type Scenario, type Step } from './types.ts';
+import { SCENARIO_VERSION, type Scenario, type Step } from './types.ts';
 
 const FIRST_LINE = new RegExp(`^${SCENARIO_MAGIC}(\\d+)$`);
 const HEADER_WORD = /^[a-z0-9][\w.+/-]*$/i;
@@ -61,7 +62,7 @@ export function parseScenarioLines(text: string, file = 'scenario'): ParsedScena
         if (header[word] === '') throw new InputError({ file, line, field: word, expected: 'some text' });
         return;
       }
-      const step = parseStep(trimmed, file, line);
+      const step = parseStep(trimmed, file, line, findProfile(header.profile ?? defaultProfile.name));
       if (step.kind === 'expect' && steps.length === 0) {
         throw new InputError({ file, line, expected: 'a step before what is expected of it' });
       }
@@ -87,8 +88,8 @@ function checkFirstLine(text: string, file: string, line: number): void {
 function headerWord(word: string, text: string, file: string, line: number): string {
   if (!HEADER_WORD.test(text))
     throw new InputError({ file, line, field: word, expected: 'one name', got: quoted(text) });
-  if (word === 'profile' && text !== PROFILE) {
-    throw new InputError({ file, line, field: word, expected: PROFILE, got: quoted(text) });
+  if (word === 'profile' && findProfile(text) === undefined) {
+    throw new InputError({ file, line, field: word, expected: profileNames.join(', '), got: quoted(text) });
   }
   return text;
 }

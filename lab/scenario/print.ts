@@ -1,11 +1,12 @@
 /** Scenarios as text. The text of equal scenarios is equal, and `parseScenario` reads it back to the same data. */
 
-import { type CallSpec, callNamed, decodeFunction, setBig } from '#hypercall-abi';
+import { type CallSpec, decodeFunction, defaultProfile, type Profile, setBig } from '#hypercall-abi';
 import { type Kind, kindOf, printCallExpectation, printDmaExpectation, printReadExpectation } from './expectation.ts';
 import { SCENARIO_MAGIC } from './format.ts';
 import {
   type CallStep,
   type HvcStep,
+  profileOf,
   SCENARIO_VERSION,
   type Scenario,
   type Step,
@@ -22,7 +23,9 @@ const SILENT_ZERO: ReadonlySet<string> = new Set(['driver', 'iommu', 'pasid', 'p
  * @throws RangeError when a title or a text has line breaks or space around it, which would not come back
  */
 export function printScenario(scenario: Scenario): string {
-  return `${[...headerLines(scenario), '', ...scenario.steps.map(printStep)].join('\n')}\n`;
+  const profile = profileOf(scenario);
+  const steps = scenario.steps.map((step) => printStep(step, profile));
+  return `${[...headerLines(scenario), '', ...steps].join('\n')}\n`;
 }
 
 function headerLines({ profile, machine, hypervisor, title }: Scenario): string[] {
@@ -42,12 +45,12 @@ export function firstStepLine(scenario: Scenario): number {
 }
 
 /** One step, without a line break. */
-export function printStep(step: Step): string {
+export function printStep(step: Step, profile: Profile = defaultProfile): string {
   switch (step.kind) {
     case 'call':
-      return printCall(step);
+      return printCall(step, profile);
     case 'hvc':
-      return printHvc(step);
+      return printHvc(step, profile);
     case 'write':
       return `@cpu${step.cpu} write ${place(step.at)} ${word(step.value)}${arrow(step.expect)}`;
     case 'read': {
@@ -72,37 +75,38 @@ export function printStep(step: Step): string {
   }
 }
 
-function printCall(step: CallStep): string {
-  const spec = callNamed(step.call);
+function printCall(step: CallStep, profile: Profile): string {
+  const spec = profile.call(step.call);
   const args: string[] = [];
   for (const { name, unit } of spec.args) {
     const value = step.args[name] ?? 0;
     if (value === 0 && SILENT_ZERO.has(unit)) continue;
-    args.push(` ${name}=${printValue(value, unit, step.call)}`);
+    args.push(` ${name}=${printValue(value, unit, step.call, profile)}`);
   }
   const bind = step.bind === undefined ? '' : `${step.bind} = `;
   const expected = step.expect === undefined ? undefined : printCallExpectation(step.expect, spec.x1);
   return `@cpu${step.cpu} ${bind}${step.call}${args.join('')}${arrow(expected)}`;
 }
 
-function printHvc(step: HvcStep): string {
+function printHvc(step: HvcStep, profile: Profile): string {
   const registers = step.registers.map((value, n) => (n > 0 && value === 0 ? '' : ` x${n}=${place(value)}`));
-  const expected = step.expect === undefined ? undefined : printCallExpectation(step.expect, hvcKind(step.registers));
+  const kind = hvcKind(step.registers, profile);
+  const expected = step.expect === undefined ? undefined : printCallExpectation(step.expect, kind);
   return `@cpu${step.cpu} hvc${registers.join('')}${arrow(expected)}`;
 }
 
 /** The call that the registers make, when x0 says so in numbers. */
-export function callOfRegisters(registers: readonly Value[]): CallSpec | undefined {
+export function callOfRegisters(registers: readonly Value[], profile?: Profile): CallSpec | undefined {
   const [x0 = 0] = registers;
   if (typeof x0 === 'object' && !('big' in x0)) return undefined;
   const x = new Int32Array(16);
   setBig(x, 0, BigInt(typeof x0 === 'number' ? x0 : x0.big));
-  return decodeFunction(x);
+  return decodeFunction(x, profile);
 }
 
 /** Result kind of that call. */
-export function hvcKind(registers: readonly Value[]): Kind {
-  return kindOf(callOfRegisters(registers));
+export function hvcKind(registers: readonly Value[], profile?: Profile): Kind {
+  return kindOf(callOfRegisters(registers, profile));
 }
 
 function printTopup({ cpu, pool, chunks, order, expect }: TopupStep): string {

@@ -1,6 +1,6 @@
 /** The names and values in steps: finding them, and putting others in their place. */
 
-import { callNamed } from '#hypercall-abi';
+import { unitOf } from '#hypercall-abi';
 import type { Step, Value } from './types.ts';
 import { isName, isPage } from './value.ts';
 
@@ -9,7 +9,7 @@ const LETTERS = 'abcdefghijklmnopqrstuvwxyz';
 /** What a name stands for, as far as its place tells: names of different kinds are never merged. */
 function nameKind(step: Step, field: string): string {
   if (step.kind !== 'call') return 'vm';
-  const unit = callNamed(step.call).args.find(({ name }) => name === field)?.unit;
+  const unit = unitOf(step.call, field);
   return unit === 'domain' ? 'domain' : unit === 'stream' ? 'device' : 'vm';
 }
 

@@ -8,7 +8,7 @@ import { checkFits, lineOf, type Placement } from './check.ts';
 import { matches, outcomeText } from './compare.ts';
 import { Executor, type Outcome } from './execute.ts';
 import { printStep } from './print.ts';
-import type { ExpectStep, Scenario, Step } from './types.ts';
+import { type ExpectStep, profileOf, type Scenario, type Step } from './types.ts';
 
 /** What became of one step. */
 export interface StepResult {
@@ -51,7 +51,7 @@ export function runScenario(scenario: Scenario, options: RunOptions): ScenarioRe
   checkFits(scenario, machine, options);
   const hypervisor = hypervisorOf(scenario, options);
   const { full = 'every' } = options;
-  const session = new Session({ machine, hypervisor, full });
+  const session = new Session({ machine, hypervisor, full, profile: profileOf(scenario) });
   const executor = new Executor(session);
   const steps: StepResult[] = [];
   const violations: Violation[] = [];
@@ -74,7 +74,7 @@ export function runScenario(scenario: Scenario, options: RunOptions): ScenarioRe
     }
     const result: StepResult = {
       line,
-      text: printStep(step),
+      text: printStep(step, session.profile),
       result: step.kind === 'expect' ? (asExpected ? 'found' : 'not found') : outcomeText(outcome, executor.names),
       asExpected,
       violations: found,

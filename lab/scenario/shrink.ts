@@ -4,10 +4,11 @@
  * without any single one of its steps the violation does not appear.
  */
 
+import type { Profile } from '#hypercall-abi';
 import { orderlyNames } from './rename.ts';
 import { type Found, type Signature, sameSignature } from './signature.ts';
 import { simplerSteps } from './simplify.ts';
-import type { Scenario, Step } from './types.ts';
+import { profileOf, type Scenario, type Step } from './types.ts';
 
 export interface ShrinkResult {
   readonly scenario: Scenario;
@@ -39,7 +40,7 @@ export function shrink(
   run: RunCandidate,
   options: ShrinkOptions = {},
 ): ShrinkResult {
-  const search = new Search(signature, run, options);
+  const search = new Search(signature, run, options, profileOf(scenario));
   const steps = scenario.steps.filter(({ kind }) => kind !== 'expect').map(withoutExpectation);
   if (!search.accepts(steps)) {
     throw new RangeError(`the scenario does not show ${signature.property}: ${signature.rule} at ${signature.call}`);
@@ -78,10 +79,12 @@ class Search {
   private readonly signature: Signature;
   private readonly run: RunCandidate;
   private readonly options: ShrinkOptions;
+  private readonly profile: Profile;
   /** Candidates that did not show it, so that none is run twice. */
   private readonly failed = new Set<string>();
 
-  constructor(signature: Signature, run: RunCandidate, options: ShrinkOptions) {
+  constructor(signature: Signature, run: RunCandidate, options: ShrinkOptions, profile: Profile) {
+    this.profile = profile;
     this.signature = signature;
     this.run = run;
     this.options = options;
@@ -129,7 +132,7 @@ class Search {
   simplify(): void {
     for (let again = true; again && !this.isOver; ) {
       again = false;
-      for (const candidate of simplerSteps(this.best)) {
+      for (const candidate of simplerSteps(this.best, this.profile)) {
         if (this.isOver) return;
         if (this.accepts(candidate)) {
           again = true;

@@ -1,5 +1,6 @@
 /** By what a violation is known again when the steps around it change. */
 
+import type { Profile } from '#hypercall-abi';
 import type { Violation } from '../session/session.ts';
 import { callOfRegisters } from './print.ts';
 import type { Step } from './types.ts';
@@ -23,8 +24,8 @@ export function sameSignature(a: Signature, b: Signature): boolean {
 }
 
 /** The call that a step makes, or its kind. */
-export function callOf(step: Step): string {
+export function callOf(step: Step, profile?: Profile): string {
   if (step.kind === 'call') return step.call;
   if (step.kind === 'topup') return 'alloc_mgt_refill';
-  return step.kind === 'hvc' ? (callOfRegisters(step.registers)?.name ?? 'hvc') : step.kind;
+  return step.kind === 'hvc' ? (callOfRegisters(step.registers, profile)?.name ?? 'hvc') : step.kind;
 }

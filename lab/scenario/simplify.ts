@@ -3,7 +3,7 @@
  * names, CPU 0, smaller numbers, fewer protection bits, no offsets, shorter runs of pages.
  */
 
-import { callNamed, PoolId } from '#hypercall-abi';
+import { PoolId, type Profile, unitOf } from '#hypercall-abi';
 import { callOfRegisters } from './print.ts';
 import { mapValues, namesOf, renamed } from './rename.ts';
 import type { CallStep, Step, Value } from './types.ts';
@@ -15,8 +15,8 @@ const BLOCK = 0x200000;
 /** Numbers up to this, and as many pages, are counted down one by one. */
 const FEW = 64;
 
-/** Candidates, the boldest first. */
-export function* simplerSteps(steps: readonly Step[]): Generator<readonly Step[]> {
+/** Candidates, the boldest first. @param profile what registers mean; the default one when left out */
+export function* simplerSteps(steps: readonly Step[], profile?: Profile): Generator<readonly Step[]> {
   yield* fewerTopups(steps);
   yield* fewerNames(steps);
   if (steps.some((step) => 'cpu' in step && step.cpu > 0)) {
@@ -24,7 +24,7 @@ export function* simplerSteps(steps: readonly Step[]): Generator<readonly Step[]
   }
   yield* simplerTogether(steps);
   for (let i = 0; i < steps.length; i++) {
-    for (const simpler of simplerStep(steps[i]!)) yield [...steps.slice(0, i), simpler, ...steps.slice(i + 1)];
+    for (const simpler of simplerStep(steps[i]!, profile)) yield [...steps.slice(0, i), simpler, ...steps.slice(i + 1)];
   }
 }
 
@@ -72,7 +72,7 @@ function* fewerNames(steps: readonly Step[]): Generator<readonly Step[]> {
   }
 }
 
-function* simplerStep(step: Step): Generator<Step> {
+function* simplerStep(step: Step, profile: Profile | undefined): Generator<Step> {
   if ('cpu' in step && step.cpu > 0) yield { ...step, cpu: 0 };
   if (step.kind === 'topup') {
     for (const chunks of smallerNumbers(step.chunks)) if (chunks > 0) yield { ...step, chunks };
@@ -89,7 +89,7 @@ function* simplerStep(step: Step): Generator<Step> {
     yield rest;
   }
   if (step.kind === 'hvc') {
-    const spec = callOfRegisters(step.registers);
+    const spec = callOfRegisters(step.registers, profile);
     if (spec !== undefined) {
       const args = Object.fromEntries(
         spec.args.map(({ name }, n): [string, Value] => [name, step.registers[n + 1] ?? 0]),
@@ -138,7 +138,7 @@ function* simplerValues(step: Step, field: string, value: Value): Generator<Valu
 
 function isBits(step: Step, field: string): boolean {
   if (step.kind !== 'call') return false;
-  const unit = callNamed(step.call).args.find(({ name }) => name === field)?.unit;
+  const unit = unitOf(step.call, field);
   return unit !== undefined && (wordsFor(unit, step.call)?.isBits ?? false);
 }
 

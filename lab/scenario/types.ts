@@ -3,7 +3,7 @@
  * form (docs/scenarios.md) is made by `printScenario` and read by `parseScenario`.
  */
 
-import type { CallName } from '#hypercall-abi';
+import { type CallName, findProfile, type Profile } from '#hypercall-abi';
 
 /** The version of text, data and share strings that this module reads and writes. */
 export const SCENARIO_VERSION = 0;
@@ -133,6 +133,7 @@ export interface ExpectStep {
 export type Step = CallStep | HvcStep | WriteStep | ReadStep | TopupStep | DescribeStep | DmaStep | ExpectStep;
 
 export interface Scenario {
+  /** Name of the profile. */
   readonly profile: string;
   /** Name of a machine preset, or of one that the user brought. */
   readonly machine: string;
@@ -142,5 +143,9 @@ export interface Scenario {
   readonly steps: readonly Step[];
 }
 
-/** The profile whose call table scenarios use. */
-export const PROFILE = 'android17';
+/** The profile whose calls the scenario makes. @throws RangeError when there is none of that name */
+export function profileOf({ profile }: Pick<Scenario, 'profile'>): Profile {
+  const found = findProfile(profile);
+  if (found === undefined) throw new RangeError(`no profile '${profile}'`);
+  return found;
+}

@@ -3,7 +3,7 @@
  * caller, who knows the place, complains.
  */
 
-import type { ArgumentUnit, CallName } from '#hypercall-abi';
+import type { ArgumentUnit, CallName, Profile } from '#hypercall-abi';
 import type { BigNumber, NameRef, PageRef, Value } from './types.ts';
 import { numberOfWords, wordsFor, wordsOfNumber } from './words.ts';
 
@@ -74,8 +74,14 @@ export function pageRef(page: string, run: number, offset: number, byte: number)
 }
 
 /** A value for an argument of that unit, or null. `call` decides between words of the same unit. */
-export function parseValue(text: string, unit: ArgumentUnit, call: CallName | null, isSigned: boolean): Value | null {
-  const words = wordsFor(unit, call);
+export function parseValue(
+  text: string,
+  unit: ArgumentUnit,
+  call: CallName | null,
+  isSigned: boolean,
+  profile?: Profile,
+): Value | null {
+  const words = wordsFor(unit, call, profile);
   const word = words === null ? null : numberOfWords(words, text);
   if (word !== null) return word;
   const number = parseNumber(text);
@@ -87,8 +93,8 @@ export function parseValue(text: string, unit: ArgumentUnit, call: CallName | nu
 }
 
 /** What {@link parseValue} takes for that unit, for a message. */
-export function valueKinds(unit: ArgumentUnit, call: CallName | null): string {
-  const words = wordsFor(unit, call);
+export function valueKinds(unit: ArgumentUnit, call: CallName | null, profile?: Profile): string {
+  const words = wordsFor(unit, call, profile);
   const kinds = words === null ? [] : [Object.keys(words.words).join(words.isBits ? '|' : ' or ')];
   if (unit === 'domain') kinds.push('a domain name such as d1');
   if (unit === 'handle') kinds.push('a VM name such as vm1');
@@ -110,9 +116,9 @@ export function printPage({ page, run, offset, byte }: PageRef): string {
 }
 
 /** A value as {@link parseValue} reads it. */
-export function printValue(value: Value, unit: ArgumentUnit, call: CallName | null): string {
+export function printValue(value: Value, unit: ArgumentUnit, call: CallName | null, profile?: Profile): string {
   if (typeof value === 'number') {
-    const words = wordsFor(unit, call);
+    const words = wordsFor(unit, call, profile);
     return (words === null ? null : wordsOfNumber(words, value)) ?? printNumber(value, HEX_UNITS.has(unit));
   }
   if (isPage(value)) return printPage(value);

@@ -1,10 +1,9 @@
 /** Words that stand for numbers in a scenario: domain types, protections, pools. */
 
-import { type ArgumentUnit, type CallName, DomainType, PoolId, Prot } from '#hypercall-abi';
+import { type ArgumentUnit, type CallName, defaultProfile, PoolId, type Profile, Prot } from '#hypercall-abi';
 
 type Words = Readonly<Record<string, number>>;
 
-const domainTypes: Words = DomainType;
 const pools: Words = PoolId;
 const dmaProt: Words = Prot;
 /** map_guest takes the protection bits of a stage-2 mapping. */
@@ -18,8 +17,8 @@ export interface WordSet {
 }
 
 /** The words for an argument of that unit of that call, if it has any. */
-export function wordsFor(unit: ArgumentUnit, call: CallName | null): WordSet | null {
-  if (unit === 'domainType') return { words: domainTypes, isBits: false };
+export function wordsFor(unit: ArgumentUnit, call: CallName | null, profile: Profile = defaultProfile): WordSet | null {
+  if (unit === 'domainType') return { words: profile.domainTypes, isBits: false };
   if (unit === 'pool') return { words: pools, isBits: false };
   if (unit === 'prot') return { words: call === 'map_guest' ? guestProt : dmaProt, isBits: true };
   return null;

@@ -5,19 +5,21 @@
 
 import { HostMemory, IommuDriver, type SmmuMemory, setUpSmmu } from '#host';
 import { createHypervisor } from '#hyp/plain';
-import { Boundary, type Hypervisor, LifeCycleTracker, type LifeCycleViolation } from '#hypercall-abi';
+import { Boundary, type Hypervisor, LifeCycleTracker, type LifeCycleViolation, type Profile } from '#hypercall-abi';
 import { createMachine, type HostPort, type Machine, type MachineDescription } from '#machine';
 import { CheckedHypervisor, type Finding } from '../oracle/index.ts';
 import { oracleView } from './oracle-view.ts';
 import { WatchedDevice, watchedPort } from './watched.ts';
 
 /** Makes a hypervisor for a machine: ours, an edited one, or somebody else's. */
-export type HypervisorFactory = (machine: Machine) => Hypervisor;
+export type HypervisorFactory = (machine: Machine, profile?: Profile) => Hypervisor;
 
 export interface SessionOptions {
   readonly machine: MachineDescription;
   /** The hypervisor under test; ours when left out. */
   readonly hypervisor?: HypervisorFactory;
+  /** The contract that it is asked to keep; the default one when left out. */
+  readonly profile?: Profile;
   /** Run without oracles and life cycles: for measuring, and for comparing with a run that has them. */
   readonly unchecked?: boolean;
   /**
@@ -43,6 +45,8 @@ export function fullInterval({ ram }: MachineDescription): number {
 
 export class Session {
   readonly machine: Machine;
+  /** The contract that the hypervisor keeps. */
+  readonly profile: Profile;
   readonly boundary: Boundary;
   /** The CPUs as the host has them, and the devices: the oracle sees each access. */
   readonly ports: readonly HostPort[];
@@ -58,7 +62,7 @@ export class Session {
   /** @throws Error when the hypervisor refuses to boot */
   constructor(options: SessionOptions) {
     const machine = createMachine(options.machine);
-    const inner = (options.hypervisor ?? createHypervisor)(machine);
+    const inner = (options.hypervisor ?? createHypervisor)(machine, options.profile);
     this.machine = machine;
     this.oracle = options.unchecked
       ? null
@@ -70,7 +74,9 @@ export class Session {
       const number = options.machine.smmus.findIndex(({ name }) => name === smmu);
       return new WatchedDevice(device, number, this.oracle);
     });
-    this.boundary = new Boundary(this.oracle ?? inner, ports, options.unchecked ? null : new LifeCycleTracker());
+    const tracker = options.unchecked ? null : new LifeCycleTracker(inner.profile);
+    this.boundary = new Boundary(this.oracle ?? inner, ports, tracker);
+    this.profile = this.boundary.profile;
     this.hostMemory = new HostMemory(options.machine);
     this.smmuMemory = options.machine.smmus.map((smmu) => setUpSmmu(ports[0]!, this.hostMemory, smmu));
     const booted = (this.oracle ?? inner).boot({ smmus: options.machine.smmus.map(({ base }) => base) });

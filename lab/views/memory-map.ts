@@ -40,7 +40,7 @@ const PAGE = 4096;
 const HOST_OWNED = 0;
 const NO_PAGE = 3;
 
-/** Reads the page records of a machine. @param layout where they are, if not where hyp/layout.ts puts them */
+/** Reads the page records of a machine. @param layout where they are, if not where hyp/layout.ts puts them for the default profile */
 export function memoryMap(machine: Machine, layout: HypLayout = hypLayout(machine.description)): MemoryMap {
   const { description, memory, smmus } = machine;
   const reader = new LayoutReader(memory, layout);

@@ -85,7 +85,7 @@ function stepOf(
   const result = outcomeText(outcome, executor.names);
   return {
     number,
-    text: `${printStep(withoutExpectation(step))} → ${result}`,
+    text: `${printStep(withoutExpectation(step), executor.boundary.profile)} → ${result}`,
     moments,
     violations: violations.map(({ property, text }) => `${property}: ${text}`),
   };

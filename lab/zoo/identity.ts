@@ -2,7 +2,7 @@
 
 import { createHypervisor as createStepped } from '#hyp';
 import { createHypervisor } from '#hyp/plain';
-import type { SteppedHypervisor } from '#hypercall-abi';
+import type { Profile, SteppedHypervisor } from '#hypercall-abi';
 import type { Machine, Touch } from '#machine';
 import { InputError, quoted } from '../input-error.ts';
 import type { HypervisorFactory } from '../session/session.ts';
@@ -11,7 +11,7 @@ import { cards } from './cards/index.ts';
 import { BASE_IDENTITY, buildHypervisor } from './loader.ts';
 
 /** Puts a hypervisor on a machine that pauses wherever another CPU could step in. */
-export type SteppedHypervisorFactory = (machine: Machine) => SteppedHypervisor<Touch>;
+export type SteppedHypervisorFactory = (machine: Machine, profile?: Profile) => SteppedHypervisor<Touch>;
 
 /** The card with that id. @throws InputError naming the ids there are */
 export function cardOf(id: string): DefectCard {

@@ -8,7 +8,7 @@
  */
 
 import { transform } from 'sucrase';
-import type { Hypervisor, SteppedHypervisor } from '#hypercall-abi';
+import type { Hypervisor, Profile, SteppedHypervisor } from '#hypercall-abi';
 import * as hypercallAbi from '#hypercall-abi';
 import type { Machine, Touch } from '#machine';
 import * as machine from '#machine';
@@ -23,7 +23,7 @@ export interface BuiltHypervisor<T> {
   /** `postern`, then a `+` and the id of each set of edits, in the order of the ids: `postern+Z14+Z23`. */
   readonly identity: string;
   /** Puts it on a machine. */
-  readonly createHypervisor: (machine: Machine) => T;
+  readonly createHypervisor: (machine: Machine, profile?: Profile) => T;
 }
 
 /** Which build: the plain one, or the one that pauses wherever another CPU could step in. */
@@ -32,7 +32,7 @@ export interface BuildOptions {
 }
 
 type Exports = Record<string, unknown>;
-type Create = (machine: Machine) => { readonly identity: string };
+type Create = (machine: Machine, profile?: Profile) => { readonly identity: string };
 
 /** The hypervisor without edits. */
 export const BASE_IDENTITY = 'postern';
@@ -82,7 +82,10 @@ export function buildHypervisor(
 
   const identity = identityOf(ordered);
   const create = link(applyEdits(sources, ordered), plain, identity).createHypervisor as Create;
-  const built = { identity, createHypervisor: (on: Machine) => ({ ...create(on), identity }) };
+  const built = {
+    identity,
+    createHypervisor: (on: Machine, profile?: Profile) => ({ ...create(on, profile), identity }),
+  };
   if (builds.size === KEPT_BUILDS) builds.delete(builds.keys().next().value!);
   builds.set(key, built);
   return built;

@@ -52,7 +52,7 @@ test('noise around a chain of steps goes, whatever it is', () => {
       ];
       const result = shrink(scenarioOf(steps), signature, run);
       expect(result.oneMinimal).toBe(true);
-      expect(result.scenario.steps.map(callOf)).toEqual(['alloc_domain', 'map_pages', 'unmap_pages']);
+      expect(result.scenario.steps.map((step) => callOf(step))).toEqual(['alloc_domain', 'map_pages', 'unmap_pages']);
       expect(result.stepsAfter).toBe(3);
     }),
     { numRuns: 60 },

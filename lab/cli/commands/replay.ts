@@ -24,6 +24,7 @@ import {
   textArg,
   UsageError,
 } from '../command.ts';
+import { profileArg, profileOption } from '../profile-arg.ts';
 import { breathe } from './breathe.ts';
 import { replayScenario } from './replay-scenario.ts';
 
@@ -42,6 +43,7 @@ export const replayCommand: Command = {
       describe: `Machine to replay a trace on: a preset, or a JSON file (default: ${DEFAULT_MACHINE})`,
     },
     { flags: '--stage <n>', describe: 'Translation stage of the domains, 1 or 2 (default: as in the fixture, else 1)' },
+    profileOption,
     { flags: '--story', describe: 'Tell a scenario step by step, in plain sentences' },
     { flags: '--svg <file>', describe: 'Write a drawing of a scenario: its steps, and when old entries may be used' },
     { flags: '--unchecked', describe: 'Without oracles: for measuring' },
@@ -65,7 +67,7 @@ export const replayCommand: Command = {
   },
 };
 
-const TRACE_OPTIONS = ['fixture', 'machine', 'stage', 'unchecked'];
+const TRACE_OPTIONS = ['fixture', 'machine', 'stage', 'profile', 'unchecked'];
 
 /** @throws UsageError when one of these options is given: it would do nothing */
 function refuseOptions(args: CommandArgs, names: readonly string[], subject: string): void {
@@ -132,6 +134,7 @@ async function replayTrace(
   });
   const { report, session } = await replay(log, {
     machine,
+    profile: profileArg(args),
     stage: stageOption(args, fixture),
     ...(fixture === null ? {} : { streams: streamsOfRoots(log, fixture) }),
     ...(flagArg(args, 'unchecked') ? { unchecked: true } : {}),

@@ -3,7 +3,7 @@
  * the code that is judged.
  */
 
-import { type CallName, calls } from '#hypercall-abi';
+import { type CallName, type Profile, type ProfileName, profiles } from '#hypercall-abi';
 import { allocDomain, freeDomain } from './domain.ts';
 import { mapGuest, reclaimDyingGuestPage, unshareGuest } from './guest.ts';
 import { mapPages } from './map.ts';
@@ -17,7 +17,10 @@ import { finalizeTeardownVm, initVm, reserveVm, startTeardownVm, unreserveVm, vc
 export { Call } from './call.ts';
 export { type CallRules, isShortage, judge, judgeShortage, type Row, type Shortage } from './row.ts';
 
-const rules: Readonly<Record<CallName, CallRules>> = {
+/** The rules of every call that a profile has. */
+type RulesByCall = Readonly<Partial<Record<CallName, CallRules>>>;
+
+const android17: RulesByCall = {
   host_share_hyp: hostShareHyp,
   host_unshare_hyp: hostUnshareHyp,
   map_guest: mapGuest,
@@ -53,30 +56,52 @@ export const ENTRY_ROWS = [
 ] as const;
 export type EntryRow = (typeof ENTRY_ROWS)[number];
 
-/** Ids of all rows by their number. The same call may not have two rows of one id. */
-export const rowIds: readonly string[] = numberRows();
+const rulesOf: Readonly<Record<ProfileName, RulesByCall>> = { android17 };
 
-function numberRows(): string[] {
-  const ids: string[] = [...ENTRY_ROWS];
-  const number = (row: Row | Shortage): void => {
-    if (row.index >= 0) return;
-    if (ids.includes(row.id)) throw new RangeError(`two rows of the call specification are called ${row.id}`);
-    row.index = ids.length;
-    ids.push(row.id);
-  };
-  for (const { name } of calls) {
-    for (const row of rules[name].rows) {
-      number(row);
-      for (const shortage of row.shortages) number(shortage);
+/** The call specification of one profile. */
+export class Specification {
+  /** Its rows: a row has one number in all profiles that share it, so numbers may have holes. */
+  readonly rows: readonly { readonly id: string; readonly index: number }[];
+  readonly #byPosition: readonly (CallRules | undefined)[];
+
+  /** @throws RangeError when a call has no rules, or two of its rows have one id */
+  constructor(profile: Profile) {
+    const rows: { readonly id: string; readonly index: number }[] = ENTRY_ROWS.map((id, index) => ({ id, index }));
+    const seen = new Set<Row | Shortage>();
+    const byPosition: (CallRules | undefined)[] = [];
+    for (const { name, position } of profile.calls) {
+      const rules = rulesOf[profile.name][name];
+      if (rules === undefined) throw new RangeError(`the specification of ${profile.name} has no rules for ${name}`);
+      byPosition[position] = rules;
+      for (const row of rules.rows.flatMap((one) => [one, ...one.shortages])) {
+        if (seen.has(row)) continue;
+        if (rows.some(({ id }) => id === row.id)) throw new RangeError(`two rows of one profile are called ${row.id}`);
+        if (row.index < 0) row.index = numbered++;
+        seen.add(row);
+        rows.push({ id: row.id, index: row.index });
+      }
     }
+    this.rows = rows;
+    this.#byPosition = byPosition;
   }
-  return ids;
+
+  /** The rules of the call at that position of the function-id space. */
+  rulesAt(position: number): CallRules | undefined {
+    return this.#byPosition[position];
+  }
 }
 
-const byPosition: (CallRules | undefined)[] = [];
-for (const { name, position } of calls) byPosition[position] = rules[name];
+/** Rows numbered so far, in all profiles. */
+let numbered: number = ENTRY_ROWS.length;
 
-/** The rules of the call at that position of the function-id space. */
-export function rulesAt(position: number): CallRules | undefined {
-  return byPosition[position];
+const specifications = new Map(profiles.map((profile) => [profile.name, new Specification(profile)]));
+
+/** The call specification of that profile. */
+export function specificationOf(profile: Profile): Specification {
+  return specifications.get(profile.name)!;
+}
+
+/** How many rows there are in all profiles: their numbers are below this. */
+export function rowCount(): number {
+  return numbered;
 }

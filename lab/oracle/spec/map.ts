@@ -7,7 +7,7 @@
  * a device's registers, never an SMMU's.
  */
 
-import { DOMAIN_COUNT, Errno, PROT_MASK, Prot } from '#hypercall-abi';
+import { Errno, PROT_MASK, Prot } from '#hypercall-abi';
 import { IPA_END, PAGE, Place } from '../facts.ts';
 import { expectedMeaning } from '../leaf.ts';
 import { LEAF_BYTES } from '../maplets.ts';
@@ -30,7 +30,7 @@ export function levelOfSize(c: Call, register: number): number {
 /** The domain in x1 when it is in use, else -1. */
 export function usedDomain(c: Call): number {
   const id = c.u32(1);
-  return id < DOMAIN_COUNT && c.ghost.domainUsed(id) ? id : -1;
+  return id < c.facts.profile.domains.count && c.ghost.domainUsed(id) ? id : -1;
 }
 
 const iova = (c: Call): number => c.number(2);

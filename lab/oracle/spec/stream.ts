@@ -3,14 +3,13 @@
  * substreams, so a stage-1 stream has one context descriptor.
  */
 
-import { DOMAIN_COUNT } from '#hypercall-abi';
 import type { Call } from './call.ts';
 import { accept, type CallRules, lack, refuse } from './row.ts';
 
 /** The domain in x2 when it is in use, else -1. */
 function usedDomain(c: Call): number {
   const id = c.u32(2);
-  return id < DOMAIN_COUNT && c.ghost.domainUsed(id) ? id : -1;
+  return id < c.facts.profile.domains.count && c.ghost.domainUsed(id) ? id : -1;
 }
 
 function iommuExists(c: Call): boolean {

@@ -1,0 +1,27 @@
+/** Arguments as a called function reads them. */
+
+import { getNumber } from '#hypercall-abi';
+import type { Hyp } from '../context.ts';
+
+/** Low 32 bits of x[n], unsigned. */
+export function u32(h: Hyp, n: number): number {
+  return h.x[2 * n]! >>> 0;
+}
+
+/** Low 32 bits of x[n], signed. */
+export function i32(h: Hyp, n: number): number {
+  return h.x[2 * n]!;
+}
+
+/** x[n]. */
+export function u64(h: Hyp, n: number): number {
+  return getNumber(h.x, n);
+}
+
+/** Whether x[n] is a multiple of x[m], where x[m] is meant to be a power of two (upstream's IS_ALIGNED on 64 bits). */
+export function isAligned(x: Int32Array, n: number, m: number): boolean {
+  const lo = x[2 * m]!;
+  const maskLo = (lo - 1) | 0;
+  const maskHi = lo === 0 ? (x[2 * m + 1]! - 1) | 0 : x[2 * m + 1]!;
+  return (x[2 * n]! & maskLo) === 0 && (x[2 * n + 1]! & maskHi) === 0;
+}

@@ -1,0 +1,16 @@
+/** The entry of each profile: from registers to the parts of the hypervisor, and back. */
+
+import type { Profile, ProfileName } from '#hypercall-abi';
+import type { Steps } from '#machine';
+import type { Hyp } from '../context.ts';
+import { enterAndroid17 } from './android17.ts';
+
+/** Serves the hypercall in h.x. */
+export type Entry = (h: Hyp) => Steps<void>;
+
+const entries: Readonly<Record<ProfileName, Entry>> = { android17: enterAndroid17 };
+
+/** The entry that keeps the contract of a profile. */
+export function entryOf(profile: Profile): Entry {
+  return entries[profile.name];
+}
