@@ -76,7 +76,7 @@ function* attachS1(
   ste: number,
   pasid: number,
 ): Steps<number> {
-  yield { kind: 'read', at: ste };
+  yield { kind: 'readDescriptor', at: ste };
   const first = steLo(h, ste, 0);
   if (steConfig(first) === STE_CONFIG_S2) return err('EBUSY');
   if (pasid !== 0) return first === 0 ? err('EINVAL') : err('E2BIG');
@@ -97,7 +97,7 @@ function* attachS2(
   ste: number,
   pasid: number,
 ): Steps<number> {
-  yield { kind: 'read', at: ste };
+  yield { kind: 'readDescriptor', at: ste };
   if (steLo(h, ste, 0) !== 0 || pasid !== 0) return err('EBUSY');
   const table = domainPageTable(h, domain, id);
   return yield* writeS2Ste(h, smmu, sid, ste, table.layout, table.root, id);
@@ -136,7 +136,7 @@ function* detachStream(h: Hyp, iommu: number, domain: number, id: number, sid: n
 }
 
 function* detachS1(h: Hyp, smmu: number, id: number, sid: number, ste: number, pasid: number): Steps<number> {
-  yield { kind: 'read', at: ste };
+  yield { kind: 'readDescriptor', at: ste };
   if (steConfig(steLo(h, ste, 0)) !== STE_CONFIG_S1) return err('EACCES');
   if (pasid !== 0) return err('E2BIG');
   const cd = cdOfSte(h, ste);
@@ -148,7 +148,7 @@ function* detachS1(h: Hyp, smmu: number, id: number, sid: number, ste: number, p
 }
 
 function* detachS2(h: Hyp, smmu: number, id: number, sid: number, ste: number): Steps<number> {
-  yield { kind: 'read', at: ste };
+  yield { kind: 'readDescriptor', at: ste };
   if (steConfig(steLo(h, ste, 0)) !== STE_CONFIG_S2) return err('EACCES');
   if ((steLo(h, ste, 2) & 0xffff) !== id) return err('EACCES');
   return yield* clearSte(h, smmu, sid, ste);

@@ -30,13 +30,13 @@ export function* freeCd(h: Hyp, cd: number): Steps<void> {
 export function* writeCd(h: Hyp, cd: number, layout: PageTableLayout, root: number, asid: number): Steps<void> {
   const r = layout.registers;
   if (r.stage !== 1) throw new Error(`context descriptor for a ${layout.fmt} table`);
-  yield { kind: 'write', at: cd + 8 };
+  yield { kind: 'writeDescriptor', at: cd + 8 };
   h.memory.write64(cd + 8, Math.floor(root / TWO32), root);
-  yield { kind: 'write', at: cd + 24 };
+  yield { kind: 'writeDescriptor', at: cd + 24 };
   h.memory.write64(cd + 24, r.mairHi, r.mairLo);
   yield { kind: 'barrier', at: cd };
   const lo = r.tsz | (r.tg << 6) | (r.irgn << 8) | (r.orgn << 10) | (r.sh << 12) | EPD1 | V;
-  yield { kind: 'write', at: cd };
+  yield { kind: 'writeDescriptor', at: cd };
   h.memory.write64(cd, r.ips | AA64_R_A_ASET | (asid << 16), lo);
 }
 

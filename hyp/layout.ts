@@ -127,6 +127,13 @@ export const CpuRecord: RecordTable = {
   ],
 };
 
+/**
+ * The one order in which a CPU takes locks, the outermost first: whoever holds one takes only locks further down, and
+ * never two of a class. `guest`, `domain`, `smmu` and `pool` are the `lock` fields of VM, domain, SMMU and pool records,
+ * the others global words of {@link HypLayout}.
+ */
+export const LOCK_ORDER = ['vmTable', 'domainTable', 'domain', 'host', 'guest', 'hyp', 'smmu', 'pool'] as const;
+
 /** Highest block order of a pool: 2^6 pages. */
 export const POOL_ORDER_MAX = 6;
 /** Entries of the per-CPU list of pages that an unmap will release once its invalidation completed. */

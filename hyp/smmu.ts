@@ -51,14 +51,22 @@ function mmioBase(h: Hyp, smmu: number): number {
 
 function* readRegister(h: Hyp, smmu: number, offset: number): Steps<number> {
   const at = mmioBase(h, smmu) + offset;
-  yield { kind: 'mmio', at };
+  yield { kind: 'register', at };
   return h.bus.read32(at);
 }
 
 function* writeRegister(h: Hyp, smmu: number, offset: number, value: number): Steps<void> {
   const at = mmioBase(h, smmu) + offset;
-  yield { kind: 'mmio', at };
+  yield { kind: 'register', at };
   h.bus.write32(at, value);
+}
+
+/**
+ * Tell the hardware of the entries up to `producer`. They must be observable before the index that makes it read them.
+ */
+function* publishCommands(h: Hyp, smmu: number, producer: number): Steps<void> {
+  yield { kind: 'barrier', at: smmu };
+  yield* writeRegister(h, smmu, Register.CMDQ_PROD, producer);
 }
 
 /**
@@ -93,7 +101,7 @@ function isFull(producer: number, consumer: number, log2: number): boolean {
 }
 
 function* waitForRoom(h: Hyp, smmu: number, producer: number, log2: number): Steps<number> {
-  yield* writeRegister(h, smmu, Register.CMDQ_PROD, producer);
+  yield* publishCommands(h, smmu, producer);
   for (let polls = 0; polls < POLLS_MAX; polls++) {
     const consumer = yield* readRegister(h, smmu, Register.CMDQ_CONS);
     h.memory.write32(smmu + CMDQ_CONS, consumer);
@@ -110,9 +118,7 @@ export function* syncCommands(h: Hyp, smmu: number): Steps<number> {
   const issued = yield* issueCommand(h, smmu, 0, CMD_SYNC | SYNC_SIGNAL_SEV, 0, 0);
   if (issued !== 0) return issued;
   const producer = h.memory.read32(smmu + CMDQ_PROD);
-  // The entries must be observable before the index that makes the hardware read them.
-  yield { kind: 'barrier', at: smmu };
-  yield* writeRegister(h, smmu, Register.CMDQ_PROD, producer);
+  yield* publishCommands(h, smmu, producer);
   for (let polls = 0; polls < POLLS_MAX; polls++) {
     const consumer = yield* readRegister(h, smmu, Register.CMDQ_CONS);
     // Bits 30:24 are an error: the queue has stopped, and waiting is in vain.

@@ -54,7 +54,7 @@ function isTable(lo: number, level: number): boolean {
 
 /** Write one entry. */
 export function* writeEntry(h: Hyp, at: number, hi: number, lo: number): Steps<void> {
-  yield { kind: 'write', at };
+  yield { kind: 'writeDescriptor', at };
   h.memory.write64(at, hi, lo);
 }
 
@@ -63,7 +63,7 @@ export function* findEntry(h: Hyp, root: number, ipa: number): Steps<number> {
   let table = root;
   for (let level = 0; ; level++) {
     const at = entryAt(table, ipa, level);
-    yield { kind: 'read', at };
+    yield { kind: 'readDescriptor', at };
     const lo = entryLo(h, at);
     if (level === 3 || !isTable(lo, level)) return at + level;
     table = addressIn(entryHi(h, at), lo);
@@ -90,7 +90,7 @@ export function* needEntry(h: Hyp, root: number, ipa: number, level: number): St
   for (let at = 0, current = 0; ; current++) {
     at = entryAt(table, ipa, current);
     if (current === level) return at;
-    yield { kind: 'read', at };
+    yield { kind: 'readDescriptor', at };
     const lo = entryLo(h, at);
     const hi = entryHi(h, at);
     if (isTable(lo, current)) {

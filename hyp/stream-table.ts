@@ -48,7 +48,7 @@ export function* findSte(h: Hyp, smmu: number, sid: number, make: boolean): Step
   const table = readPointer(h, smmu + STRTAB);
   if (split === 0) return table + sid * STE_SIZE;
   const l1std = table + Math.floor(sid / 2 ** split) * 8;
-  yield { kind: 'read', at: l1std };
+  yield { kind: 'readDescriptor', at: l1std };
   let l2 = readPointer(h, l1std);
   if (l2 === 0) {
     if (!make) return 0;
@@ -66,7 +66,7 @@ function* makeLevel2(h: Hyp, smmu: number, l1std: number, sid: number, split: nu
     yield* requestIommu(h, 1 << order);
     return 0;
   }
-  yield { kind: 'write', at: l1std };
+  yield { kind: 'writeDescriptor', at: l1std };
   h.memory.write64(l1std, Math.floor(l2 / TWO32), l2 | (split + 1));
   // Hardware may hold the invalid descriptor: only the non-leaf form drops it.
   yield* syncSte(h, smmu, sid, false);
@@ -83,7 +83,7 @@ function steHi(h: Hyp, ste: number, n: number): number {
 }
 
 function* writeSteWord(h: Hyp, ste: number, n: number, hi: number, lo: number): Steps<void> {
-  yield { kind: 'write', at: ste + 8 * n };
+  yield { kind: 'writeDescriptor', at: ste + 8 * n };
   h.memory.write64(ste + 8 * n, hi, lo);
 }
 

@@ -35,7 +35,7 @@ export function* readAndClearDirty(
   let level = layout.startLevel;
   while (from < end) {
     const at = table + 8 * indexAt(layout, offsetOf(layout, from), level);
-    yield { kind: 'read', at };
+    yield { kind: 'readDescriptor', at };
     const index = memory.indexOf(at);
     const lo = memory.words[index];
     const hi = memory.words[index + 1];
@@ -53,7 +53,7 @@ export function* readAndClearDirty(
     if (dirty.isDirty(hi, lo)) {
       report(from, bytes);
       if (clear) {
-        yield { kind: 'write', at };
+        yield { kind: 'writeDescriptor', at };
         memory.write64(at, hi, dirty.cleanLo(lo));
       }
     }

@@ -91,6 +91,7 @@ export function* linkTable(pt: PageTable, at: number, table: number, hi: number,
   const { memory } = ops;
   // A walker must not see the link before what is behind it.
   yield { kind: 'barrier', at: 0 };
+  // Compared and exchanged: an atomic instruction, which no store buffer holds back.
   yield { kind: 'write', at };
   const index = memory.indexOf(at);
   if (memory.words[index] !== lo || memory.words[index + 1] !== hi) {
@@ -102,7 +103,7 @@ export function* linkTable(pt: PageTable, at: number, table: number, hi: number,
   memory.write64(at, linkHi, linkLo);
   if (layout.publishedHi !== 0) {
     yield* sync(pt, at, 8);
-    yield { kind: 'write', at };
+    yield { kind: 'writeDescriptor', at };
     memory.write64(at, linkHi | layout.publishedHi, linkLo);
   }
   return true;

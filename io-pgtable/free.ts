@@ -14,7 +14,7 @@ export function* freeTables(pt: PageTable, table: number, level: number, sizeByt
   if (level < 3) {
     const { memory } = ops;
     const end = table + 8 * (layout.indexMasks[level] + 1);
-    yield { kind: 'read', at: table };
+    yield { kind: 'readDescriptor', at: table };
     for (let at = table; at < end; at += 8) {
       const index = memory.indexOf(at);
       const lo = memory.words[index];

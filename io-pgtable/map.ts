@@ -56,7 +56,7 @@ export function* mapPages(
       return Errno.EINVAL;
     }
     const at = table + 8 * indexAt(layout, offset, level);
-    yield { kind: 'read', at };
+    yield { kind: 'readDescriptor', at };
     const index = memory.indexOf(at);
     const lo = memory.words[index];
     const hi = memory.words[index + 1];
@@ -73,15 +73,15 @@ export function* mapPages(
   const attributes = 2 * (prot & (PROTECTIONS - 1));
   const attributesLo = layout.attributes[attributes];
   const attributesHi = layout.attributes[attributes + 1];
-  yield { kind: 'read', at };
+  yield { kind: 'readDescriptor', at };
   const index = memory.indexForWrite(at);
   if (count === 1 && (memory.words[index] & format.presentMask) === 0) {
-    yield { kind: 'write', at };
+    yield { kind: 'writeDescriptor', at };
     memory.put64(index, format.leafHi(pa, attributesHi), format.leafLo(pa, attributesLo, leafLevel));
   } else {
     const error = yield* clearWay(pt, iova, at, leafLevel, count);
     if (error < 0) return error;
-    yield { kind: 'write', at };
+    yield { kind: 'writeDescriptor', at };
     writeLeaves(pt, at, pa, leafLevel, count, attributesHi, attributesLo);
   }
   if (publishedHi !== 0) yield* sync(pt, at, 8 * count);

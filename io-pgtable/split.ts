@@ -47,7 +47,7 @@ function* fill(
   const { attributeMaskHi, attributeMaskLo } = pt.layout.format;
   if (from >= end) return;
   const to = pa + from * pt.layout.spans[level];
-  yield { kind: 'write', at: table + 8 * from };
+  yield { kind: 'writeDescriptor', at: table + 8 * from };
   writeLeaves(pt, table + 8 * from, to, level, end - from, hi & attributeMaskHi, lo & attributeMaskLo);
   if (pt.layout.coherentWalk) return;
   for (let i = from; i < end; i++) yield* sync(pt, table + 8 * i, 8);

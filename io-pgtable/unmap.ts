@@ -31,7 +31,7 @@ export function* unmapPages(pt: PageTable, iova: number, pgsize: number, pgcount
   for (let level = layout.startLevel; level <= LAST_LEVEL; level++) {
     const first = indexAt(layout, offset, level);
     const at = table + 8 * first;
-    yield { kind: 'read', at };
+    yield { kind: 'readDescriptor', at };
     const index = memory.indexOf(at);
     const lo = memory.words[index];
     const hi = memory.words[index + 1];
@@ -49,7 +49,7 @@ export function* unmapPages(pt: PageTable, iova: number, pgsize: number, pgcount
       let removed = 1;
       if (count === 1 && kind === EntryKind.LEAF) {
         if (ops.leafRemoved !== undefined) yield* ops.leafRemoved(format.addressOf(layout, hi, lo), pgsize, 1);
-        yield { kind: 'write', at };
+        yield { kind: 'writeDescriptor', at };
         memory.put64(index, 0, 0);
         if (layout.publishedHi !== 0) yield* sync(pt, at, 8);
       } else {
@@ -105,7 +105,7 @@ export function* removeEntries(pt: PageTable, iova: number, at: number, level: n
       break;
     }
     if (kind === EntryKind.TABLE) {
-      yield { kind: 'write', at: entry };
+      yield { kind: 'writeDescriptor', at: entry };
       memory.write64(entry, 0, 0);
       yield* sync(pt, entry, 8);
       yield* ops.flushWalk(iova + done * size, size, layout.granule);
@@ -114,7 +114,7 @@ export function* removeEntries(pt: PageTable, iova: number, at: number, level: n
     done++;
   }
   if (ops.leafRemoved !== undefined) yield* reportLeaves(pt, at, level, done, ops.leafRemoved);
-  yield { kind: 'write', at };
+  yield { kind: 'writeDescriptor', at };
   clearRun(memory, at, done);
   yield* sync(pt, at, 8 * done);
   return done;

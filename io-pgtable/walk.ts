@@ -15,7 +15,7 @@ export function* iovaToPhys(pt: PageTable, iova: number): Steps<number> {
   let table = pt.root;
   for (let level = layout.startLevel; level < 4; level++) {
     const at = table + 8 * indexAt(layout, offset, level);
-    yield { kind: 'read', at };
+    yield { kind: 'readDescriptor', at };
     const index = memory.indexOf(at);
     const lo = memory.words[index];
     const hi = memory.words[index + 1];

@@ -1,6 +1,7 @@
 /** The hardware: memory, CPUs and their stage 2, SMMUv3 with its caches, devices. Knows nothing of any hypervisor. */
 
 export { Bus, type MmioDevice, ScratchMmio } from './bus.ts';
+export { Interleaving, StoreBuffers, type TouchObserver } from './concurrency/index.ts';
 export { Cpu, HCR_VM, type HostPort, hostPort, SystemRegister } from './cpu.ts';
 export {
   type AddressWidth,

@@ -8,8 +8,28 @@ export interface Touch {
   readonly at: number;
 }
 
-/** What is about to happen at the place that a {@link Touch} names. */
-export type TouchKind = 'lock' | 'unlock' | 'read' | 'write' | 'barrier' | 'queue' | 'mmio';
+/**
+ * What is about to happen at the place that a {@link Touch} names, and to what:
+ * - `lock`, `unlock`: a lock word is taken, released;
+ * - `read`, `write`: a shared word of a record (a reference count, a page state, a pointer), atomically or under a lock;
+ * - `readDescriptor`, `writeDescriptor`: an entry that hardware walks (page tables, STE, CD, level-1 descriptors).
+ *   Stores to these wait in the CPU's store buffer (store-buffers.ts);
+ * - `queue`: an entry of a command queue is stored; it waits there too;
+ * - `barrier`: what this CPU stored before becomes visible before anything that it does next;
+ * - `register`: a device register is read or written;
+ * - `fetch`: a word of a buffer is read that the host may change at any time.
+ */
+export type TouchKind =
+  | 'lock'
+  | 'unlock'
+  | 'read'
+  | 'write'
+  | 'readDescriptor'
+  | 'writeDescriptor'
+  | 'queue'
+  | 'barrier'
+  | 'register'
+  | 'fetch';
 
 /** A computation that pauses before each shared access, and gives a `T` at its end. */
 export type Steps<T> = Generator<Touch, T, void>;

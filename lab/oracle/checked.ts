@@ -143,6 +143,7 @@ export class CheckedHypervisor implements Hypervisor {
     this.collected.clear(this.foundAtBoot);
     this.collected.endCall();
     this.monitor.touched.clear();
+    this.monitor.locks.clear();
     this.sinceFull = 0;
   }
 
@@ -309,6 +310,7 @@ export class CheckedHypervisor implements Hypervisor {
       });
     }
     this.comparison.touched(failed);
+    this.monitor.locks.clear();
     if (this.isFullDue) {
       this.sinceFull = 0;
       this.checkAll();

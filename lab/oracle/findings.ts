@@ -14,7 +14,7 @@ export const PROPERTIES = {
     'a live table, descriptor or queue lies where the hypervisor does not hold it, or hardware uses another one',
   invalidation: 'something was released or used again while hardware may still hold it',
   isolation: 'a device or the host can reach a page that is not its own, now or through what may still be cached',
-  lock: 'a lock is held after a call',
+  lock: 'a lock is taken out of order, released by somebody else, or held after a call',
   panic: 'the hypervisor threw',
   oracle: 'the oracle disagrees with itself',
 } as const;

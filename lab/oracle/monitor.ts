@@ -8,6 +8,7 @@
  */
 
 import { PageState } from '#hyp/layout';
+import { VM_COUNT } from '#hypercall-abi';
 import { type PhysicalMemory, StateClass } from '#machine/memory';
 import { COMMAND_BYTES, commandOpcode, Opcode } from './decode/index.ts';
 import { type Facts, PAGE } from './facts.ts';
@@ -25,6 +26,7 @@ import {
   SMMU_RECORD_BYTES,
   VM_RECORD_BYTES,
 } from './layout-reader.ts';
+import { Locks } from './locks.ts';
 import { N, NodeKind, NodeStore, Reached, T } from './node-store.ts';
 import { Reach } from './reach.ts';
 import { Routes } from './routes.ts';
@@ -33,7 +35,7 @@ import { Touched } from './touched.ts';
 import { describeWay } from './ways.ts';
 
 /** What a page of the hypervisor's layout holds. */
-const Role = { none: 0, pages: 1, domains: 2, vms: 3, cpus: 4, smmus: 5 } as const;
+const Role = { none: 0, pages: 1, domains: 2, vms: 3, cpus: 4, smmus: 5, globals: 6 } as const;
 
 export class Monitor {
   readonly store: NodeStore;
@@ -41,6 +43,7 @@ export class Monitor {
   readonly reach: Reach;
   readonly routes: Routes;
   readonly touched: Touched;
+  readonly locks: Locks;
   private readonly facts: Facts;
   private readonly memory: PhysicalMemory;
   private readonly ghost: Ghost;
@@ -64,6 +67,15 @@ export class Monitor {
       facts.description.smmus.map((smmu) => smmu.rangeInvalidation),
     );
     this.touched = new Touched(facts.pages, facts.description.smmus.length);
+    const smmus = facts.description.smmus.length;
+    this.locks = new Locks(
+      reader.layout,
+      facts.description.cpus,
+      { domains, vms: VM_COUNT, smmus },
+      (rule, text, cpu) => {
+        findings.add('lock', rule, text, { cpu });
+      },
+    );
     const structurePage = (page: number, node: number): void => {
       this.structurePage(page, node);
     };
@@ -87,6 +99,7 @@ export class Monitor {
   private watchRecords(domains: number): void {
     const { layout } = this.reader;
     const { cpus, smmus } = this.facts.description;
+    this.watchRange(layout.base, PAGE, Role.globals);
     this.watchRange(layout.vmemmap, this.facts.pages * PAGE_RECORD_BYTES, Role.pages);
     this.watchRange(layout.domains, domains * DOMAIN_RECORD_BYTES, Role.domains);
     this.watchRange(layout.vms, PAGE, Role.vms);
@@ -166,6 +179,10 @@ export class Monitor {
 
   private wroteRecord(role: number, pa: number, oldHi: number, oldLo: number, hi: number, lo: number): void {
     const { layout } = this.reader;
+    if (role !== Role.pages && role !== Role.cpus) {
+      this.locks.wrote(pa, oldLo, lo);
+      this.locks.wrote(pa + 4, oldHi, hi);
+    }
     switch (role) {
       case Role.pages:
         this.wrotePage((pa - layout.vmemmap) / PAGE_RECORD_BYTES, oldLo, lo);

@@ -9,7 +9,7 @@
  * 64-bit descriptors (old content logged once). Undo pops the log. 64-bit values travel as two int32 words (hi, lo).
  */
 
-import { changesSince } from './changes.ts';
+import { changesSince, writtenSince } from './changes.ts';
 import { grown, hashPage, storeRun } from './runs.ts';
 import { SlotFile } from './slot-file.ts';
 import {
@@ -56,6 +56,8 @@ export class PhysicalMemory {
   private marks: Uint16Array = new Uint16Array(64).fill(DIRTY);
   private hashes: Int32Array = new Int32Array(128);
   private readonly observers: WriteObserver[] = [];
+  /** Whether the observers are told of writes. */
+  observing = true;
   private log: Int32Array = new Int32Array(4096);
   private logLength = 0;
   private logging = false;
@@ -349,12 +351,21 @@ export class PhysicalMemory {
     this.marks[slot] = bits;
     const lo = this.words[index]!;
     const hi = this.words[index + 1]!;
-    if (bits === DIRTY || (oldLo === lo && oldHi === hi)) return;
+    if (bits === DIRTY || !this.observing || (oldLo === lo && oldHi === hi)) return;
     const pa = this.slotPa[slot]! + ((index & (WORDS_PER_PAGE - 1)) << 2);
     const { observers } = this;
     for (let i = 0; i < observers.length; i++) {
       if ((bits & (2 << i)) !== 0) observers[i]!.wrote(pa, slot, oldHi, oldLo, hi, lo);
     }
+  }
+
+  /**
+   * Store a word by its index with neither journal nor observers: for views of memory that are put back before anything
+   * else looks (see store-buffers.ts).
+   */
+  putUnseen(index: number, value: number): void {
+    this.words[index] = value;
+    this.marks[index >>> SLOT_WORD_SHIFT]! |= DIRTY;
   }
 
   // ---- journal
@@ -413,6 +424,11 @@ export class PhysicalMemory {
   /** Words whose content now differs from what it was at `mark`, in the order of their first write. */
   changesSince(mark: number): WordChange[] {
     return changesSince(this, mark);
+  }
+
+  /** Words written since `mark`, by index in the order of their first write, with what they held at `mark`. */
+  writtenSince(mark: number): Map<number, number> {
+    return writtenSince(this, mark);
   }
 
   private logWord(index: number, old: number): void {

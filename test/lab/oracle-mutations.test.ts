@@ -444,6 +444,30 @@ test('lock: a call returns with a lock held', () => {
   expect(kinds(rig.oracle.findings)).toEqual(['lock/global']);
 });
 
+test('lock: taken out of order, and released by a CPU that does not hold it', () => {
+  const rig = makeRig({
+    mischief: after('reserve_vm', ({ memory }) => {
+      memory.compareExchange32(layout.hypLock, 0, 1);
+      memory.compareExchange32(layout.vmLock, 0, 1);
+      memory.compareExchange32(layout.vmLock, 1, 0);
+      memory.compareExchange32(layout.hypLock, 1, 0);
+    }),
+  });
+  rig.call('reserve_vm');
+  expect(rig.oracle.findings.map(({ text }) => text)).toEqual([
+    'CPU 0 takes the vmTable lock while it holds the hyp lock',
+  ]);
+});
+
+test('lock: a lock that one call left held is released by another', () => {
+  const rig = makeRig({
+    mischief: after('reserve_vm', ({ memory }) => memory.write32(layout.vmLock, 1)),
+  });
+  rig.call('reserve_vm');
+  rig.machine.memory.write32(layout.vmLock, 0);
+  expect(kinds(rig.oracle.findings)).toEqual(['lock/global', 'lock/not-holder']);
+});
+
 test('panic: the hypervisor throws', () => {
   const rig = makeRig({
     mischief: after('vcpu_put', () => {

@@ -1,0 +1,119 @@
+/**
+ * Locks as the oracle sees them: words that become a CPU's number plus 1 and 0 again. Each CPU must take them in the
+ * declared order (hyp/layout.ts), never the same class twice, and release only what it holds. What is left held after a
+ * call is found where records are compared (compare.ts).
+ */
+
+import { DomainRecord, type HypLayout, LOCK_ORDER, PoolRecord, SmmuRecord, VmRecord } from '#hyp/layout';
+
+export type LockRule = 'order' | 'not-holder';
+
+/** Told of each broken rule. */
+export type LockReport = (rule: LockRule, text: string, cpu: number) => void;
+
+type LockClass = (typeof LOCK_ORDER)[number];
+
+interface Held {
+  readonly at: number;
+  readonly rank: number;
+}
+
+/** A run of records that each have a lock. */
+interface LockedRecords {
+  readonly base: number;
+  readonly end: number;
+  readonly size: number;
+  readonly offset: number;
+  readonly rank: number;
+}
+
+function rankOf(name: LockClass): number {
+  return LOCK_ORDER.indexOf(name);
+}
+
+/** How many records of each kind there are. */
+export interface LockCounts {
+  readonly domains: number;
+  readonly vms: number;
+  readonly smmus: number;
+}
+
+export class Locks {
+  private readonly globals = new Map<number, number>();
+  private readonly records: readonly LockedRecords[];
+  private readonly held: Held[][];
+  private readonly report: LockReport;
+
+  constructor(layout: HypLayout, cpus: number, counts: LockCounts, report: LockReport) {
+    const lockOf = (record: { readonly fields: readonly { name: string; offset: number }[] }): number =>
+      record.fields.find(({ name }) => name === 'lock')!.offset;
+    const run = (base: number, size: number, count: number, offset: number, name: LockClass): LockedRecords => ({
+      base,
+      end: base + size * count,
+      size,
+      offset,
+      rank: rankOf(name),
+    });
+    this.globals.set(layout.vmLock, rankOf('vmTable'));
+    this.globals.set(layout.domainLock, rankOf('domainTable'));
+    this.globals.set(layout.hostLock, rankOf('host'));
+    this.globals.set(layout.hypLock, rankOf('hyp'));
+    for (const pool of [layout.heapPool, layout.iommuPool]) {
+      this.globals.set(pool + lockOf(PoolRecord), rankOf('pool'));
+    }
+    this.records = [
+      run(layout.domains, DomainRecord.size, counts.domains, lockOf(DomainRecord), 'domain'),
+      run(layout.vms, VmRecord.size, counts.vms, lockOf(VmRecord), 'guest'),
+      run(layout.smmus, SmmuRecord.size, counts.smmus, lockOf(SmmuRecord), 'smmu'),
+    ];
+    this.held = Array.from({ length: cpus }, () => []);
+    this.report = report;
+  }
+
+  /** Place of the lock at `pa` in the order; -1 when that is no lock. */
+  rankAt(pa: number): number {
+    for (const { base, end, size, offset, rank } of this.records) {
+      if (pa >= base && pa < end) return (pa - base) % size === offset ? rank : -1;
+    }
+    return this.globals.get(pa) ?? -1;
+  }
+
+  /** The word at `pa` was `before` and is `after`; if it is a lock, that takes or releases it. */
+  wrote(pa: number, before: number, after: number): void {
+    if (before === after) return;
+    const rank = this.rankAt(pa);
+    if (rank < 0) return;
+    if (after === 0) this.released(before - 1, pa, rank);
+    else this.taken(after - 1, pa, rank);
+  }
+
+  /** `cpu` has taken the lock at `pa`. */
+  taken(cpu: number, pa: number, rank = this.rankAt(pa)): void {
+    const held = this.held[cpu];
+    if (held === undefined) return;
+    const last = held.at(-1);
+    if (last !== undefined && last.rank >= rank) {
+      const text = `takes the ${LOCK_ORDER[rank]} lock while it holds the ${LOCK_ORDER[last.rank]} lock`;
+      this.report('order', `CPU ${cpu} ${text}`, cpu);
+    }
+    held.push({ at: pa, rank });
+  }
+
+  /** `cpu`, whose number the lock word held, has released it. */
+  released(cpu: number, pa: number, rank = this.rankAt(pa)): void {
+    const held = this.held[cpu];
+    const at = held === undefined ? -1 : held.findLastIndex((one) => one.at === pa);
+    if (at >= 0) held!.splice(at, 1);
+    else this.report('not-holder', `the ${LOCK_ORDER[rank]} lock is released, which CPU ${cpu} did not hold`, cpu);
+  }
+
+  /** Classes of the locks that `cpu` holds, in the order in which it took them. */
+  heldBy(cpu: number): readonly string[] {
+    return this.held[cpu]!.map(({ rank }) => LOCK_ORDER[rank]!);
+  }
+
+  /** A call has ended, or was undone: what is held now is no longer this object's concern. */
+  clear(): void {
+    for (const held of this.held) if (held.length !== 0) held.length = 0;
+  }
+}
