@@ -20,5 +20,7 @@ export default defineConfig({
     include: ['test/**/*.test.ts'],
     pool: 'threads',
     reporters: ['default'],
+    // No test waits for anything: a busy machine only makes them slower.
+    testTimeout: 60_000,
   },
 });
