@@ -3,8 +3,15 @@
 import { HostMemory, setUpSmmu } from '#host';
 import { createHypervisor } from '#hyp';
 import { type HypLayout, hypLayout } from '#hyp/layout';
-import type { SteppedHypervisor } from '#hypercall-abi';
-import { type CallName, callNamed, DOMAIN_COUNT, encodeCall, makeRegisters, VM_COUNT } from '#hypercall-abi';
+import {
+  android17,
+  type CallName,
+  callNamed,
+  encodeCall,
+  makeRegisters,
+  type SteppedHypervisor,
+  VM_COUNT,
+} from '#hypercall-abi';
 import { Locks } from '#lab/oracle/locks';
 import type { Prng } from '#lab/random/prng';
 import { createMachine, hostPort, Interleaving, type Machine, run, type Touch, tiny } from '#machine';
@@ -32,7 +39,7 @@ export class SteppedRig {
     const booted = run(this.hypervisor.boot({ smmus: tiny.smmus.map(({ base }) => base) }));
     if (booted !== 0) throw new Error(`boot: ${booted}`);
     this.cpus = new Interleaving(this.machine.memory, tiny.cpus);
-    const counts = { domains: DOMAIN_COUNT, vms: VM_COUNT, smmus: tiny.smmus.length };
+    const counts = { domains: android17.domains.count, vms: VM_COUNT, smmus: tiny.smmus.length };
     this.locks = new Locks(this.layout, tiny.cpus, counts, (_rule, text) => this.lockProblems.push(text));
     this.cpus.onTouch = (cpu, { kind, at }) => {
       if (kind === 'lock') this.locks.taken(cpu, at);

@@ -123,14 +123,14 @@ describe('what the attack must find', () => {
       edits: [
         {
           file: 'hyp/map.ts',
-          function: 'mapHypercall',
-          before: '      yield* lock(h, domain + DOMAIN_LOCK);',
+          function: 'mapInDomain',
+          before: '  yield* lock(h, domain + DOMAIN_LOCK);',
           after: '',
         },
         {
           file: 'hyp/map.ts',
-          function: 'mapHypercall',
-          before: '      yield* unlock(h, domain + DOMAIN_LOCK);',
+          function: 'mapInDomain',
+          before: '  yield* unlock(h, domain + DOMAIN_LOCK);',
           after: '',
         },
       ],
@@ -153,8 +153,8 @@ describe('what the attack must find', () => {
       edits: [
         {
           file: 'hyp/map.ts',
-          function: 'unmapHypercall',
-          before: '      yield* unlock(h, domain + DOMAIN_LOCK);',
+          function: 'unmapInDomain',
+          before: '  yield* unlock(h, domain + DOMAIN_LOCK);',
           after: '',
         },
       ],
