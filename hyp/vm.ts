@@ -8,6 +8,7 @@
 import { err, getNumber, VM_COUNT, VM_HANDLE_BASE, VmDescription } from '#hypercall-abi';
 import type { Steps } from '#machine';
 import type { Hyp } from './context.ts';
+import { fetchWord } from './host-buffer.ts';
 import { VmRecord } from './layout.ts';
 import { lock, unlock } from './lock.ts';
 import { donateToHost, donateToHyp, pinSharedPage, unpinSharedPage } from './ownership.ts';
@@ -101,9 +102,9 @@ export function* initVm(h: Hyp): Steps<number> {
   // The host may still write the page: it must not go away, and each field is fetched once.
   const pinned = yield* pinSharedPage(h, page);
   if (pinned < 0) return pinned;
-  const handle = h.memory.read32(kvm + VmDescription.handle) >>> 0;
-  const isProtectedVm = h.memory.read32(kvm + VmDescription.protected) !== 0;
-  const vcpus = h.memory.read32(kvm + VmDescription.vcpus) >>> 0;
+  const handle = yield* fetchWord(h, kvm + VmDescription.handle);
+  const isProtectedVm = (yield* fetchWord(h, kvm + VmDescription.protected)) !== 0;
+  const vcpus = yield* fetchWord(h, kvm + VmDescription.vcpus);
   yield* unpinSharedPage(h, page);
   if (vcpus < 1) return err('EINVAL');
   if (vmRecord(h, handle) < 0) return err('EINVAL');

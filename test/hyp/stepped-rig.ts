@@ -26,9 +26,12 @@ export class SteppedRig {
   readonly cpus: Interleaving;
   /** Broken rules of locking. */
   readonly lockProblems: string[] = [];
+  /** Words of host buffers that one call has fetched twice. */
+  readonly fetchProblems: string[] = [];
   /** Told after every step and every drained store. */
   onStep: (() => void) | null = null;
   private readonly locks: Locks;
+  private readonly fetched = Array.from({ length: tiny.cpus }, () => new Set<number>());
 
   constructor(create: (machine: Machine) => SteppedHypervisor<Touch> = createHypervisor) {
     this.machine = createMachine(tiny);
@@ -44,6 +47,9 @@ export class SteppedRig {
     this.cpus.onTouch = (cpu, { kind, at }) => {
       if (kind === 'lock') this.locks.taken(cpu, at);
       if (kind === 'unlock') this.locks.released(cpu, at);
+      if (kind !== 'fetch') return;
+      if (this.fetched[cpu]!.has(at)) this.fetchProblems.push(`CPU ${cpu} fetches 0x${at.toString(16)} twice`);
+      this.fetched[cpu]!.add(at);
     };
   }
 
@@ -51,6 +57,7 @@ export class SteppedRig {
   start(cpu: number, name: CallName, ...args: readonly number[]): Int32Array {
     const x = makeRegisters();
     encodeCall(x, callNamed(name), args);
+    this.fetched[cpu]!.clear();
     this.cpus.start(cpu, this.hypervisor.hvc(cpu, x));
     return x;
   }
