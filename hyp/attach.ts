@@ -28,6 +28,7 @@ import {
   STE_CONFIG_S2,
   steConfig,
   steLo,
+  steVmid,
   writeS1Ste,
   writeS2Ste,
 } from './stream-table.ts';
@@ -150,6 +151,6 @@ function* detachS1(h: Hyp, smmu: number, id: number, sid: number, ste: number, p
 function* detachS2(h: Hyp, smmu: number, id: number, sid: number, ste: number): Steps<number> {
   yield { kind: 'readDescriptor', at: ste };
   if (steConfig(steLo(h, ste, 0)) !== STE_CONFIG_S2) return err('EACCES');
-  if ((steLo(h, ste, 2) & 0xffff) !== id) return err('EACCES');
+  if (steVmid(h, ste) !== id) return err('EACCES');
   return yield* clearSte(h, smmu, sid, ste);
 }

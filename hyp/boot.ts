@@ -11,11 +11,12 @@ import { type Cpu, type Steps, SystemRegister } from '#machine';
 import { StateClass } from '#machine/memory';
 import type { Hyp } from './context.ts';
 import { annotateAtBoot } from './host-stage2.ts';
+import { snapshotHostStage2 } from './identity.ts';
 import { OwnerId, PageState, SmmuRecord } from './layout.ts';
-import { donateToHyp, pinSharedPage, SMMU_MMIO_SIZE, shareHyp } from './ownership.ts';
+import { donateToHyp, pinSharedPage, shareHyp } from './ownership.ts';
 import { addPages, allocPages, writePointer } from './pool.ts';
 import { invalidateAllConfiguration, issueCommand, Register, syncCommands } from './smmu.ts';
-import { PAGE_SIZE, stage2Vtcr } from './stage2.ts';
+import { PAGE_SIZE, SMMU_MMIO_SIZE, stage2Vtcr } from './stage2.ts';
 import { CMD_TLBI_NSNH_ALL } from './tlb.ts';
 import { hypPage } from './vmemmap.ts';
 
@@ -45,6 +46,7 @@ export function* boot(h: Hyp, parameters: BootParameters): Steps<number> {
   for (let i = 0; i < h.smmus.length && result === 0; i++) {
     result = parameters.smmus[i] === h.smmus[i]!.base ? yield* takeSmmu(h, i) : err('EINVAL');
   }
+  if (result === 0) result = yield* snapshotHostStage2(h);
   if (result !== 0) return result;
   for (const cpu of h.cpus) enterStage2(h, cpu, root);
   return 0;

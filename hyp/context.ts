@@ -45,4 +45,7 @@ export interface Hyp {
   readonly pageTableOps: PageTableOps;
   /** Shapes of the page tables there can be: for SMMU i, stage 1 at 2i and stage 2 at 2i + 1; null without the stage. */
   readonly tableLayouts: readonly (PageTableLayout | null)[];
+  /** Shape of the identity domain's table; null where no SMMU has stage 2. */
+  readonly identityLayout: PageTableLayout | null;
+  readonly identityOps: PageTableOps;
 }

@@ -11,9 +11,10 @@ import type { Steps } from '#machine';
 import { StateClass } from '#machine/memory';
 import type { Hyp } from './context.ts';
 import { setHostStage2Owner } from './host-stage2.ts';
+import { addToIdentity } from './identity.ts';
 import { OwnerId, PageState } from './layout.ts';
 import { lock, unlock } from './lock.ts';
-import { annotate, checkHost, isRamRange, setHost } from './ownership.ts';
+import { checkHost, isRamRange, setHost, setOwner } from './ownership.ts';
 import {
   addressIn,
   entryHi,
@@ -88,7 +89,7 @@ function* mapGuestPages(
 /**
  * map_guest: the pages go to the guest whose vCPU is loaded on this CPU.
  * @param pfn, gfn host and guest page numbers; @param pages 1 or 512; @param prot execute 1, write 2, read 4
- * @returns 0, -EINVAL, -EPERM, -EBUSY, -ENOMEM with a heap request
+ * @returns 0, -EINVAL, -EPERM, -EBUSY, -ENOMEM with a heap request, -ETIMEDOUT
  */
 export function* mapGuest(h: Hyp, pfn: number, gfn: number, pages: number, prot: number): Steps<number> {
   yield* lock(h, h.layout.vmLock);
@@ -113,7 +114,7 @@ function* donateToGuest(h: Hyp, vm: number, pa: number, ipa: number, pages: numb
   let result = yield* checkHost(h, pa, pages, PageState.owned, true);
   if (result === 0 && !(yield* guestHasNone(h, vm, ipa, pages))) result = err('EPERM');
   if (result === 0) result = yield* needGuestTables(h, vm, ipa, pages);
-  if (result === 0) result = yield* annotate(h, pa, pages, OwnerId.guest, OwnerId.host);
+  if (result === 0) result = yield* setOwner(h, pa, pages, OwnerId.guest, OwnerId.host);
   if (result !== 0) return result;
   yield* setHost(h, pa, pages, PageState.noPage);
   yield* mapGuestPages(h, vm, pa, ipa, pages, PageState.owned, S2AP_READ | S2AP_WRITE);
@@ -222,6 +223,8 @@ function* reclaimPage(h: Hyp, vm: number, ipa: number): Steps<number> {
   yield* unmapGuestPage(h, vm, ipa);
   h.memory.zeroPage(pa);
   h.memory.setClass(pa, StateClass.state);
+  // Only now: a device with identity must not see what the guest had there.
+  yield* addToIdentity(h, pa, 1);
   yield* setHost(h, pa, 1, PageState.owned);
   return 0;
 }

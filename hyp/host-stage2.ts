@@ -20,6 +20,7 @@ import {
   needEntry,
   PAGE_SIZE,
   placeOf,
+  spanAt,
   writeEntry,
 } from './stage2.ts';
 import { hypPage } from './vmemmap.ts';
@@ -42,9 +43,15 @@ function root(h: Hyp): number {
 
 /** Whose the page at `pa` is, as the host's stage 2 says: OwnerId.host or the annotated owner. */
 export function* hostStage2Owner(h: Hyp, pa: number): Steps<number> {
+  return (yield* hostStage2Run(h, pa)).owner;
+}
+
+/** Whose `pa` is, and the end of the entry that says so. */
+export function* hostStage2Run(h: Hyp, pa: number): Steps<{ owner: number; end: number }> {
   const found = yield* findEntry(h, root(h), pa);
   const lo = entryLo(h, placeOf(found));
-  return (lo & VALID) !== 0 ? OwnerId.host : (lo >>> OWNER_SHIFT) & 0xff;
+  const span = spanAt(levelOf(found));
+  return { owner: (lo & VALID) !== 0 ? OwnerId.host : (lo >>> OWNER_SHIFT) & 0xff, end: pa - (pa % span) + span };
 }
 
 /**

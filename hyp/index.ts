@@ -12,6 +12,7 @@ import type { Hyp } from './context.ts';
 import { pageTableConfig } from './domain-record.ts';
 import { entryOf } from './entry/index.ts';
 import { mapHostOnDemand } from './host-stage2.ts';
+import { identityLayout, identityOps } from './identity.ts';
 import { hypLayout } from './layout.ts';
 import { lock, unlock } from './lock.ts';
 import { pageTableOps } from './page-table-ops.ts';
@@ -48,6 +49,7 @@ export function createHypervisor(machine: Machine, profile: Profile = defaultPro
   const layout = hypLayout(machine.description, profile);
   const enter = entryOf(profile);
   const layouts = tableLayouts(machine);
+  const identityShape = identityLayout(machine.description.smmus);
   const contexts = machine.cpus.map((_, cpu): Hyp => {
     const h = {
       profile,
@@ -67,8 +69,11 @@ export function createHypervisor(machine: Machine, profile: Profile = defaultPro
       mapResult: 0,
       pageTableOps: {} as Hyp['pageTableOps'],
       tableLayouts: layouts,
+      identityLayout: identityShape,
+      identityOps: {} as Hyp['identityOps'],
     };
     h.pageTableOps = pageTableOps(h);
+    h.identityOps = identityOps(h);
     return h;
   });
   return {

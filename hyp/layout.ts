@@ -85,6 +85,7 @@ export const SmmuRecord: RecordTable = {
     word('cmdqProd', 28, 'next PROD index with its wrap bit; the hardware is told at each SYNC'),
     word('lock', 32, 'lock over stream table, context descriptors and command queue'),
     word('cmdqCons', 40, 'CONS index as last read from the hardware'),
+    word('identityStreams', 44, 'streams that use the identity table'),
   ],
 };
 
@@ -154,6 +155,8 @@ export interface HypLayout {
   /** Lock of the VM table. */
   readonly vmLock: number;
   readonly hostStage2Root: number;
+  /** Pointer to the identity domain's table; 0 before the snapshot, and where no SMMU has stage 2. */
+  readonly identityRoot: number;
   readonly heapPool: number;
   readonly iommuPool: number;
   readonly smmus: number;
@@ -204,6 +207,7 @@ export function hypLayout(machine: PlacedMachine, profile: Profile = defaultProf
     domainLock: globals + 8,
     vmLock: globals + 12,
     hostStage2Root: globals + 16,
+    identityRoot: globals + 24,
     heapPool: globals + 128,
     iommuPool: globals + 256,
     smmus,

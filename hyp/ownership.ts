@@ -12,9 +12,10 @@ import type { Steps } from '#machine';
 import { StateClass } from '#machine/memory';
 import type { Hyp } from './context.ts';
 import { hostStage2Owner, mapHostOnDemand, setHostStage2Owner, taintMmio } from './host-stage2.ts';
+import { addToIdentity, removeFromIdentity } from './identity.ts';
 import { OwnerId, PageState } from './layout.ts';
 import { lock, unlock } from './lock.ts';
-import { IPA_END, PAGE_SIZE } from './stage2.ts';
+import { IPA_END, PAGE_SIZE, SMMU_MMIO_SIZE } from './stage2.ts';
 import {
   getHypPage,
   hostStateOf,
@@ -28,9 +29,6 @@ import {
   withHypState,
   writeHypPage,
 } from './vmemmap.ts';
-
-/** Two 64 KiB pages of registers. */
-export const SMMU_MMIO_SIZE = 0x20000;
 
 /** Take the host lock and the hyp lock, in the one order there is. */
 function* lockHostAndHyp(h: Hyp): Steps<void> {
@@ -81,16 +79,20 @@ function* setHyp(h: Hyp, pa: number, pages: number, state: PageState): Steps<voi
   }
 }
 
-/** Annotate a run of pages; on failure those already annotated are given back. @returns 0 or -ENOMEM */
-export function* annotate(h: Hyp, pa: number, pages: number, owner: number, before: number): Steps<number> {
-  for (let i = 0; i < pages; i++) {
-    const result = yield* setHostStage2Owner(h, pa + i * PAGE_SIZE, owner);
-    if (result < 0) {
-      for (let k = 0; k < i; k++) yield* setHostStage2Owner(h, pa + k * PAGE_SIZE, before);
-      return result;
-    }
-  }
-  return 0;
+/**
+ * Give a run of pages another owner, in the host's stage 2 and in the identity domain that mirrors it. When this has
+ * returned 0, no device with identity reaches a page that the host has lost; on failure nothing has changed.
+ * @returns 0; -ENOMEM; -ETIMEDOUT an SMMU does not answer the invalidation
+ */
+export function* setOwner(h: Hyp, pa: number, pages: number, owner: number, before: number): Steps<number> {
+  let result = 0;
+  let done = 0;
+  for (; done < pages && result === 0; done++) result = yield* setHostStage2Owner(h, pa + done * PAGE_SIZE, owner);
+  if (result < 0) done--;
+  else if (owner === OwnerId.host) yield* addToIdentity(h, pa, pages);
+  else result = yield* removeFromIdentity(h, pa, pages);
+  if (result < 0) for (let k = 0; k < done; k++) yield* setHostStage2Owner(h, pa + k * PAGE_SIZE, before);
+  return result;
 }
 
 /** host_share_hyp: OWNED and unreferenced becomes SHARED_OWNED, and SHARED_BORROWED for the hypervisor. */
@@ -144,13 +146,13 @@ export function* unpinSharedPage(h: Hyp, pa: number): Steps<void> {
 
 /**
  * Donate pages from the host to the hypervisor: OWNED and unreferenced becomes NOPAGE, OWNED for the hypervisor.
- * @returns 0, -EINVAL (range, refcount), -EPERM (state), -ENOMEM (host stage-2 table)
+ * @returns 0, -EINVAL (range, refcount), -EPERM (state), -ENOMEM (host stage-2 table), -ETIMEDOUT
  */
 export function* donateToHyp(h: Hyp, pa: number, pages: number): Steps<number> {
   yield* lockHostAndHyp(h);
   let result = yield* checkHost(h, pa, pages, PageState.owned, true);
   if (result === 0) result = yield* checkHyp(h, pa, pages, PageState.noPage);
-  if (result === 0) result = yield* annotate(h, pa, pages, OwnerId.hyp, OwnerId.host);
+  if (result === 0) result = yield* setOwner(h, pa, pages, OwnerId.hyp, OwnerId.host);
   if (result === 0) {
     yield* setHost(h, pa, pages, PageState.noPage);
     yield* setHyp(h, pa, pages, PageState.owned);
@@ -164,7 +166,7 @@ export function* donateToHost(h: Hyp, pa: number, pages: number): Steps<number> 
   yield* lockHostAndHyp(h);
   let result = yield* checkHost(h, pa, pages, PageState.noPage, false);
   if (result === 0) result = yield* checkHyp(h, pa, pages, PageState.owned);
-  if (result === 0) result = yield* annotate(h, pa, pages, OwnerId.host, OwnerId.hyp);
+  if (result === 0) result = yield* setOwner(h, pa, pages, OwnerId.host, OwnerId.hyp);
   if (result === 0) {
     yield* setHyp(h, pa, pages, PageState.noPage);
     yield* setHost(h, pa, pages, PageState.owned);

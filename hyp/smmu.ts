@@ -35,6 +35,8 @@ const CMDQ = 20;
 const CMDQ_PROD = 28;
 const CMDQ_CONS = 40;
 export const SMMU_LOCK = 32;
+/** Word of the record: streams that use the identity table. */
+export const IDENTITY_STREAMS = 44;
 const COMMAND_SIZE = 16;
 /** Polls of CONS before the hardware is given up. */
 const POLLS_MAX = 1000;
@@ -42,6 +44,11 @@ const POLLS_MAX = 1000;
 /** Record of the SMMU with that index; -1 when there is none. */
 export function smmuRecord(h: Hyp, index: number): number {
   return index < h.smmus.length ? h.layout.smmus + index * SmmuRecord.size : -1;
+}
+
+/** How many streams of the SMMU use the identity table. Callers hold its lock. */
+export function identityStreams(h: Hyp, smmu: number): number {
+  return h.memory.read32(smmu + IDENTITY_STREAMS);
 }
 
 /** Base of the register file. */

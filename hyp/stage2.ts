@@ -15,6 +15,8 @@ const IPA_BITS = 48;
 export const IPA_END = 2 ** 48;
 export const PAGE_SIZE = 4096;
 export const BLOCK_SIZE = 2 ** 21;
+/** Registers of an SMMU: two pages of 64 KiB. */
+export const SMMU_MMIO_SIZE = 0x20000;
 const ENTRIES = 512;
 const VALID = 1;
 const TABLE_OR_PAGE = 2;
@@ -31,7 +33,7 @@ function entryAt(table: number, ipa: number, level: number): number {
 }
 
 /** Bytes that one entry of `level` spans. */
-function spanAt(level: number): number {
+export function spanAt(level: number): number {
   return 2 ** (39 - 9 * level);
 }
 

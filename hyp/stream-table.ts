@@ -132,6 +132,16 @@ function vtcrField(layout: PageTableLayout): number {
   return r.tsz | (r.sl << 6) | (r.irgn << 8) | (r.orgn << 10) | (r.sh << 12) | (r.tg << 14) | (r.ps << 16);
 }
 
+/** Whether an entry's first word is exactly that of a stage-2 stream. */
+export function isStage2Entry(h: Hyp, ste: number): boolean {
+  return steLo(h, ste, 0) === (CONFIG_S2 | V) && steHi(h, ste, 0) === 0;
+}
+
+/** S2VMID of an entry. */
+export function steVmid(h: Hyp, ste: number): number {
+  return steLo(h, ste, 2) & 0xffff;
+}
+
 /** Make a stream abort again: first word, SYNC, the rest, SYNC. */
 export function* clearSte(h: Hyp, smmu: number, sid: number, ste: number): Steps<number> {
   yield* writeSteWord(h, ste, 0, 0, 0);

@@ -7,8 +7,11 @@ import type { Steps } from '#machine';
 import type { Hyp } from './context.ts';
 import { domainKind, domainSmmu, domainStage, smmuOf, stageOf } from './domain-record.ts';
 import { lock, unlock } from './lock.ts';
-import { hasRangeInvalidation, issueCommand, SMMU_LOCK, smmuRecord, syncCommands } from './smmu.ts';
+import { hasRangeInvalidation, identityStreams, issueCommand, SMMU_LOCK, smmuRecord, syncCommands } from './smmu.ts';
 
+/** Tag of the identity domain. */
+export const IDENTITY_VMID = 0;
+const CMD_TLBI_NH_ALL = 0x10;
 const CMD_TLBI_NH_ASID = 0x11;
 const CMD_TLBI_NH_VA = 0x12;
 const CMD_TLBI_S12_VMALL = 0x28;
@@ -28,22 +31,14 @@ function tag(stage: number, domainId: number): number {
 export function* invalidateDomain(h: Hyp): Steps<number> {
   const smmu = smmuRecord(h, domainSmmu(h, h.domain));
   yield* lock(h, smmu + SMMU_LOCK);
-  let result = yield* issueWholeTag(h, smmu);
+  let result = yield* issueWholeTag(h, smmu, domainStage(h, h.domain), h.domainId);
   if (result === 0) result = yield* syncCommands(h, smmu);
   yield* unlock(h, smmu + SMMU_LOCK);
   return result;
 }
 
-function* issueWholeTag(h: Hyp, smmu: number): Steps<number> {
-  const stage = domainStage(h, h.domain);
-  return yield* issueCommand(
-    h,
-    smmu,
-    tag(stage, h.domainId),
-    stage === 1 ? CMD_TLBI_NH_ASID : CMD_TLBI_S12_VMALL,
-    0,
-    0,
-  );
+function* issueWholeTag(h: Hyp, smmu: number, stage: number, id: number): Steps<number> {
+  return yield* issueCommand(h, smmu, tag(stage, id), stage === 1 ? CMD_TLBI_NH_ASID : CMD_TLBI_S12_VMALL, 0, 0);
 }
 
 /**
@@ -64,26 +59,63 @@ export function* invalidateRange(
   const smmu = smmuRecord(h, index);
   yield* lock(h, smmu + SMMU_LOCK);
   let result = hasRangeInvalidation(h, index)
-    ? yield* issueRanges(h, smmu, stage, start, size, granule, leafOnly)
-    : yield* issueSingles(h, smmu, stage, start, size, granule, leafOnly);
+    ? yield* issueRanges(h, smmu, stage, h.domainId, start, size, granule, leafOnly)
+    : yield* issueSingles(h, smmu, stage, h.domainId, start, size, granule, leafOnly);
   if (result === 0) result = yield* syncCommands(h, smmu);
   yield* unlock(h, smmu + SMMU_LOCK);
   return result;
+}
+
+/**
+ * Drop the translations of pages [start, start + size) of the identity domain, on every SMMU of which a stream uses it,
+ * and wait. With them goes all of stage 1 under VMID 0, because an entry of a nested stream has both stages in one.
+ * @returns 0 or -ETIMEDOUT
+ */
+export function* invalidateIdentity(h: Hyp, start: number, size: number): Steps<number> {
+  // The cleared descriptors must be seen by a stream that is about to be given the table.
+  yield { kind: 'barrier', at: h.layout.identityRoot };
+  let result = 0;
+  for (let i = 0; i < h.smmus.length && result === 0; i++) {
+    const smmu = smmuRecord(h, i);
+    yield* lock(h, smmu + SMMU_LOCK);
+    if (identityStreams(h, smmu) !== 0) result = yield* invalidateIdentityPages(h, smmu, i, start, size);
+    yield* unlock(h, smmu + SMMU_LOCK);
+  }
+  return result;
+}
+
+function* invalidateIdentityPages(h: Hyp, smmu: number, index: number, start: number, size: number): Steps<number> {
+  let result = hasRangeInvalidation(h, index)
+    ? yield* issueRanges(h, smmu, 2, IDENTITY_VMID, start, size, 4096, true)
+    : yield* issueSingles(h, smmu, 2, IDENTITY_VMID, start, size, 4096, true);
+  // Without stage 1 there are no such entries, and the command would be illegal.
+  if (result === 0 && h.smmus[index]!.stage1) {
+    result = yield* issueCommand(h, smmu, IDENTITY_VMID, CMD_TLBI_NH_ALL, 0, 0);
+  }
+  if (result === 0) result = yield* syncCommands(h, smmu);
+  return result;
+}
+
+/** Drop every translation of the identity domain on one SMMU, whose lock is held, and wait. @returns 0 or -ETIMEDOUT */
+export function* invalidateIdentityTag(h: Hyp, smmu: number): Steps<number> {
+  const issued = yield* issueWholeTag(h, smmu, 2, IDENTITY_VMID);
+  return issued !== 0 ? issued : yield* syncCommands(h, smmu);
 }
 
 function* issueSingles(
   h: Hyp,
   smmu: number,
   stage: number,
+  id: number,
   start: number,
   size: number,
   granule: number,
   leafOnly: boolean,
 ): Steps<number> {
-  if (size / granule >= WHOLE_TAG_LEAVES) return yield* issueWholeTag(h, smmu);
+  if (size / granule >= WHOLE_TAG_LEAVES) return yield* issueWholeTag(h, smmu, stage, id);
   const opcode = stage === 1 ? CMD_TLBI_NH_VA : CMD_TLBI_S2_IPA;
   for (let at = start; at < start + size; at += granule) {
-    const result = yield* issueCommand(h, smmu, tag(stage, h.domainId), opcode, upper(at), at | (leafOnly ? 1 : 0));
+    const result = yield* issueCommand(h, smmu, tag(stage, id), opcode, upper(at), at | (leafOnly ? 1 : 0));
     if (result !== 0) return result;
   }
   return 0;
@@ -103,6 +135,7 @@ function* issueRanges(
   h: Hyp,
   smmu: number,
   stage: number,
+  id: number,
   start: number,
   size: number,
   granule: number,
@@ -120,7 +153,7 @@ function* issueRanges(
     const num = count === 1 && scale === 0 && ttl === 0 ? 1 : count - 1;
     const lo0 = opcode | (num << 12) | (scale << 20);
     const lo1 = (at & -4096) | (1 << 10) | (ttl << 8) | (leafOnly ? 1 : 0);
-    const result = yield* issueCommand(h, smmu, tag(stage, h.domainId), lo0, upper(at), lo1);
+    const result = yield* issueCommand(h, smmu, tag(stage, id), lo0, upper(at), lo1);
     if (result !== 0) return result;
     at += done * 4096;
     pages -= done;

@@ -34,6 +34,7 @@ export type ArgumentUnit =
   | 'pasid'
   | 'pasidBits'
   | 'flags'
+  | 'switch'
   | 'pool'
   | 'list'
   | 'index';
@@ -82,7 +83,8 @@ export type CallName =
   | 'detach_dev'
   | 'map_pages'
   | 'unmap_pages'
-  | 'iova_to_phys';
+  | 'iova_to_phys'
+  | 'set_identity';
 
 /** An argument of which the call reads the low 32 bits. */
 export const u32 = (name: string, unit: ArgumentUnit): ArgumentSpec => ({ name, type: 'u32', unit });

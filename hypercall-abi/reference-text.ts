@@ -25,6 +25,7 @@ export const unitText: Readonly<Record<ArgumentUnit, string>> = {
   pasid: 'PASID: only 0 is served',
   pasidBits: 'width of the PASIDs to come: ignored',
   flags: 'ignored',
+  switch: '0 off, anything else on',
   pool: '0 the heap, 1 the IOMMU pool',
   list: 'first chunk of a list, see below',
   index: 'number of a vCPU, from 0',
@@ -62,6 +63,7 @@ export const moreResults: Readonly<Partial<Record<CallName, readonly (readonly [
   };
 
 const notHosts = 'the page is not the host’s alone';
+const unanswered = 'the IOMMU did not complete an invalidation';
 const notRam = 'not RAM of one region, or mapped for DMA';
 
 /** When a call gives an error. */
@@ -77,6 +79,7 @@ export const errorText: Readonly<Record<CallName, Readonly<Partial<Record<ErrnoN
     EPERM: `${notHosts}, or the guest has something at that address`,
     EBUSY: 'the page is shared as often as can be counted',
     ENOMEM: 'no memory for tables: the request says what is missing',
+    ETIMEDOUT: unanswered,
   },
   unshare_guest: {
     EINVAL: 'no such VM, or a protected one; number of pages or address not allowed',
@@ -90,6 +93,7 @@ export const errorText: Readonly<Record<CallName, Readonly<Partial<Record<ErrnoN
       'the description is misaligned, crosses a page, has no vCPU, or no reserved handle; the table page is misaligned or not the host’s to donate',
     EPERM: 'the page of the description is not shared with the hypervisor',
     ENOMEM: 'no memory to note the donation: the request says what is missing',
+    ETIMEDOUT: unanswered,
   },
   reclaim_dying_guest_page: {
     EINVAL: 'no VM of that handle is being torn down; number of pages or address not allowed',
@@ -111,6 +115,7 @@ export const errorText: Readonly<Record<CallName, Readonly<Partial<Record<ErrnoN
     EINVAL: `no such pool; too many chunks; order above 0 for the heap or 6 for the IOMMU pool; chunk not aligned to its size; ${notRam}`,
     EPERM: 'a page of the chunk is not the host’s alone',
     ENOMEM: 'no memory to note the donation: the request says what is missing',
+    ETIMEDOUT: unanswered,
   },
   alloc_mgt_reclaimable: {},
   alloc_mgt_reclaim: {},
@@ -130,14 +135,14 @@ export const errorText: Readonly<Record<CallName, Readonly<Partial<Record<ErrnoN
     EBUSY: 'the domain belongs to another IOMMU; the stream is attached already; a PASID with a stage-2 domain',
     ENOMEM: 'no memory for tables, with a request; or a StreamID out of range, with none',
     E2BIG: 'a PASID beyond what the stream has room for',
-    ETIMEDOUT: 'the IOMMU did not complete an invalidation',
+    ETIMEDOUT: unanswered,
   },
   detach_dev: {
     EINVAL: 'no such domain, or nothing is attached to it',
     ENODEV: 'no such IOMMU, or no entry for the StreamID',
     EACCES: 'the stream is not attached to that domain',
     E2BIG: 'a PASID beyond what the stream has room for',
-    ETIMEDOUT: 'the IOMMU did not complete an invalidation',
+    ETIMEDOUT: unanswered,
   },
   map_pages: {
     EOPNOTSUPP: 'a protection bit that does not exist',
@@ -153,6 +158,13 @@ export const errorText: Readonly<Record<CallName, Readonly<Partial<Record<ErrnoN
   },
   unmap_pages: {},
   iova_to_phys: {},
+  set_identity: {
+    ENODEV: 'no such driver, or no such IOMMU',
+    EINVAL: 'the IOMMU has no stage 2; off, and identity is not on for the stream',
+    ENOMEM: 'no memory for tables, with a request; or a StreamID out of range, with none',
+    EBUSY: 'on, and the stream has an entry already',
+    ETIMEDOUT: unanswered,
+  },
 };
 
 /** What an errno is called. */

@@ -25,6 +25,7 @@ import { mapInDomain, translateInDomain, unmapInDomain } from '../map.ts';
 import { shareHyp, unshareHyp } from '../ownership.ts';
 import { reclaim, reclaimable, refill } from '../refill.ts';
 import { returnRequest } from '../request.ts';
+import { setIdentity } from '../set-identity.ts';
 import { finalizeTeardownVm, initVm, reserveVm, startTeardownVm, unreserveVm, vcpuLoad, vcpuPut } from '../vm.ts';
 import { i32, isAligned, u32, u64 } from './arguments.ts';
 
@@ -55,6 +56,7 @@ const DETACH_DEV = at('detach_dev');
 const MAP_PAGES = at('map_pages');
 const UNMAP_PAGES = at('unmap_pages');
 const IOVA_TO_PHYS = at('iova_to_phys');
+const SET_IDENTITY = at('set_identity');
 
 /** Serve the hypercall in h.x. */
 export function* enterAndroid17(h: Hyp): Steps<void> {
@@ -88,6 +90,10 @@ export function* enterAndroid17(h: Hyp): Steps<void> {
       break;
     case DETACH_DEV:
       setNumber(x, 1, yield* detachDev(h, u32(h, 1), u32(h, 2), u32(h, 3), u32(h, 4)));
+      break;
+    case SET_IDENTITY:
+      setNumber(x, 1, yield* setIdentity(h, u32(h, 1), u32(h, 2), u32(h, 3), u64(h, 4) !== 0));
+      yield* returnRequest(h);
       break;
     case HOST_SHARE_HYP:
       setNumber(x, 1, yield* shareHyp(h, u64(h, 1) * PAGE_SIZE));

@@ -27,7 +27,7 @@ export const streamMachine = setup({
       on: { ATTACH: 'attached' },
     },
     attached: {
-      description: 'Accesses translate through the page table of one domain.',
+      description: 'Accesses translate through the page table of one domain, be it the identity domain.',
       on: { DETACH: 'blocked' },
     },
   },

@@ -56,7 +56,10 @@ export const streamLifeCycle: LifeCycle = {
       name: 'blocked',
       description: 'Every access aborts. So do all streams from the moment the hypervisor takes over.',
     },
-    { name: 'attached', description: 'Accesses translate through the page table of one domain.' },
+    {
+      name: 'attached',
+      description: 'Accesses translate through the page table of one domain, be it the identity domain.',
+    },
   ],
   events: [
     {

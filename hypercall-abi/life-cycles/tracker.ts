@@ -181,6 +181,9 @@ export class LifeCycleTracker {
       case 'detach_dev':
         this.#detach(getU32(x, 1), getU32(x, 2), getU32(x, 3), getU32(x, 4));
         break;
+      case 'set_identity':
+        this.#identity(getU32(x, 2), getU32(x, 3), x[8] !== 0 || x[9] !== 0);
+        break;
       case 'host_share_hyp':
         this.#pages.move(getNumber(x, 1) * PAGE, PAGE, PageMove.shareHyp);
         break;
@@ -243,6 +246,18 @@ export class LifeCycleTracker {
     const count = this.#attached[id] ?? 0;
     this.#domain(id, count > 1 ? DETACH : DETACH_LAST);
     if (count > 0) this.#attached[id] = count - 1;
+  }
+
+  /** The identity domain has no life of its own: only the stream's is followed. */
+  #identity(iommu: number, sid: number, on: boolean): void {
+    const { identity } = this.#profile.domains;
+    const name = streamName(iommu, sid, 0);
+    const of = this.#streams.get(name);
+    const state = of === undefined ? STREAM_BLOCKED : STREAM_ATTACHED;
+    const off = of === undefined || of === identity ? STREAM_DETACH : STREAM_DETACH_OTHER;
+    this.#stream(name, state, on ? STREAM_ATTACH : off);
+    if (on) this.#streams.set(name, identity);
+    else this.#streams.delete(name);
   }
 
   #mapped(x: Int32Array, after: Int32Array): void {

@@ -69,6 +69,16 @@ export function callSentence({ spec, cpu, args, result }: ToldCall, nameOf: Name
     }
     case 'iova_to_phys':
       return `${who} asks where IOVA ${hex(a('iova'))} of domain ${a('domain')} leads: ${result.value === 0 ? 'nowhere' : hex(result.value)}.`;
+    case 'set_identity':
+      return a('on') === 0
+        ? done(
+            `turns identity off for stream ${hex(a('endpoint'))}: the stream is blocked`,
+            `turn identity off for stream ${hex(a('endpoint'))}`,
+          )
+        : done(
+            `turns identity on for stream ${hex(a('endpoint'))}: it reaches all that is the host's, and nothing else`,
+            `turn identity on for stream ${hex(a('endpoint'))}`,
+          );
     case 'host_share_hyp':
       return done(`shares ${page('pfn')} with the hypervisor`, `share ${page('pfn')} with the hypervisor`);
     case 'host_unshare_hyp':

@@ -65,6 +65,8 @@ export class Accesses {
   /** Whether the domain maps `iova` to `pa`, for writing if that is what was done. */
   private allows(id: number, iova: number, pa: number, write: boolean): boolean {
     if (iova < 0 || iova >= IOVA_END) return false;
+    // Whose the memory is was judged before.
+    if (id === this.facts.profile.domains.identity) return iova === pa;
     const { maplets } = this.ghost;
     const at = maplets.find(this.ghost.domainMaplets(id), iova, 3);
     if (!maplets.isLeaf(at)) return false;

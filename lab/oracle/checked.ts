@@ -210,6 +210,7 @@ export class CheckedHypervisor implements Hypervisor {
     if (result !== 0) return result;
     this.takeover.learn(this.hardware.offered);
     this.monitor.start();
+    this.full.afterBoot();
     this.hardware.afterBoot();
     this.finish(false);
     this.sinceFull = 0;

@@ -108,6 +108,7 @@ export class Comparison {
         `it must be ${expectedHost}, ${expectedHyp}, ${ghost.shareCount(page)} (owner: ${ghost.ownerName(page)})`;
       this.differs('ownership', 'page-record', text, { pa });
     }
+    this.identity(page);
     if (owner === Owner.hyp) return;
     const refs = PageWord.references(record);
     const mappings = this.monitor.reach.mappedCount(page);
@@ -118,6 +119,21 @@ export class Comparison {
       `the reference count of ${hex(pa)} is ${refs}; ${mappings} leaves of live tables lead there, ` +
       `${ghost.dmaCount(page)} were mapped, ${pins} pins`;
     this.findings.add('refcount', 'page', text, { pa, refs, mappings, mapped: ghost.dmaCount(page), pins });
+  }
+
+  /** That the identity domain leads to a page on every SMMU exactly while it is the host's. */
+  identity(page: number): void {
+    const { facts, ghost, monitor } = this;
+    const pa = facts.paOf(page);
+    const isHosts = ghost.owner(page) === Owner.host && pa < facts.identityGeometry.inputEnd;
+    const expected = isHosts ? facts.identitySmmus.length : 0;
+    const found = monitor.reach.identityMappings(page);
+    if (ghost.owner(page) !== Owner.host && monitor.reach.identityCount(page) !== 0) {
+      monitor.checkUnreached(page, 'foreign-page');
+    }
+    if (found === expected) return;
+    const text = `the identity table leads to ${hex(pa)} on ${found} SMMUs; it must on ${expected} (owner: ${ghost.ownerName(page)})`;
+    this.differs('identity', 'page', text, { pa, found, expected });
   }
 
   /** The record of one domain. */
@@ -170,7 +186,9 @@ export class Comparison {
     const wrong =
       id < 0
         ? this.expected.blocked(ste)
-        : this.expected.attached(smmu, ste, id, ghost.domainStage(id), this.reader.domainRoot(id));
+        : id === this.facts.profile.domains.identity
+          ? this.expected.identity(smmu, ste, this.reader.identityRoot())
+          : this.expected.attached(smmu, ste, id, ghost.domainStage(id), this.reader.domainRoot(id));
     if (wrong === null) return;
     const whose = id < 0 ? 'attached to nothing' : `attached to domain ${id}`;
     this.differs('streams', 'entry', `stream ${hex(sid)}, ${whose}, ${wrong}`, { smmu, sid, domain: id });

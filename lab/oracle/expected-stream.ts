@@ -19,7 +19,7 @@ import {
   steS1ContextPtr,
   steValid,
 } from './decode/index.ts';
-import { type Facts, type OracleSmmu, SIZE_CODES } from './facts.ts';
+import { type Facts, type Geometry, IDENTITY_VMID, type OracleSmmu, SIZE_CODES } from './facts.ts';
 import { hex } from './findings.ts';
 
 /** MAIR: 0 normal non-cacheable, 1 write-back, 2 device, 3 inner non-cacheable outer write-back. */
@@ -79,6 +79,25 @@ const SL0 = [2, 1, 0] as const;
  */
 type Expected = Readonly<Record<string, number | null>>;
 
+/** The entry of a stream that translates at stage 2 alone, by a table of that shape. */
+function stage2Entry({ inputBits, startLevel }: Geometry, oas: number, vmid: number, root: number): Expected {
+  return {
+    V: 1,
+    Config: SteConfig.stage2,
+    SHCFG: INCOMING,
+    S2VMID: vmid,
+    S2T0SZ: 64 - inputBits,
+    S2SL0: SL0[startLevel] ?? -1,
+    S2IR0: WRITE_BACK,
+    S2OR0: WRITE_BACK,
+    S2SH0: INNER,
+    S2PS: SIZE_CODES[oas] ?? -1,
+    S2AA64: 1,
+    S2R: 1,
+    S2TTB: root,
+  };
+}
+
 export class ExpectedStream {
   private readonly facts: Facts;
   private readonly capabilities: readonly SmmuCapabilities[];
@@ -107,29 +126,22 @@ export class ExpectedStream {
     if (steConfig(words[i]!) !== config) return `does not translate at stage ${stage}`;
     const illegal = steIllegal(words, i, this.capabilities[smmu]!);
     if (illegal !== null) return `has an illegal entry: ${illegal}`;
-    const expected = stage === 1 ? STAGE1_ENTRY : this.stage2Entry(smmu, id, root);
+    const oas = this.facts.description.smmus[smmu]!.oas;
+    const expected = stage === 1 ? STAGE1_ENTRY : stage2Entry(this.facts.geometry(smmu, 2), oas, id, root);
     const wrong = this.difference(STE_FIELDS, i, expected);
     if (wrong !== null) return `has an entry whose ${wrong}`;
     return stage === 1 ? this.descriptor(smmu, i, id, root) : null;
   }
 
-  private stage2Entry(smmu: number, id: number, root: number): Expected {
-    const { inputBits, startLevel } = this.facts.geometry(smmu, 2);
-    return {
-      V: 1,
-      Config: SteConfig.stage2,
-      SHCFG: INCOMING,
-      S2VMID: id,
-      S2T0SZ: 64 - inputBits,
-      S2SL0: SL0[startLevel] ?? -1,
-      S2IR0: WRITE_BACK,
-      S2OR0: WRITE_BACK,
-      S2SH0: INNER,
-      S2PS: this.outputSize(smmu),
-      S2AA64: 1,
-      S2R: 1,
-      S2TTB: root,
-    };
+  /** The entry at `ste` of a stream that reaches the host's memory through the identity table at `root`. */
+  identity(smmu: number, ste: number, root: number): string | null {
+    if (ste === 0) return 'has no entry';
+    const { memory, identityGeometry, identityBits } = this.facts;
+    const i = memory.indexOf(ste);
+    const illegal = steIllegal(memory.words, i, this.capabilities[smmu]!);
+    if (illegal !== null) return `has an illegal entry: ${illegal}`;
+    const wrong = this.difference(STE_FIELDS, i, stage2Entry(identityGeometry, identityBits, IDENTITY_VMID, root));
+    return wrong === null ? null : `has an entry whose ${wrong}`;
   }
 
   private outputSize(smmu: number): number {

@@ -58,6 +58,8 @@ export interface OracleMachine {
 
 export const PAGE = 4096;
 export const TWO32 = 4294967296;
+/** Tag of the identity domain. */
+export const IDENTITY_VMID = 0;
 /** Input bits of the CPUs' stage 2: nothing the host can name lies beyond. */
 export const IPA_END = 2 ** 48;
 /** Bytes of an SMMU's registers. */
@@ -104,6 +106,11 @@ export class Facts {
   readonly pages: number;
   /** Geometry by 2 * SMMU + stage - 1. */
   readonly geometries: readonly Geometry[];
+  /** The SMMUs that can use the identity table, by number. */
+  readonly identitySmmus: readonly number[];
+  /** Output size in bits of the identity table: the least of those SMMUs'. */
+  readonly identityBits: number;
+  readonly identityGeometry: Geometry;
   private readonly bases: readonly number[];
   private readonly sizes: readonly number[];
   private readonly firsts: readonly number[];
@@ -121,6 +128,9 @@ export class Facts {
     });
     this.pages = first;
     this.geometries = description.smmus.flatMap(({ oas }) => [geometryOf(1, oas), geometryOf(2, oas)]);
+    this.identitySmmus = description.smmus.flatMap(({ stage2 }, i) => (stage2 ? [i] : []));
+    this.identityBits = Math.min(48, ...this.identitySmmus.map((i) => description.smmus[i]!.oas));
+    this.identityGeometry = geometryOf(2, this.identityBits);
   }
 
   /** Number of the page at `pa`, or -1. */
@@ -152,6 +162,16 @@ export class Facts {
     return -1;
   }
 
+  /** Calls `visit` with the first page and the number of pages of each piece of [pa, pa + size) that is RAM. */
+  forEachRamPiece(pa: number, size: number, visit: (page: number, pages: number) => void): void {
+    const { bases, sizes } = this;
+    for (let i = 0; i < bases.length; i++) {
+      const from = Math.max(pa, bases[i]!);
+      const to = Math.min(pa + size, bases[i]! + sizes[i]!);
+      if (from < to) visit(this.firsts[i]! + (from - bases[i]!) / PAGE, (to - from) / PAGE);
+    }
+  }
+
   /** What [pa, pa + size), which is not RAM, is: inside one device, inside one SMMU's registers, or neither. */
   placeOf(pa: number, size: number): number {
     for (const { base } of this.description.smmus) {
@@ -167,6 +187,24 @@ export class Facts {
   touchesSmmu(pa: number, size: number): boolean {
     for (const { base } of this.description.smmus) if (pa < base + SMMU_BYTES && base < pa + size) return true;
     return false;
+  }
+
+  /** Whether no byte of [pa, pa + size) is RAM or a register of an SMMU. */
+  isPlainDevice(pa: number, size: number): boolean {
+    let isPlain = !this.touchesSmmu(pa, size);
+    this.forEachRamPiece(pa, size, () => {
+      isPlain = false;
+    });
+    return isPlain;
+  }
+
+  /** Bytes of [from, to) that are registers of SMMUs. */
+  smmuBytes(from: number, to: number): number {
+    let bytes = 0;
+    for (const { base } of this.description.smmus) {
+      bytes += Math.max(0, Math.min(to, base + SMMU_BYTES) - Math.max(from, base));
+    }
+    return bytes;
   }
 
   geometry(smmu: number, stage: number): Geometry {

@@ -9,6 +9,7 @@ export const PROPERTIES = {
   refcount: 'the reference count of a page or domain is not the number of its users',
   ownership: 'whom a page belongs to, as the hypervisor recorded it, is not what the calls have made of it',
   tables: 'the translation tables do not say what was mapped',
+  identity: 'the identity domain does not lead to exactly what the host has',
   streams: 'the stream table does not say what was attached',
   structure:
     'a live table, descriptor or queue lies where the hypervisor does not hold it, or hardware uses another one',

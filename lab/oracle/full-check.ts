@@ -23,6 +23,7 @@ import {
 import { type Facts, PAGE } from './facts.ts';
 import { type Findings, hex } from './findings.ts';
 import { type Ghost, Owner, VmLife } from './ghost.ts';
+import { IdentityCheck } from './identity-check.ts';
 import type { LayoutReader } from './layout-reader.ts';
 import { leafMeaning } from './leaf.ts';
 import { LEAF_PAGES } from './maplets.ts';
@@ -45,6 +46,8 @@ export class FullCheck {
   /** Scratch: leaves counted per page. */
   private readonly mapped: Int32Array;
   private readonly other: Int32Array;
+  private readonly identityStale: Int32Array;
+  private readonly identity: IdentityCheck;
   /** Scratch: pages met as tables and as free. */
   private readonly roles: Uint8Array;
 
@@ -66,6 +69,8 @@ export class FullCheck {
     this.stage2 = stage2;
     this.mapped = new Int32Array(facts.pages);
     this.other = new Int32Array(facts.pages);
+    this.identityStale = new Int32Array(facts.pages);
+    this.identity = new IdentityCheck(facts, ghost, findings, reader);
     this.roles = new Uint8Array(facts.pages);
     comparison.firstDifference = (id) => {
       this.roles.fill(0);
@@ -73,14 +78,21 @@ export class FullCheck {
     };
   }
 
+  /** The identity domain as boot has made it. */
+  afterBoot(): void {
+    this.identity.run(() => {});
+  }
+
   run(): void {
     this.mapped.fill(0);
     this.other.fill(0);
+    this.identityStale.fill(0);
     this.roles.fill(0);
     for (let id = 0; id < this.facts.profile.domains.count; id++) this.domain(id);
     this.facts.description.smmus.forEach((_, smmu) => {
       this.streams(smmu);
     });
+    this.identity.run((pa) => this.claim(pa, 'a table of the identity domain'));
     this.staleWays();
     recountTags(this.facts, this.monitor, this.findings);
     this.pools();
@@ -247,7 +259,8 @@ export class FullCheck {
     for (let i = 0; i < stale.size; i++) {
       const at = stale.at(i);
       if (stale.kind(at) !== StaleKind.leaf) continue;
-      this.count(this.other, stale.targetPage(at), stale.word(at, S.count) * LEAF_PAGES[stale.level(at)]!);
+      const column = this.monitor.reach.isIdentity(stale.word(at, S.tag)) ? this.identityStale : this.other;
+      this.count(column, stale.targetPage(at), stale.word(at, S.count) * LEAF_PAGES[stale.level(at)]!);
     }
     for (let page = 0; page < this.facts.pages; page++) {
       for (let id = store.firstIn(page); id !== 0; id = store.node(id, N.nextInPage)) this.staleNode(id, page);
@@ -275,6 +288,7 @@ export class FullCheck {
 
   private page(page: number): void {
     const { ghost, monitor } = this;
+    this.identityWays(page);
     // Most memory is the host's and nobody has done anything with it.
     const isPlain = this.mapped[page] === 0 && this.other[page] === 0 && ghost.isUntouched(page);
     if (isPlain && monitor.reach.isUnreached(page) && this.reader.isPlainPage(page)) return;
@@ -294,6 +308,19 @@ export class FullCheck {
       this.findings.add('tables', 'count', text, { pa });
     }
     if (ghost.owner(page) !== Owner.host) monitor.checkUnreached(page, 'foreign-page');
+  }
+
+  /** Ways of the identity domain to a page, as they were counted and by a full decode. */
+  private identityWays(page: number): void {
+    const { reach } = this.monitor;
+    const live = this.identity.mapped[page]! * this.facts.identitySmmus.length;
+    const stale = this.identityStale[page]!;
+    if (live === reach.identityMappings(page) && stale === reach.identityStaleCount(page)) return;
+    const pa = this.facts.paOf(page);
+    const text =
+      `${hex(pa)}: ${live} ways of the identity domain and ${stale} stale ones by a full decode, ` +
+      `${reach.identityMappings(page)} and ${reach.identityStaleCount(page)} as they were counted`;
+    this.findings.add('oracle', 'counts', text, { pa });
   }
 
   // ---- pools and CPU tables

@@ -237,6 +237,11 @@ export class LayoutReader {
     return this.pointer(this.pool(id) + offsetOf(PoolRecord, 'heads') + 8 * order);
   }
 
+  /** The identity domain's table, 0 when there is none. */
+  identityRoot(): number {
+    return this.pointer(this.layout.identityRoot);
+  }
+
   hostRoot(): number {
     return this.pointer(this.layout.hostStage2Root);
   }

@@ -11,7 +11,7 @@ import { PageState } from '#hyp/layout';
 import { VM_COUNT } from '#hypercall-abi';
 import { type PhysicalMemory, StateClass } from '#machine/memory';
 import { COMMAND_BYTES, commandOpcode, Opcode } from './decode/index.ts';
-import { type Facts, PAGE } from './facts.ts';
+import { type Facts, IDENTITY_VMID, PAGE } from './facts.ts';
 import { type Findings, hex } from './findings.ts';
 import { type Ghost, Owner } from './ghost.ts';
 import {
@@ -87,6 +87,9 @@ export class Monitor {
       tagTouched: (tag) => {
         this.touched.tags.add(tag);
       },
+      pageTouched: (page) => {
+        if (this.active) this.touched.pages.add(page);
+      },
     });
     this.routes = new Routes(facts, findings, this.store, this.stale, this.reach, structurePage);
     this.state = this.memory.allocFile(1, StateClass.derived);
@@ -121,11 +124,23 @@ export class Monitor {
 
   /** The hypervisor has taken over: decode what the SMMUs have been given. The ghost's owners stand already. */
   start(): void {
+    this.linkIdentity();
     this.memory.put(this.state, 1);
     this.facts.description.smmus.forEach((_, i) => {
       const log2 = this.reader.streamTableLog2(i);
       this.routes.addStreamTable(i, this.reader.streamTable(i), log2, this.reader.streamTableSplit(i));
     });
+  }
+
+  /** The identity table counts from now on, on every SMMU that can use it, whether a stream does or not. */
+  private linkIdentity(): void {
+    const { facts, reader, reach } = this;
+    const root = reader.identityRoot();
+    const { startLevel, rootPages } = facts.identityGeometry;
+    for (const smmu of facts.identitySmmus) {
+      const node = reach.rootNode(root, startLevel, rootPages, 2, smmu, this.store.tagFor(smmu, 2, IDENTITY_VMID, -1));
+      if (node !== 0) reach.refer(node, N.liveRefs, 1);
+    }
   }
 
   // ---- the observer
@@ -244,7 +259,7 @@ export class Monitor {
 
   /** A page that no longer is the host's must not be reachable in any way. */
   checkUnreached(page: number, rule: string): void {
-    if (this.reach.mappedCount(page) + this.reach.otherCount(page) + this.ghost.pins(page) === 0) return;
+    if (this.reach.isUnreached(page) && this.reach.identityCount(page) === 0 && this.ghost.pins(page) === 0) return;
     const way = describeWay(this.facts, this.reach, page);
     const pa = this.facts.paOf(page);
     const owner = this.ghost.ownerName(page);

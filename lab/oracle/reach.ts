@@ -10,7 +10,7 @@
 
 import { StateClass } from '#machine/memory';
 import { DescriptorKind, descriptorKind, nextTableAddress, outputAddress } from './decode/index.ts';
-import { type Facts, PAGE, Place } from './facts.ts';
+import { type Facts, IDENTITY_VMID, PAGE, Place } from './facts.ts';
 import { type Findings, hex } from './findings.ts';
 import { type Ghost, Owner } from './ghost.ts';
 import { isNotGlobal, leafHash, leafMeaning } from './leaf.ts';
@@ -28,6 +28,8 @@ export interface ReachHooks {
   settled(node: number, from: number, to: number): void;
   /** Leaves of that tag have changed. */
   tagTouched(tag: number): void;
+  /** The identity domain leads to the page, or does no more. */
+  pageTouched(page: number): void;
 }
 
 export class Reach {
@@ -39,6 +41,9 @@ export class Reach {
   private readonly hooks: ReachHooks;
   private readonly mapped: number;
   private readonly other: number;
+  /** Leaves of the identity table that are in it now, and those that may still be cached: no reference counts them. */
+  private readonly identity: number;
+  private readonly identityStale: number;
 
   constructor(facts: Facts, ghost: Ghost, findings: Findings, store: NodeStore, stale: StaleSet, hooks: ReachHooks) {
     this.facts = facts;
@@ -49,6 +54,8 @@ export class Reach {
     this.hooks = hooks;
     this.mapped = facts.memory.allocFile(facts.pages, StateClass.derived);
     this.other = facts.memory.allocFile(facts.pages, StateClass.derived);
+    this.identity = facts.memory.allocFile(facts.pages, StateClass.derived);
+    this.identityStale = facts.memory.allocFile(facts.pages, StateClass.derived);
   }
 
   /** Leaves in the domains' tables that lead to a page. */
@@ -61,7 +68,27 @@ export class Reach {
     return this.facts.memory.words[this.other + page]!;
   }
 
-  /** Whether neither counts any. */
+  /** On how many SMMUs the identity table leads to a page now. */
+  identityMappings(page: number): number {
+    return this.facts.memory.words[this.identity + page]!;
+  }
+
+  /** Ways to a page that only caches may still have of the identity domain. */
+  identityStaleCount(page: number): number {
+    return this.facts.memory.words[this.identityStale + page]!;
+  }
+
+  /** All ways of the identity domain to a page, those of caches included. */
+  identityCount(page: number): number {
+    return this.identityMappings(page) + this.identityStaleCount(page);
+  }
+
+  /** Whether a tag is the identity domain's. */
+  isIdentity(tag: number): boolean {
+    return this.store.tag(tag, T.stage) === 2 && this.store.tag(tag, T.vmid) === IDENTITY_VMID;
+  }
+
+  /** Whether no leaf of a domain leads to the page, and nothing that may be cached of one. */
   isUnreached(page: number): boolean {
     const { words } = this.facts.memory;
     return words[this.mapped + page] === 0 && words[this.other + page] === 0;
@@ -166,6 +193,10 @@ export class Reach {
     // What was live may have been cached by value; what was only stale has its own entries already.
     const copy = from === Reached.live && this.isHot(store.node(id, N.tag));
     const first = memory.indexOf(this.facts.paOf(store.node(id, N.page)));
+    if (level === 3 && from === Reached.none && to === Reached.live && this.isIdentity(store.node(id, N.tag))) {
+      this.countIdentityTable(first);
+      return;
+    }
     for (let i = 0; i < ENTRIES; i++) {
       const lo = memory.words[first + 2 * i]!;
       if ((lo & 1) === 0) continue;
@@ -219,16 +250,20 @@ export class Reach {
   ): void {
     const { memory } = this.facts;
     const target = outputAddress(level, hi, lo) / PAGE;
+    const pages = LEAF_PAGES[level]!;
+    if (sign > 0) this.checkRegisters(tag, target * PAGE, pages * PAGE, iovaPage);
+    if (this.isIdentity(tag)) {
+      this.countIdentityLeaf(target, pages, reached, sign);
+      return;
+    }
     const domain = this.domainOf(tag);
     const column = reached === Reached.live && domain >= 0 ? this.mapped : this.other;
-    const pages = LEAF_PAGES[level]!;
     for (let i = 0; i < pages; i++) {
       const page = this.facts.pageOf((target + i) * PAGE);
       if (page < 0) continue;
       memory.put(column + page, memory.words[column + page]! + sign);
       if (sign > 0 && this.ghost.owner(page) !== Owner.host) this.breach(page, tag, (iovaPage + i) * PAGE, reached);
     }
-    if (sign > 0) this.checkRegisters(tag, target * PAGE, pages * PAGE, iovaPage);
     if (reached !== Reached.live) return;
     const { store } = this;
     const meaning = leafMeaning(level, hi, lo);
@@ -236,6 +271,32 @@ export class Reach {
     store.addTag(tag, T.hashB, sign * leafHash(iovaPage, level, target, meaning, true));
     store.addTag(tag, T.leaves, sign);
     this.hooks.tagTouched(tag);
+  }
+
+  /**
+   * The same for a leaf of the identity domain. Its blocks are large and hold no RAM: only what is RAM is visited. A page
+   * on its way back to the host is mapped while the call runs: whose it is is compared when the call has returned.
+   */
+  private countIdentityLeaf(target: number, pages: number, reached: number, sign: number): void {
+    const column = reached === Reached.live ? this.identity : this.identityStale;
+    this.countRam(column, target, pages, sign, (page) => {
+      this.hooks.pageTouched(page);
+      if (sign > 0 && this.ghost.owner(page) === Owner.guest && !this.isZero(page)) this.exposed(page);
+    });
+  }
+
+  private isZero(page: number): boolean {
+    const { memory } = this.facts;
+    const first = memory.indexOf(this.facts.paOf(page));
+    for (let i = 0; i < PAGE / 4; i++) if (memory.words[first + i] !== 0) return false;
+    return true;
+  }
+
+  private exposed(page: number): void {
+    const pa = this.facts.paOf(page);
+    const owner = this.ghost.ownerName(page);
+    const text = `the identity domain leads to ${hex(pa)} before what the ${owner} had there is gone`;
+    this.findings.add('isolation', 'content', text, { pa, owner });
   }
 
   private checkRegisters(tag: number, pa: number, size: number, iovaPage: number): void {
@@ -288,15 +349,47 @@ export class Reach {
     const target = outputAddress(level, hi, lo) / PAGE;
     const isGlobal = store.tag(tag, T.stage) === 1 && !isNotGlobal(meaning);
     this.stale.addLeaf(tag, level, iovaPage, target, meaning, isGlobal);
-    this.countOther(target, LEAF_PAGES[level]!, 1);
+    this.countStale(tag, target, LEAF_PAGES[level]!, 1);
   }
 
-  private countOther(target: number, pages: number, sign: number): void {
-    const { memory } = this.facts;
-    for (let i = 0; i < pages; i++) {
-      const page = this.facts.pageOf((target + i) * PAGE);
-      if (page >= 0) memory.put(this.other + page, memory.words[this.other + page]! + sign);
+  private countStale(tag: number, target: number, pages: number, sign: number): void {
+    this.countRam(this.isIdentity(tag) ? this.identityStale : this.other, target, pages, sign, null);
+  }
+
+  /** The leaves of a level 3 table of the identity domain begin to count, when the machine has been taken over. */
+  private countIdentityTable(first: number): void {
+    const { facts } = this;
+    const { memory } = facts;
+    for (let i = first; i < first + 2 * ENTRIES; i += 2) {
+      if (descriptorKind(3, memory.words[i + 1]!, memory.words[i]!) !== DescriptorKind.page) continue;
+      const page = facts.pageOf(outputAddress(3, memory.words[i + 1]!, memory.words[i]!));
+      if (page >= 0) memory.put(this.identity + page, memory.words[this.identity + page]! + 1);
     }
+  }
+
+  /** Add `sign` to a column for each page of RAM among `pages` pages from `target`, and call `visit` with it. */
+  private countRam(
+    column: number,
+    target: number,
+    pages: number,
+    sign: number,
+    visit: ((page: number) => void) | null,
+  ): void {
+    const { facts } = this;
+    const { memory } = facts;
+    if (pages === 1) {
+      const page = facts.pageOf(target * PAGE);
+      if (page < 0) return;
+      memory.put(column + page, memory.words[column + page]! + sign);
+      visit?.(page);
+      return;
+    }
+    facts.forEachRamPiece(target * PAGE, pages * PAGE, (first, count) => {
+      for (let page = first; page < first + count; page++) {
+        memory.put(column + page, memory.words[column + page]! + sign);
+        visit?.(page);
+      }
+    });
   }
 
   // ---- changes
@@ -353,7 +446,7 @@ export class Reach {
     const node = stale.word(at, S.node);
     if (kind === StaleKind.leaf) {
       const pages = stale.word(at, S.count) * LEAF_PAGES[stale.level(at)]!;
-      this.countOther(stale.targetPage(at), pages, -1);
+      this.countStale(stale.word(at, S.tag), stale.targetPage(at), pages, -1);
       return;
     }
     const tag = stale.word(at, S.tag);

@@ -13,21 +13,29 @@ export interface Way {
   readonly detail: Detail;
 }
 
-/** One way to the page, live ones first. */
+/** One way to the page, live ones first, and those of domains before those of the identity domain. */
 export function describeWay(facts: Facts, reach: Reach, page: number): Way {
   return (
-    tableWay(facts, reach, page, Reached.live) ??
-    staleWay(facts, reach, page) ??
-    tableWay(facts, reach, page, Reached.stale) ?? { text: 'hardware writes there', detail: { via: 'hardware' } }
+    wayOf(facts, reach, page, false) ??
+    wayOf(facts, reach, page, true) ?? { text: 'hardware writes there', detail: { via: 'hardware' } }
   );
 }
 
-function tableWay(facts: Facts, reach: Reach, page: number, reached: number): Way | null {
+function wayOf(facts: Facts, reach: Reach, page: number, identity: boolean): Way | null {
+  return (
+    tableWay(facts, reach, page, Reached.live, identity) ??
+    staleWay(facts, reach, page, identity) ??
+    tableWay(facts, reach, page, Reached.stale, identity)
+  );
+}
+
+function tableWay(facts: Facts, reach: Reach, page: number, reached: number, identity: boolean): Way | null {
   const { store } = reach;
   const { memory } = facts;
   for (let p = 0; p < facts.pages; p++) {
     for (let id = store.firstIn(p); id !== 0; id = store.node(id, N.nextInPage)) {
       if (store.kind(id) !== NodeKind.table || store.node(id, N.reached) !== reached) continue;
+      if (reach.isIdentity(store.node(id, N.tag)) !== identity) continue;
       const level = store.level(id);
       const first = memory.indexOf(facts.paOf(p));
       for (let i = 0; i < 512; i++) {
@@ -46,11 +54,11 @@ function tableWay(facts: Facts, reach: Reach, page: number, reached: number): Wa
   return null;
 }
 
-function staleWay(facts: Facts, reach: Reach, page: number): Way | null {
+function staleWay(facts: Facts, reach: Reach, page: number, identity: boolean): Way | null {
   const { stale } = reach;
   for (let i = 0; i < stale.size; i++) {
     const at = stale.at(i);
-    if (stale.kind(at) !== StaleKind.leaf) continue;
+    if (stale.kind(at) !== StaleKind.leaf || reach.isIdentity(stale.word(at, S.tag)) !== identity) continue;
     const offset = facts.paOf(page) / PAGE - stale.targetPage(at);
     if (offset < 0 || offset >= stale.word(at, S.count) * LEAF_PAGES[stale.level(at)]!) continue;
     const via = stale.isQueued(at) ? 'stale leaf, invalidated without SYNC' : 'stale leaf';

@@ -86,6 +86,7 @@ export function edgesOf({ ram, mmio, carveOut, smmus, devices }: MachineDescript
     pasid: words,
     pasidBits: [0, 1, 20, 32, 0xffffffff],
     flags: [0, 1, MAX64],
+    switch: [0, 1, 2, 0x100000000, MAX64],
     pool: words,
     list: addresses,
     index: words,

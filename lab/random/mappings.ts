@@ -160,6 +160,30 @@ export class MappingSteps {
     });
   }
 
+  /** Identity for a stream: most of the time for one that is blocked, or off where it is on. */
+  setIdentity(): Step | null {
+    const { prng } = this;
+    const { identity, domains } = this.world;
+    const off = identity.length > 0 && prng.chance(60);
+    const free = this.machine.devices.filter(({ name }) => !domains.some(({ attached }) => attached.includes(name)));
+    const devices = prng.chance(85) && free.length > 0 ? free : this.machine.devices;
+    const endpoint = { name: off ? prng.pick(identity) : prng.pick(devices).name };
+    return callStep(this.world.profile, this.cpu(), 'set_identity', { iommu: this.iommu(), endpoint, on: off ? 0 : 1 });
+  }
+
+  /** A device with identity uses a physical address: preferably of a page that is the host's no more. */
+  identityDma(): Step | null {
+    const { prng } = this;
+    if (this.world.identity.length === 0) return null;
+    const gone = [...this.world.pages].filter(([, holder]) => holder !== 'host').map(([name]) => name);
+    const page = gone.length > 0 && prng.chance(60) ? prng.pick(gone) : `p${prng.below(SINGLES)}`;
+    const iova: Value = prng.chance(95) ? { page, byte: 4 * prng.below(4) } : prng.pick(this.machine.smmus).base;
+    const cached = prng.chance(40) ? { cached: true as const } : {};
+    const device = prng.pick(this.world.identity);
+    if (prng.chance(50)) return { kind: 'dma', device, access: 'read', iova, ...cached };
+    return { kind: 'dma', device, access: 'write', iova, value: prng.next(), ...cached };
+  }
+
   /** A device uses an address that leads somewhere, or that did. */
   dma(): Step | null {
     const { prng } = this;

@@ -48,6 +48,8 @@ export class World {
   readonly profile: Profile;
   readonly domains: Domain[] = [];
   readonly vms: Vm[] = [];
+  /** Devices whose streams have identity on. */
+  readonly identity: string[] = [];
   readonly pages = new Map<string, PageHolder>();
   /** A call that asked for memory, and what it asked for. */
   asked: { readonly step: CallStep; readonly request: NonNullable<CallResult['request']> } | null = null;
@@ -59,6 +61,7 @@ export class World {
   reset(): void {
     this.domains.length = 0;
     this.vms.length = 0;
+    this.identity.length = 0;
     this.pages.clear();
     this.asked = null;
   }
@@ -125,6 +128,13 @@ export class World {
       case 'detach_dev': {
         const at = domain?.attached.indexOf(nameIn(args.endpoint)) ?? -1;
         if (at >= 0) domain?.attached.splice(at, 1);
+        break;
+      }
+      case 'set_identity': {
+        const device = nameIn(args.endpoint);
+        const known = this.identity.indexOf(device);
+        if (known >= 0) this.identity.splice(known, 1);
+        if (args.on !== 0) this.identity.push(device);
         break;
       }
       case 'host_share_hyp':

@@ -5,6 +5,7 @@ import { type ArgumentUnit, type CallName, defaultProfile, PoolId, type Profile,
 type Words = Readonly<Record<string, number>>;
 
 const pools: Words = PoolId;
+const switches: Words = { off: 0, on: 1 };
 const dmaProt: Words = Prot;
 /** map_guest takes the protection bits of a stage-2 mapping. */
 const guestProt: Words = { exec: 1, write: 2, read: 4 };
@@ -19,6 +20,7 @@ export interface WordSet {
 /** The words for an argument of that unit of that call, if it has any. */
 export function wordsFor(unit: ArgumentUnit, call: CallName | null, profile: Profile = defaultProfile): WordSet | null {
   if (unit === 'domainType') return { words: profile.domainTypes, isBits: false };
+  if (unit === 'switch') return { words: switches, isBits: false };
   if (unit === 'pool') return { words: pools, isBits: false };
   if (unit === 'prot') return { words: call === 'map_guest' ? guestProt : dmaProt, isBits: true };
   return null;

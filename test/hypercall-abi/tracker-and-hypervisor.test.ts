@@ -95,6 +95,7 @@ function makeHost({ boundary, memory, machine }: ReturnType<typeof start>, seed:
     () => random(3) === 0 && call('free_domain', domain()),
     () => call('attach_dev', 0, domain(), random(3), 0, 0, 0),
     () => call('detach_dev', 0, domain(), random(3), 0),
+    () => call('set_identity', 0, 0, random(3), random(2), 0),
     () => call('map_pages', domain(), iova(), page(), PAGE, 1 + random(2), 3),
     () => call('map_pages', domain(), iova(), page(), PAGE, 1, 3),
     () => call('map_pages', domain(), iova(), page(), PAGE, 1, 3),

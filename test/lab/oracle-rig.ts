@@ -161,7 +161,7 @@ export class RandomHost {
     const iommu = dice.below(this.smmus);
     const sid = dice.pick(this.sids);
     const handle = VM_HANDLE_BASE + dice.below(3);
-    switch (dice.below(24)) {
+    switch (dice.below(26)) {
       case 0:
         this.served(cpu, () => this.call(cpu, 'alloc_domain', 0, iommu, domain, dice.pick([0, 0, 1, 1, 2, -1])));
         break;
@@ -214,6 +214,10 @@ export class RandomHost {
         break;
       case 22:
         this.pool(cpu);
+        break;
+      case 24:
+      case 25:
+        this.served(cpu, () => this.call(cpu, 'set_identity', 0, iommu, sid, dice.below(2), 0));
         break;
       case 23:
         this.boundary.write32(cpu, this.frame(), dice.next() | 0);

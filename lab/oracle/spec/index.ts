@@ -10,7 +10,7 @@ import { mapPages } from './map.ts';
 import { reclaim, reclaimable, refill } from './pool.ts';
 import type { CallRules, Row, Shortage } from './row.ts';
 import { hostShareHyp, hostUnshareHyp } from './share.ts';
-import { attachDev, detachDev } from './stream.ts';
+import { attachDev, detachDev, setIdentity } from './stream.ts';
 import { iovaToPhys, unmapPages } from './unmap.ts';
 import { finalizeTeardownVm, initVm, reserveVm, startTeardownVm, unreserveVm, vcpuLoad, vcpuPut } from './vm.ts';
 
@@ -43,6 +43,7 @@ const android17: RulesByCall = {
   map_pages: mapPages,
   unmap_pages: unmapPages,
   iova_to_phys: iovaToPhys,
+  set_identity: setIdentity,
 };
 
 /** Rows of what is no hypercall of the table, by their ids: boot, aborts, unknown function ids. */

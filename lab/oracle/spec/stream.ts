@@ -1,5 +1,5 @@
 /**
- * attach_dev and detach_dev (docs/abi-sources.md, section 3). Only PASID 0 can be attached: the hardware modelled has no
+ * attach_dev, detach_dev and set_identity (docs/abi-sources.md, section 3). Only PASID 0 can be attached: the hardware modelled has no
  * substreams, so a stage-1 stream has one context descriptor.
  */
 
@@ -12,31 +12,36 @@ function usedDomain(c: Call): number {
   return id < c.facts.profile.domains.count && c.ghost.domainUsed(id) ? id : -1;
 }
 
-function iommuExists(c: Call): boolean {
-  return c.u32(1) < c.facts.description.smmus.length;
+/** Number of the IOMMU: in x2 of set_identity, in x1 of the others. */
+function iommuExists(c: Call, iommu = c.u32(1)): boolean {
+  return iommu < c.facts.description.smmus.length;
 }
 
-function streamExists(c: Call): boolean {
-  return c.u32(3) < 2 ** c.reader.streamTableLog2(c.u32(1));
+function streamExists(c: Call, iommu = c.u32(1)): boolean {
+  return c.u32(3) < 2 ** c.reader.streamTableLog2(iommu);
 }
+
+/** Id of the identity domain. */
+const identityOf = (c: Call): number => c.facts.profile.domains.identity;
 
 /** Stage of the domain that the stream of the call is attached to; 0 when it is attached to none. */
 function stageOfStream(c: Call): number {
   const id = c.ghost.streamDomain(c.u32(1), c.u32(3));
+  if (id === identityOf(c)) return 2;
   return id < 0 ? 0 : c.ghost.domainStage(id);
 }
 
 /** Whether the level-2 table of the stream is there; a linear table has all. */
-function hasLevel2(c: Call): boolean {
-  const split = c.reader.streamTableSplit(c.u32(1));
+function hasLevel2(c: Call, iommu = c.u32(1)): boolean {
+  const split = c.reader.streamTableSplit(iommu);
   if (split === 0) return true;
-  const at = c.reader.streamTable(c.u32(1)) + 8 * Math.floor(c.u32(3) / 2 ** split);
+  const at = c.reader.streamTable(iommu) + 8 * Math.floor(c.u32(3) / 2 ** split);
   return (c.facts.memory.read32(at) & 31) !== 0;
 }
 
 /** Pages of a level-2 table: 2^split entries of 64 bytes. */
-function level2Pages(c: Call): number {
-  return Math.max(1, 2 ** (c.reader.streamTableSplit(c.u32(1)) - 6));
+function level2Pages(c: Call, iommu = c.u32(1)): number {
+  return Math.max(1, 2 ** (c.reader.streamTableSplit(iommu) - 6));
 }
 
 const attach = 'attach_dev';
@@ -100,3 +105,37 @@ export const detachDev: CallRules = {
     }),
   ],
 };
+
+const identity = 'set_identity';
+const DRIVER = 0;
+const identityIommu = (c: Call): number => c.u32(2);
+const turnsOn = (c: Call): boolean => c.lo(4) !== 0 || c.hi(4) !== 0;
+const streamOf = (c: Call): number => c.ghost.streamDomain(identityIommu(c), c.u32(3));
+
+/** A level-2 table is made whichever way identity is turned. */
+const identityTables = [lack(identity, 'iommu', { pages: (c) => level2Pages(c, identityIommu(c)) })];
+
+export const setIdentity: CallRules = {
+  prepare: () => {},
+  rows: [
+    refuse(identity, 'ENODEV', (c) => c.u32(1) !== DRIVER, 'driver'),
+    refuse(identity, 'ENODEV', (c) => !iommuExists(c, identityIommu(c)), 'iommu'),
+    refuse(identity, 'EINVAL', (c) => !c.facts.identitySmmus.includes(identityIommu(c)), 'stage'),
+    refuse(identity, 'ENOMEM', (c) => !streamExists(c, identityIommu(c)), 'stream'),
+    refuse(identity, 'EBUSY', (c) => turnsOn(c) && streamOf(c) >= 0),
+    {
+      ...refuse(identity, 'EINVAL', (c) => !turnsOn(c) && streamOf(c) !== identityOf(c), 'not-on'),
+      shortages: identityTables,
+    },
+    accept(identity, 'off', { when: (c) => !turnsOn(c), apply: applyIdentity }),
+    accept(identity, 'on', { apply: applyIdentity, shortages: identityTables }),
+  ],
+};
+
+function applyIdentity(c: Call): void {
+  const iommu = identityIommu(c);
+  if (!iommuExists(c, iommu)) return;
+  c.monitor.touched.addStream(iommu, c.u32(3));
+  if (turnsOn(c) && streamOf(c) < 0) c.ghost.attach(iommu, c.u32(3), identityOf(c));
+  else if (!turnsOn(c)) c.ghost.detach(iommu, c.u32(3));
+}

@@ -1,0 +1,58 @@
+/**
+ * set_identity: a stream gets an entry that leads to the identity domain (identity.ts), or loses it. Stage 2 alone, so
+ * only on an SMMU that has it.
+ *
+ * How many streams of an SMMU use the table is counted in its record: while there are none, changes of the table need
+ * no invalidation there. So when the last one goes, everything tagged VMID 0 must go too.
+ */
+
+import { err } from '#hypercall-abi';
+import type { Steps } from '#machine';
+import type { Hyp } from './context.ts';
+import { identityTable } from './identity.ts';
+import { lock, unlock } from './lock.ts';
+import { IDENTITY_STREAMS, identityStreams, SMMU_LOCK, smmuRecord } from './smmu.ts';
+import { clearSte, findSte, isStage2Entry, steLo, steVmid, writeS2Ste } from './stream-table.ts';
+import { IDENTITY_VMID, invalidateIdentityTag } from './tlb.ts';
+
+/** The one IOMMU driver there is. */
+const DRIVER_ID = 0;
+
+/**
+ * set_identity. @returns 0; -ENODEV unknown driver or IOMMU; -EINVAL no stage 2 there, or off where identity is not on;
+ * -ENOMEM (with a request only where memory would help); -EBUSY on where the stream has an entry; -ETIMEDOUT
+ */
+export function* setIdentity(h: Hyp, driver: number, iommu: number, sid: number, on: boolean): Steps<number> {
+  if (driver !== DRIVER_ID) return err('ENODEV');
+  const smmu = smmuRecord(h, iommu);
+  if (smmu < 0) return err('ENODEV');
+  // Upstream writes an entry that the hardware calls illegal.
+  if (!h.smmus[iommu]!.stage2) return err('EINVAL');
+  yield* lock(h, smmu + SMMU_LOCK);
+  const ste = yield* findSte(h, smmu, sid, true);
+  let result = err('ENOMEM');
+  if (ste !== 0) result = on ? yield* turnOn(h, smmu, sid, ste) : yield* turnOff(h, smmu, sid, ste);
+  yield* unlock(h, smmu + SMMU_LOCK);
+  return result;
+}
+
+function* turnOn(h: Hyp, smmu: number, sid: number, ste: number): Steps<number> {
+  yield { kind: 'readDescriptor', at: ste };
+  if (steLo(h, ste, 0) !== 0) return err('EBUSY');
+  const { layout, root } = identityTable(h);
+  const result = yield* writeS2Ste(h, smmu, sid, ste, layout, root, IDENTITY_VMID);
+  // Without an answer to the last SYNC the entry is valid all the same.
+  if (steLo(h, ste, 0) !== 0) h.memory.write32(smmu + IDENTITY_STREAMS, identityStreams(h, smmu) + 1);
+  return result;
+}
+
+function* turnOff(h: Hyp, smmu: number, sid: number, ste: number): Steps<number> {
+  yield { kind: 'readDescriptor', at: ste };
+  if (!isStage2Entry(h, ste) || steVmid(h, ste) !== IDENTITY_VMID) return err('EINVAL');
+  let result = yield* clearSte(h, smmu, sid, ste);
+  const streams = identityStreams(h, smmu);
+  if (result === 0 && streams === 1) result = yield* invalidateIdentityTag(h, smmu);
+  // Without an answer the stream may still be at it: it stays counted.
+  if (result === 0) h.memory.write32(smmu + IDENTITY_STREAMS, streams - 1);
+  return result;
+}
