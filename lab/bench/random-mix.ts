@@ -1,0 +1,170 @@
+/**
+ * How fast a random mix of hypercalls is: a random host is recorded once, call by call, and its calls are then made
+ * again and again from boot. Without oracles, with all of them, in the build that pauses, and with every call undone.
+ */
+import { performance } from 'node:perf_hooks';
+import { HostMemory, setUpSmmu } from '#host';
+import { createHypervisor as createStepped } from '#hyp';
+import { createHypervisor } from '#hyp/plain';
+import { type Hypervisor, succeeded } from '#hypercall-abi';
+import { createMachine, hostPort, type Machine, run, tiny } from '#machine';
+import { CheckedHypervisor } from '../oracle/index.ts';
+import { StepGenerator } from '../random/generate.ts';
+import { Prng } from '../random/prng.ts';
+import { CannotDo, Executor } from '../scenario/index.ts';
+import { oracleView } from '../session/oracle-view.ts';
+import { fullInterval, Session } from '../session/session.ts';
+import type { Rate } from './hypercalls.ts';
+
+const SEED = 1;
+const STEPS = 4000;
+/** Calls that a recorded host makes before it starts anew: about as long as a run of a fuzzer. */
+const RUN_STEPS = 200;
+
+/** What the host does, in order: hypercalls and stores to its memory, with aborts where they map on demand. */
+type Act =
+  | { readonly kind: 'hvc'; readonly cpu: number; readonly x: Int32Array }
+  | { readonly kind: 'write32'; readonly cpu: number; readonly ipa: number; readonly value: number }
+  | { readonly kind: 'write64'; readonly cpu: number; readonly ipa: number; readonly hi: number; readonly lo: number }
+  | { readonly kind: 'abort'; readonly cpu: number; readonly ipa: number; readonly write: boolean };
+
+export interface RandomMix {
+  /** Each run begins at boot. */
+  readonly runs: readonly (readonly Act[])[];
+  readonly calls: number;
+  /** Share of the calls that succeeded, 0 to 1. */
+  readonly success: number;
+}
+
+/** Record a random host. */
+export function recordMix(): RandomMix {
+  let acts: Act[] = [];
+  const runs: Act[][] = [];
+  const session = new Session({
+    machine: tiny,
+    unchecked: true,
+    hypervisor: (machine, profile) => recorder(machine, createHypervisor(machine, profile), (act) => acts.push(act)),
+  });
+  const executor = new Executor(session);
+  const taken = session.smmuMemory.flatMap(({ strtab, cmdq, evtq }) => [strtab, cmdq, evtq]);
+  const names = session.profile.calls.map(({ name }) => name);
+  const generator = new StepGenerator(tiny, names, new Prng(SEED), taken, session.profile);
+  let calls = 0;
+  let good = 0;
+  for (let steps = 0; steps < STEPS; ) {
+    acts = [];
+    executor.reset();
+    generator.reset(new Prng(SEED, runs.length));
+    for (let i = 0; i < RUN_STEPS; i++, steps++) {
+      const step = generator.next();
+      try {
+        const outcome = executor.perform(step);
+        if (outcome.kind === 'call') {
+          calls++;
+          if (succeeded(outcome.result)) good++;
+        }
+        generator.world.observe(step, outcome);
+      } catch (error) {
+        if (error instanceof CannotDo) break;
+        throw error;
+      }
+    }
+    runs.push(acts);
+  }
+  return { runs, calls, success: good / calls };
+}
+
+function recorder(machine: Machine, inner: Hypervisor, record: (act: Act) => void): Hypervisor {
+  for (const cpu of machine.cpus) {
+    const write32 = cpu.el1Write32.bind(cpu);
+    const write64 = cpu.el1Write64.bind(cpu);
+    cpu.el1Write32 = (ipa, value) => {
+      const fault = write32(ipa, value);
+      if (fault === null) record({ kind: 'write32', cpu: cpu.cpu, ipa, value });
+      return fault;
+    };
+    cpu.el1Write64 = (ipa, hi, lo) => {
+      const fault = write64(ipa, hi, lo);
+      if (fault === null) record({ kind: 'write64', cpu: cpu.cpu, ipa, hi, lo });
+      return fault;
+    };
+  }
+  return {
+    ...inner,
+    hvc: (cpu, x) => {
+      record({ kind: 'hvc', cpu, x: Int32Array.from(x) });
+      inner.hvc(cpu, x);
+    },
+    abort: (cpu, ipa, write) => {
+      record({ kind: 'abort', cpu, ipa, write });
+      return inner.abort(cpu, ipa, write);
+    },
+  };
+}
+
+/** How the calls are made: by whom, and whether each is made, undone, and made again. */
+export type MixKind = 'plain' | 'checked' | 'stepped' | 'undone';
+
+/** @param rounds how often all runs are made; a third of that warms up */
+export function mixRate(name: string, mix: RandomMix, kind: MixKind, rounds: number): Rate {
+  const { machine, hypervisor, reset } = booted(kind);
+  const { memory } = machine;
+  const mark = memory.mark();
+  const x = new Int32Array(16);
+  const makeCall = (cpu: number, frame: Int32Array): void => {
+    x.set(frame);
+    hypervisor.hvc(cpu, x);
+  };
+  const rates: number[] = [];
+  for (let round = -Math.ceil(rounds / 3); round < rounds; round++) {
+    let time = 0;
+    let calls = 0;
+    for (const acts of mix.runs) {
+      memory.undo(mark);
+      reset();
+      const start = performance.now();
+      for (const act of acts) {
+        if (act.kind === 'hvc') {
+          calls++;
+          if (kind === 'undone') {
+            const before = memory.mark();
+            makeCall(act.cpu, act.x);
+            memory.undo(before);
+          }
+          makeCall(act.cpu, act.x);
+        } else if (act.kind === 'abort') hypervisor.abort(act.cpu, act.ipa, act.write);
+        else if (act.kind === 'write32') machine.cpus[act.cpu]!.el1Write32(act.ipa, act.value);
+        else machine.cpus[act.cpu]!.el1Write64(act.ipa, act.hi, act.lo);
+      }
+      time += performance.now() - start;
+    }
+    if (round >= 0) rates.push((calls * 1000) / time);
+  }
+  rates.sort((a, b) => b - a);
+  return { name, best: rates[0]!, median: rates[rates.length >> 1]! };
+}
+
+function booted(kind: MixKind): { machine: Machine; hypervisor: Hypervisor; reset: () => void } {
+  const machine = createMachine(tiny);
+  const memory = new HostMemory(tiny);
+  const port = hostPort(machine.cpus[0]!);
+  for (const smmu of tiny.smmus) setUpSmmu(port, memory, smmu);
+  const plain = createHypervisor(machine);
+  const oracle =
+    kind === 'checked' ? new CheckedHypervisor(plain, oracleView(machine), { full: fullInterval(tiny) }) : null;
+  const hypervisor = oracle ?? (kind === 'stepped' ? steppedToEnd(machine, plain) : plain);
+  const result = hypervisor.boot({ smmus: tiny.smmus.map(({ base }) => base) });
+  if (result !== 0) throw new Error(`boot: ${result}`);
+  return { machine, hypervisor, reset: () => oracle?.reset() };
+}
+
+/** The build that pauses, run to its end each time. */
+function steppedToEnd(machine: Machine, plain: Hypervisor): Hypervisor {
+  const stepped = createStepped(machine);
+  return {
+    ...plain,
+    boot: (parameters) => run(stepped.boot(parameters)),
+    hvc: (cpu, x) => run(stepped.hvc(cpu, x)),
+    abort: (cpu, ipa, write) => run(stepped.abort(cpu, ipa, write)),
+  };
+}
