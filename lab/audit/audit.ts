@@ -119,10 +119,8 @@ function leavesOf(
     visitTables(tables, (address) => (reader === undefined ? source.memory.read64(address) : read(address)), {
       table: (address, bytes, level) => {
         const name = `stage 1 level ${level} table of ${owner}`;
-        if (lower === null) regions.push({ kind: 'table', name, start: address, end: address + bytes });
-        else
-          for (const { pa, size } of lower.within(address, bytes))
-            regions.push({ kind: 'table', name, start: pa, end: pa + size });
+        const places = lower === null ? [{ pa: address, size: bytes }] : lower.within(address, bytes);
+        for (const { pa, size } of places) regions.push(tableRegion(name, level, pa, size));
       },
       gap: (text) => gaps.add(`${owner}: ${text}`),
       leaf: (input, output, size, access, address, value) => {
@@ -148,6 +146,10 @@ function leavesOf(
   }
 }
 
+function tableRegion(name: string, level: number, start: number, bytes: number): Region {
+  return { kind: 'table', structure: 'translation table', level, name, start, end: start + bytes };
+}
+
 /** What passes untranslated reaches every address the SMMU can put out. */
 function everything(source: WalkSource, entry: Entry): Leaf[] {
   return [{ iova: 0, pa: 0, size: 2 ** source.capabilities.oasBits, rights: ALL_RIGHTS, entry, beneath: null }];
@@ -167,8 +169,7 @@ function stage2Maps(source: WalkSource, regions: Region[], gaps: Set<string>): (
     let map = maps.get(key);
     if (map === undefined) {
       map = new Stage2Map(tables, (address) => source.memory.read64(address), {
-        table: (start, bytes, level) =>
-          regions.push({ kind: 'table', name: `stage 2 level ${level} table`, start, end: start + bytes }),
+        table: (start, bytes, level) => regions.push(tableRegion(`stage 2 level ${level} table`, level, start, bytes)),
         gap: (text) => gaps.add(text),
       });
       maps.set(key, map);

@@ -107,13 +107,13 @@ export function findContexts(source: WalkSource, through: (second: StageTables) 
     const count = 2 ** log2;
     if (format !== 1 && format !== 2) {
       const start = pointer - (pointer % (64 * count));
-      regions.push({ kind: 'table', name: `CD table of ${owner}`, start, end: start + 64 * count });
+      regions.push(descriptors(`CD table of ${owner}`, start, 64 * count));
       return Array.from({ length: count }, (_, ssid) => ({ ssid, at: start + 64 * ssid }));
     }
     const per = format === 1 ? 64 : 1024;
     const places: { ssid: number; at: number }[] = [];
     const level1 = Math.ceil(count / per);
-    regions.push({ kind: 'table', name: `level-1 CD table of ${owner}`, start: pointer, end: pointer + 8 * level1 });
+    regions.push(descriptors(`level-1 CD table of ${owner}`, pointer, 8 * level1));
     for (let i = 0; i < level1; i++) {
       const found = reader(pointer + 8 * i);
       if (found === null) {
@@ -149,7 +149,7 @@ export function findContexts(source: WalkSource, through: (second: StageTables) 
     }
     // In a table of CDs most are not in use.
     if (many && cd[0]! >= 0) return;
-    regions.push({ kind: 'table', name: `CD of stream 0x${base.sid.toString(16)}`, start: pa, end: pa + 64 });
+    regions.push(descriptors(`CD of stream 0x${base.sid.toString(16)}`, pa, 64));
     const illegal = cdIllegal(cd, 0, ste, 0, source.capabilities);
     if (illegal !== null) {
       denied.push({ sid: base.sid, ssid, reason: `its CD is illegal: ${illegal}` });
@@ -160,6 +160,10 @@ export function findContexts(source: WalkSource, through: (second: StageTables) 
 
   for (const sid of presentStreams(source)) ofStream(sid);
   return { contexts, denied, regions, gaps };
+}
+
+function descriptors(name: string, start: number, bytes: number): Region {
+  return { kind: 'table', structure: 'context descriptors', name, start, end: start + bytes };
 }
 
 function halvesOf(cd: Int32Array, source: WalkSource): Half[] {

@@ -4,7 +4,7 @@ import { l1stdEntries, l1stdL2Ptr } from '../oracle/decode/l1std.ts';
 import { STE_BYTES } from '../oracle/decode/ste.ts';
 import type { WalkSource } from '../walk/source.ts';
 import { streamTable } from '../walk/stream.ts';
-import type { Region } from './types.ts';
+import type { Region, Structure } from './types.ts';
 
 const PAGE = 4096;
 /** Two pages of 64 KiB. */
@@ -18,8 +18,8 @@ export function steeringRegions(
 ): { readonly regions: readonly Region[]; readonly gaps: readonly string[] } {
   const regions: Region[] = [];
   const gaps: string[] = [];
-  const add = (name: string, start: number, bytes: number): void => {
-    regions.push({ kind: 'table', name, start, end: start + bytes });
+  const add = (structure: Structure, name: string, start: number, bytes: number): void => {
+    regions.push({ kind: 'table', structure, name, start, end: start + bytes });
   };
   const readable = (name: string, start: number, bytes: number): void => {
     for (let at = start; at < start + bytes; at = at - (at % PAGE) + PAGE) {
@@ -31,11 +31,11 @@ export function steeringRegions(
   const table = streamTable(source);
   const enabled = (source.cr0 & 1) !== 0;
   if (enabled && !table.twoLevel) {
-    add('stream table', table.base, STE_BYTES * 2 ** table.log2);
+    add('stream table', 'stream table', table.base, STE_BYTES * 2 ** table.log2);
     readable('stream table', table.base, STE_BYTES * 2 ** table.log2);
   } else if (enabled) {
     const count = Math.max(1, 2 ** (table.log2 - table.split));
-    add('level-1 stream table', table.base, 8 * count);
+    add('stream table', 'level-1 stream table', table.base, 8 * count);
     readable('level-1 stream table', table.base, 8 * count);
     for (let i = 0; i < count; i++) {
       const word = source.memory.read64(table.base + 8 * i);
@@ -44,13 +44,13 @@ export function steeringRegions(
       if (entries === 0) continue;
       const first = i * 2 ** table.split;
       const name = `stream table of streams 0x${first.toString(16)}-0x${(first + entries - 1).toString(16)}`;
-      add(name, l1stdL2Ptr(word.hi, word.lo), STE_BYTES * entries);
+      add('stream table', name, l1stdL2Ptr(word.hi, word.lo), STE_BYTES * entries);
       readable(name, l1stdL2Ptr(word.hi, word.lo), STE_BYTES * entries);
     }
   }
   queue('command queue', 'CMDQ_BASE', 16, 3);
   queue('event queue', 'EVENTQ_BASE', 32, 2);
-  if (smmuBase !== null) add('SMMU registers', smmuBase, REGISTER_BYTES);
+  if (smmuBase !== null) add('registers', 'SMMU registers', smmuBase, REGISTER_BYTES);
   return { regions, gaps };
 
   function queue(name: string, register: string, bytes: number, enableBit: number): void {
@@ -62,6 +62,6 @@ export function steeringRegions(
     if (((source.cr0 >>> enableBit) & 1) === 0) return;
     const size = bytes * 2 ** (base.lo & 31);
     const address = bitsInPlace(base.hi, base.lo, 51, 5);
-    add(name, address - (address % Math.max(32, size)), size);
+    add('queue', name, address - (address % Math.max(32, size)), size);
   }
 }

@@ -35,12 +35,19 @@ export interface ReachRange extends Leaf {
   readonly last: Entry;
 }
 
+/** What memory that steers the SMMU holds. */
+export type Structure = 'stream table' | 'context descriptors' | 'translation table' | 'queue' | 'registers';
+
 /** Memory that devices must not touch (`protected`) or must not write (`table`). */
 export interface Region {
   readonly kind: 'protected' | 'table';
   readonly name: string;
   readonly start: number;
   readonly end: number;
+  /** Of a `table`. */
+  readonly structure?: Structure;
+  /** Of a translation table. */
+  readonly level?: number;
 }
 
 /** A stream, with where its configuration lies. */

@@ -10,6 +10,8 @@ import { readFixture } from './fixture.ts';
 import { FileMemory, type Piece } from './image.ts';
 import { readText } from './read-text.ts';
 
+const RAW_IMAGE = /^(.+)@(0x[0-9a-f]+|\d+)$/i;
+
 /** A frozen machine with its memory at hand. Close it when done. */
 export interface Snapshot {
   readonly source: WalkSource;
@@ -21,13 +23,20 @@ export interface Snapshot {
   close(): void;
 }
 
+/** Is `path` memory that is not read whole: a captured folder, an ELF core file, or an image of RAM (`FILE@BASE`)? */
+export function holdsMemory(path: string): boolean {
+  const exists = statSync(path, { throwIfNoEntry: false });
+  if (exists === undefined) return RAW_IMAGE.test(path);
+  return exists.isDirectory() || (exists.isFile() && isElf(firstBytes(path)));
+}
+
 /**
  * Opens `path`: a folder, a fixture, an ELF core file, or `FILE@BASE` for an image of RAM at a physical address.
  * `registersPath` is a file of registers; memory without one needs it. @throws InputError
  */
 export async function openSnapshot(path: string, registersPath: string | undefined): Promise<Snapshot> {
   const given = registersPath === undefined ? null : parseRegisterFile(await readText(registersPath), registersPath);
-  const raw = /^(.+)@(0x[0-9a-f]+|\d+)$/i.exec(path);
+  const raw = RAW_IMAGE.exec(path);
   const exists = statSync(path, { throwIfNoEntry: false });
   if (exists === undefined && raw !== null) return ofMemory([rawPiece(raw[1]!, Number(raw[2]))], given, path, null);
   if (exists?.isDirectory() === true) {

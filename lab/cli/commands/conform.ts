@@ -5,6 +5,7 @@ import { conformQtrace } from '../../conform/qtrace/conform.ts';
 import { type ConformReport, conformDocument, count, renderConform } from '../../conform/report.ts';
 import { conformVectors } from '../../conform/vectors/conform.ts';
 import type { Watch } from '../../conform/watch.ts';
+import { isCaptureFolder, readCapturedRun } from '../../io/captured-run.ts';
 import { readCommands } from '../../io/commands.ts';
 import { readFixture } from '../../io/fixture.ts';
 import { progressBar } from '../../io/progress.ts';
@@ -33,7 +34,7 @@ type Form = (files: readonly string[], args: CommandArgs) => Promise<readonly Jo
 
 export const conformCommand: Command = {
   name: 'conform <what> [...files]',
-  describe: 'Compare with facts of others: vectors FILE…, dump FIXTURE…, qtrace TRACE FIXTURE, qemu',
+  describe: 'Compare with facts of others: vectors FILE…, dump FIXTURE|DIR…, qtrace TRACE FIXTURE, qemu',
   options: [
     {
       flags: '--log <trace>',
@@ -133,11 +134,14 @@ const forms: Readonly<Record<string, Form>> = {
       throw new UsageError('--log and --cmdq belong to one fixture; here are several');
     }
     return files.map((path) => async (most, watch) => {
-      const fixture = await readFixture(path);
+      const captured = isCaptureFolder(path) ? await readCapturedRun(path) : null;
+      const fixture = captured?.fixture ?? (await readFixture(path));
       const commandFile = cmdq ?? beside(path, 'cmdq.bin');
       const logFile = log ?? beside(path, 'trace.txt');
       const commands =
-        commandFile === null ? null : { file: displayName(commandFile), words: await readCommands(commandFile) };
+        commandFile === null
+          ? (captured?.commands ?? null)
+          : { file: displayName(commandFile), words: await readCommands(commandFile) };
       const trace = logFile === null ? null : await readTrace(logFile);
       return conformDump(fixture, { commands, log: trace }, most, watch);
     });
@@ -167,6 +171,6 @@ async function qtrace(files: readonly string[], args: CommandArgs): Promise<read
 /** The file of the same run beside a fixture `RUN.json.gz`, packed or not; null when there is none. */
 function beside(path: string, ending: string): string | null {
   if (path === STANDARD_INPUT) return null;
-  const run = path.replace(/\.json(\.gz)?$/, '');
+  const run = path.replace(/\.json(\.gz)?$|\/+$/, '');
   return [`${run}.${ending}.gz`, `${run}.${ending}`].find((file) => existsSync(file)) ?? null;
 }

@@ -1,12 +1,13 @@
 /** `postern walk`: explain one access of a device, over a captured machine or over the model. */
 import { parseFixture } from '../../fixture/parse.ts';
 import { displayName, readText } from '../../io/read-text.ts';
+import { holdsMemory, openSnapshot } from '../../io/snapshot.ts';
 import { writeText } from '../../io/write-text.ts';
 import { SCENARIO_MAGIC, SHARE_PREFIX } from '../../scenario/format.ts';
 import { renderSvg } from '../../views/svg.ts';
 import { walkView } from '../../views/walk-view.ts';
 import { renderWalk, walkDocument } from '../../walk/render.ts';
-import { walkSource } from '../../walk/source.ts';
+import { type WalkSource, walkSource } from '../../walk/source.ts';
 import { presentStreams } from '../../walk/stream.ts';
 import { walkAccess } from '../../walk/walk.ts';
 import {
@@ -24,13 +25,15 @@ import { walkScenario } from './walk-scenario.ts';
 
 export const walkCommand: Command = {
   name: 'walk <input>',
-  describe: 'Explain one device access, over a fixture, or over the model at a point of a scenario or share string',
+  describe:
+    'Explain one device access: over a captured folder, fixture, ELF core or RAM@BASE, or over a scenario or share string',
   options: [
     { flags: '--sid <stream>', describe: 'Stream ID of the device' },
     { flags: '--device <name>', describe: 'The device by its name, in a scenario' },
     { flags: '--iova <address>', describe: 'Address that the device uses' },
     { flags: '--write', describe: 'Explain a write instead of a read' },
     { flags: '--at <step>', describe: 'Stop a scenario behind that step (0: after boot), or inside it, as in 6.2' },
+    { flags: '--regs <file>', describe: 'Registers of the SMMU, JSON by name; needed for ELF cores and images of RAM' },
     { flags: '--svg <file>', describe: 'Write a drawing of it' },
     { flags: '--json', describe: 'Print one JSON document' },
   ],
@@ -41,20 +44,34 @@ export const walkCommand: Command = {
   async run(args, io) {
     const path = requiredText(args, 'input');
     if (path.startsWith(SHARE_PREFIX)) return walkScenario({ share: path }, args, io);
-    const text = await readText(path);
     const file = displayName(path);
-    if (text.startsWith(SCENARIO_MAGIC)) return walkScenario({ text, file }, args, io);
-    for (const option of ['device', 'at']) {
-      if (textArg(args, option) !== undefined) throw new UsageError(`--${option} is for a scenario: ${file} is none`);
+    const regs = textArg(args, 'regs');
+    if (holdsMemory(path)) {
+      noScenario(file, args);
+      const snapshot = await openSnapshot(path, regs);
+      try {
+        return await walkFrozen(snapshot.source, file, args, io);
+      } finally {
+        snapshot.close();
+      }
     }
-    return walkFixture(text, file, args, io);
+    if (regs !== undefined) throw new UsageError(`--regs is for memory without registers: ${file} is none`);
+    const text = await readText(path);
+    if (text.startsWith(SCENARIO_MAGIC)) return walkScenario({ text, file }, args, io);
+    noScenario(file, args);
+    return walkFrozen(walkSource(parseFixture(text, file)), file, args, io);
   },
 };
 
-async function walkFixture(text: string, file: string, args: CommandArgs, io: CliIo): Promise<number> {
+function noScenario(file: string, args: CommandArgs): void {
+  for (const option of ['device', 'at']) {
+    if (textArg(args, option) !== undefined) throw new UsageError(`--${option} is for a scenario: ${file} is none`);
+  }
+}
+
+async function walkFrozen(source: WalkSource, file: string, args: CommandArgs, io: CliIo): Promise<number> {
   const sid = requiredNumber(args, 'sid');
   const iova = requiredNumber(args, 'iova');
-  const source = walkSource(parseFixture(text, file));
   const present = presentStreams(source);
   if (!present.includes(sid)) {
     const list = present.map((stream) => `0x${stream.toString(16)}`).join(', ');
