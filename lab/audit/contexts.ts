@@ -1,19 +1,33 @@
 /**
  * From registers to contexts: each stream of the stream table, with each of its substreams, and the tables that its
  * accesses go through. Entries that the SMMU would reject, and those that abort, come out as denied streams.
- * Architecture: Stream table lookup, STE, CD, L1CD. Left out: secure streams, ATS translated traffic (a device that may
- * send it is not bound by any table: see STE.EATS), and everything that `lab/oracle/decode/legal.ts` leaves out.
+ * Architecture: Stream table lookup, STE, CD, L1CD. Left out: secure streams, and everything that
+ * `lab/oracle/decode/legal.ts` leaves out.
  */
 import { cdFlag, cdGranuleBits1 } from '../oracle/decode/cd.ts';
 import type { Word64 } from '../oracle/decode/fields.ts';
 import { l1cdL2Ptr, l1cdValid } from '../oracle/decode/l1std.ts';
 import { cdIllegal, steIllegal } from '../oracle/decode/legal.ts';
-import { steConfig, stePrivCfg, steS1CdMax, steS1ContextPtr, steS1Dss, steS1Fmt } from '../oracle/decode/ste.ts';
+import {
+  steConfig,
+  steEats,
+  stePrivCfg,
+  steS1CdMax,
+  steS1ContextPtr,
+  steS1Dss,
+  steS1Fmt,
+  steS2Flag,
+} from '../oracle/decode/ste.ts';
 import { fetchWords } from '../walk/fetch.ts';
 import type { WalkSource } from '../walk/source.ts';
 import { presentStreams, steAddress } from '../walk/stream.ts';
 import { type StageTables, stage1Tables, stage2Tables } from '../walk/tables.ts';
 import type { DeniedStream, Entry, Region } from './types.ts';
+
+/** The smallest page that stage 2 maps. */
+const PAGE = 4096;
+/** ATS Translated traffic is checked against STEs. */
+const CR0_ATSCHK = 1 << 4;
 
 /** One half of the input space: its tables and where it starts. */
 export interface Half {
@@ -68,6 +82,15 @@ export function findContexts(source: WalkSource, through: (second: StageTables) 
       return;
     }
     const config = steConfig(ste[0]!);
+    const eats = steEats(ste[2]!);
+    if (source.capabilities.ats && config !== 4 && eats !== 0) {
+      const bound = eats === 2 ? 'go through stage 2 only' : 'go through no table';
+      gaps.push(`stream 0x${sid.toString(16)} has ATS: accesses that its device calls translated ${bound}`);
+    }
+    if ((config & 2) !== 0 && (!steS2Flag(ste[5]!, 51) || steS2Flag(ste[5]!, 52))) {
+      gaps.push(`stage 2 of stream 0x${sid.toString(16)} has AArch32 or big-endian tables`);
+      return;
+    }
     const base = {
       sid,
       ssid: null,
@@ -93,6 +116,20 @@ export function findContexts(source: WalkSource, through: (second: StageTables) 
     }
   }
 
+  /** The memory of [address, address + bytes), which `reader` finds page by page. */
+  function add(name: string, address: number, bytes: number, reader: TableReader): void {
+    if (reader === plain) {
+      regions.push(descriptors(name, address, bytes));
+      return;
+    }
+    for (let at = address; at < address + bytes; ) {
+      const end = Math.min(address + bytes, at - (at % PAGE) + PAGE);
+      const found = reader(at);
+      if (found !== null) regions.push(descriptors(name, found.pa, end - at));
+      at = end;
+    }
+  }
+
   /** Where the CDs of a stream lie. */
   function cdPlaces(
     ste: Int32Array,
@@ -107,13 +144,13 @@ export function findContexts(source: WalkSource, through: (second: StageTables) 
     const count = 2 ** log2;
     if (format !== 1 && format !== 2) {
       const start = pointer - (pointer % (64 * count));
-      regions.push(descriptors(`CD table of ${owner}`, start, 64 * count));
+      add(`CD table of ${owner}`, start, 64 * count, reader);
       return Array.from({ length: count }, (_, ssid) => ({ ssid, at: start + 64 * ssid }));
     }
     const per = format === 1 ? 64 : 1024;
     const places: { ssid: number; at: number }[] = [];
     const level1 = Math.ceil(count / per);
-    regions.push(descriptors(`level-1 CD table of ${owner}`, pointer, 8 * level1));
+    add(`level-1 CD table of ${owner}`, pointer, 8 * level1, reader);
     for (let i = 0; i < level1; i++) {
       const found = reader(pointer + 8 * i);
       if (found === null) {
@@ -122,7 +159,9 @@ export function findContexts(source: WalkSource, through: (second: StageTables) 
       }
       if (!l1cdValid(found.word.lo)) continue;
       const table = l1cdL2Ptr(found.word.hi, found.word.lo);
-      for (let k = 0; k < Math.min(per, count); k++) places.push({ ssid: i * per + k, at: table + 64 * k });
+      const used = Math.min(per, count);
+      add(`level-2 CD table of ${owner}`, table, 64 * used, reader);
+      for (let k = 0; k < used; k++) places.push({ ssid: i * per + k, at: table + 64 * k });
     }
     return places;
   }
@@ -135,6 +174,9 @@ export function findContexts(source: WalkSource, through: (second: StageTables) 
     reader: TableReader,
     many: boolean,
   ): void {
+    // In a table of CDs most are not in use.
+    const head = many ? reader(at) : null;
+    if (head !== null && head.word.lo >= 0) return;
     const cd = new Int32Array(16);
     let pa = at;
     for (let i = 0; i < 8; i++) {
@@ -147,17 +189,22 @@ export function findContexts(source: WalkSource, through: (second: StageTables) 
       cd[2 * i] = found.word.lo;
       cd[2 * i + 1] = found.word.hi;
     }
-    // In a table of CDs most are not in use.
-    if (many && cd[0]! >= 0) return;
     regions.push(descriptors(`CD of stream 0x${base.sid.toString(16)}`, pa, 64));
     const illegal = cdIllegal(cd, 0, ste, 0, source.capabilities);
     if (illegal !== null) {
       denied.push({ sid: base.sid, ssid, reason: `its CD is illegal: ${illegal}` });
       return;
     }
+    if (!cdFlag(cd[1]!, cd[0]!, 41) || cdFlag(cd[1]!, cd[0]!, 15)) {
+      gaps.push(`stage 1 of stream 0x${base.sid.toString(16)} has AArch32 or big-endian tables`);
+      return;
+    }
     contexts.push({ ...base, ssid, cd: pa, halves: halvesOf(cd, source) });
   }
 
+  if (source.capabilities.ats && (source.cr0 & CR0_ATSCHK) === 0) {
+    gaps.push('CR0.ATSCHK is 0: accesses that a device calls translated (ATS) go through no table, of any stream');
+  }
   for (const sid of presentStreams(source)) ofStream(sid);
   return { contexts, denied, regions, gaps };
 }

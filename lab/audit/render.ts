@@ -2,6 +2,7 @@
 import { hex64 } from '../oracle/decode/fields.ts';
 import { sizeName } from '../walk/tables.ts';
 import { entryText } from './audit.ts';
+import { MOST_LISTED } from './ranges.ts';
 import { rightsText } from './rights.ts';
 import type { AuditedContext, AuditReport, AuditViolation, Entry, ReachRange } from './types.ts';
 
@@ -48,7 +49,8 @@ function rangeText({ iova, pa, size, rights, leaves, entry, last, beneath }: Rea
   return `${hex(iova)} -> ${hex(pa)} ${sizeName(size)} ${rightsText(rights)} by ${through}${under}`;
 }
 
-function violationLines({ violations, names, regions, enabled, gaps }: AuditReport, most: number): string[] {
+function violationLines(report: AuditReport, most: number): string[] {
+  const { violations, omitted, names, regions, enabled, gaps } = report;
   if (violations.length === 0) {
     const protectedCount = regions.filter(({ kind }) => kind === 'protected').length;
     const looked = gaps.length === 0 ? '' : ', as far as it could be looked at';
@@ -56,7 +58,7 @@ function violationLines({ violations, names, regions, enabled, gaps }: AuditRepo
       `no violation${looked}: ${plural(protectedCount, 'protected range')} out of reach, ${plural(regions.length - protectedCount, 'table')} and queues not writable by any device`,
     ];
   }
-  const lines = [plural(violations.length, 'violation')];
+  const lines = [plural(violations.length + omitted, 'violation')];
   for (const violation of violations.slice(0, most)) {
     const { kind, streams, ssid, region, iova, pa, size, rights, entry, beneath, leaves } = violation;
     const who = enabled ? streamText(streams, ssid, names) : 'every stream';
@@ -69,6 +71,7 @@ function violationLines({ violations, names, regions, enabled, gaps }: AuditRepo
   }
   if (violations.length > most)
     lines.push(`  and ${plural(violations.length - most, 'more violation')} (--all lists them)`);
+  if (omitted > 0) lines.push(`  and ${plural(omitted, 'more violation')} of regions with ${MOST_LISTED} already`);
   return lines;
 }
 
@@ -104,6 +107,7 @@ export function auditDocument(report: AuditReport): Record<string, unknown> {
     denied: report.denied,
     regions: report.regions.map((region) => ({ ...region, start: hex(region.start), end: hex(region.end) })),
     violations: report.violations.map(violationDocument),
+    omitted: report.omitted,
     gaps: report.gaps,
   };
 }

@@ -17,22 +17,18 @@ export interface Entry {
   readonly value: Word64;
 }
 
-/** One descriptor's worth of reach. */
-export interface Leaf {
+/** Leaves side by side: contiguous as IOVA and as PA, with equal rights. */
+export interface ReachRange {
   readonly iova: number;
   readonly pa: number;
   readonly size: number;
   readonly rights: Rights;
-  readonly entry: Entry;
-  /** The stage-2 descriptor beneath, where two stages translate. */
-  readonly beneath: Entry | null;
-}
-
-/** Leaves side by side: contiguous as IOVA and as PA, with equal rights. */
-export interface ReachRange extends Leaf {
-  /** How many leaves, and the last one's descriptor; {@link Leaf.entry} is the first one's. */
+  /** How many leaves, and the descriptors of the first and the last one. */
   readonly leaves: number;
+  readonly entry: Entry;
   readonly last: Entry;
+  /** The stage-2 descriptor beneath the first, where two stages translate. */
+  readonly beneath: Entry | null;
 }
 
 /** What memory that steers the SMMU holds. */
@@ -104,6 +100,8 @@ export interface AuditReport {
   readonly denied: readonly DeniedStream[];
   readonly regions: readonly Region[];
   readonly violations: readonly AuditViolation[];
+  /** How many violations of regions that are listed already often enough were left out of the list. */
+  readonly omitted: number;
   /** What could not be looked at. Unless it is empty, the absence of violations proves nothing. */
   readonly gaps: readonly string[];
   /** What a stream is called, by StreamID. */

@@ -22,14 +22,18 @@ import type { StageTables } from '../walk/tables.ts';
 
 /** Tables that one root may have: 512 GiB of 4 KiB pages. A root with more (tables that refer to themselves) is cut. */
 export const TABLE_LIMIT = 2 ** 18;
-const LEAF_LIMIT = 2 ** 21;
+/** Runs of leaves that one root may have: 4 GiB of 4 KiB pages of which no two are side by side. */
+export const RUN_LIMIT = 2 ** 20;
 
 /** What a visit reports. */
 export interface Visitor {
   /** A table, at an address that this stage's descriptors hold. */
   table(address: number, bytes: number, level: number): void;
-  /** `input` is an offset from the start of the input range; `access` holds bits of {@link Access}. */
-  leaf(input: number, output: number, size: number, access: number, address: number, value: Word64): void;
+  /**
+   * `input` is an offset from the start of the input range; `access` holds bits of {@link Access}; `address` is the
+   * descriptor's. Returns false when there is no room for more.
+   */
+  leaf(input: number, output: number, size: number, access: number, address: number): boolean;
   gap(text: string): void;
 }
 
@@ -37,10 +41,14 @@ export interface Visitor {
 export function visitTables(tables: StageTables, read: (address: number) => Word64 | null, visitor: Visitor): void {
   const { stage, granuleBits, outputBits } = tables;
   let tableCount = 0;
-  let leafCount = 0;
+  let room = true;
   let cut = false;
+  /** Tables, by level, with no leaf below: what refers to itself without end is not gone through again and again. */
+  const barren = new Set<number>();
 
-  function visit(level: number, table: number, from: number, limits: number): void {
+  /** Returns whether there was a leaf. */
+  function visit(level: number, table: number, from: number, limits: number): boolean {
+    let fruitful = false;
     const shift = levelShift(level, granuleBits);
     const entries = level === tables.startLevel ? 2 ** (tables.inputBits - shift) : 2 ** (granuleBits - 3);
     visitor.table(table, 8 * entries, level);
@@ -49,32 +57,39 @@ export function visitTables(tables: StageTables, read: (address: number) => Word
       const value = read(address);
       if (value === null) {
         visitor.gap(`the stage ${stage} level ${level} table at 0x${table.toString(16)} cannot be read`);
-        return;
+        return true;
       }
       const { hi, lo } = value;
       if ((lo & 1) === 0) continue;
       const kind = descriptorKind(level, hi, lo, granuleBits, tables.wide);
       if (kind === DescriptorKind.invalid) continue;
       const input = from + i * 2 ** shift;
-      if (tableCount >= TABLE_LIMIT || leafCount >= LEAF_LIMIT) {
+      if (tableCount >= TABLE_LIMIT || !room) {
         if (!cut) visitor.gap(`the stage ${stage} tables at 0x${tables.base.toString(16)} were not read to the end`);
         cut = true;
-        return;
+        return true;
       }
       if (kind === DescriptorKind.table) {
         const next = nextTableAddress(hi, lo, granuleBits);
-        if (next >= 2 ** outputBits) continue;
+        if (next >= 2 ** outputBits || barren.has(placeOf(level + 1, next))) continue;
         tableCount++;
-        visit(level + 1, next, input, tables.hierarchical ? s1TableLimits(limits, hi) : limits);
+        if (visit(level + 1, next, input, tables.hierarchical ? s1TableLimits(limits, hi) : limits)) fruitful = true;
         continue;
       }
       const output = outputAddress(level, hi, lo, granuleBits);
       if (output >= 2 ** outputBits || (tables.accessFlagFaults && !accessFlag(lo))) continue;
-      leafCount++;
-      visitor.leaf(input, output, leafSize(level, granuleBits), accessOf(tables, hi, lo, limits), address, value);
+      fruitful = true;
+      room = visitor.leaf(input, output, leafSize(level, granuleBits), accessOf(tables, hi, lo, limits), address);
     }
+    if (!fruitful) barren.add(placeOf(level, table));
+    return fruitful;
   }
   visit(tables.startLevel, tables.base, 0, -1);
+}
+
+/** A number for a table and its level. */
+function placeOf(level: number, table: number): number {
+  return table + level;
 }
 
 function accessOf(tables: StageTables, hi: number, lo: number, limits: number): number {

@@ -259,6 +259,145 @@ test('two stages, the upper half and CD tables are followed to the end', () => {
   expect(renderAudit(report)).toContain('substream 0x46: stage 1');
 });
 
+/** A machine whose memory below 2^40 reads as zero but for what was put there. */
+function handMade(registers: Record<string, bigint> = {}) {
+  const pages = new Map<number, Int32Array>();
+  const put = (pa: number, ...values: bigint[]): void => {
+    for (const [i, value] of values.entries()) {
+      const at = pa + 8 * i;
+      const offset = at % 4096;
+      const page = pages.get(at - offset) ?? new Int32Array(1024);
+      pages.set(at - offset, page);
+      page.set([word(value).lo, word(value).hi], offset / 4);
+    }
+  };
+  const queues = { CMDQ_BASE: 0x100008n, EVENTQ_BASE: 0x110008n };
+  const ids = { IDR0: 0x0d4c101bn, IDR1: 0x02730510n, IDR3: 0x1414n, IDR5: 0x74n };
+  const all = { ...ids, CR0: 0xdn, STRTAB_BASE: 0x1000n, STRTAB_BASE_CFG: 4n, ...queues, ...registers };
+  const words = new Map(Object.entries(all).map(([name, value]) => [name, word(value)] as const));
+  const read64 = (pa: number): Word64 | null => {
+    if (pa >= 2 ** 40) return null;
+    const page = pages.get(pa - (pa % 4096));
+    return page === undefined ? { hi: 0, lo: 0 } : { hi: page[(pa % 4096) / 4 + 1]!, lo: page[(pa % 4096) / 4]! };
+  };
+  const source = frozenSource({ read64 }, words);
+  const look = (...protect: { name: string; start: number; end: number }[]) =>
+    audit(source, { subject: 'hand-made', registers: words, protect, runLimit: 5000 });
+  return { put, look };
+}
+
+/** T0SZ 16, 4K, EPD1, AA64, ASID 2. */
+const CD = 0x0002_e204_c000_3510n;
+const S1_TO_CD = [0x20000n | 0xbn, 0xd6n] as const;
+
+test('tables of CDs are memory of tables where they really lie, unused entries included', () => {
+  const { put, look } = handMade();
+  // Nested; IPA 0x20000000 + n is PA 0x40000 + n. Two levels of CDs, SSID 3 is in use.
+  put(0x1000 + 64, 0x2000_401fn | (7n << 59n), 0xd4n, 0x044c_3559_0000_0007n | (0x19n << 32n), 0x30000n);
+  put(0x30000, 0x31003n);
+  put(0x31000 + 8 * 256, 0x32003n);
+  for (let i = 0; i < 16; i++) put(0x32000 + 8 * i, BigInt(0x40000 + 0x1000 * i) | 0x7ffn);
+  put(0x44000, 0x20005001n);
+  put(0x45000 + 64 * 3, 0x0005_e204_c000_3519n | 0x8000_0000n, 0x20006000n);
+  put(0x46000, 0x20007003n);
+  put(0x47000, 0x20008003n);
+  put(0x48000, 0x20005f47n, 0x20004f47n, 0x2000bf47n);
+  const { contexts, violations, gaps } = look();
+  expect(gaps).toEqual([]);
+  expect(contexts.map(({ ssid, translation, leaves }) => [ssid, translation, leaves])).toEqual([[3, 'nested', 3]]);
+  expect(violations.map(({ iova, pa, region }) => [iova, pa, region.name])).toEqual([
+    [0x0, 0x45000, 'level-2 CD table of stream 0x1'],
+    [0x0 + 64 * 3, 0x45000 + 64 * 3, 'CD of stream 0x1'],
+    [0x1000, 0x44000, 'level-1 CD table of stream 0x1'],
+  ]);
+});
+
+test('what no table binds, or what is in another format, is not looked at, and said so', () => {
+  const page = (put: (pa: number, ...values: bigint[]) => void) => {
+    put(0x20000, CD, 0x30000n);
+    put(0x30000, 0x31003n);
+  };
+  const ats = handMade({ IDR0: 0x0d4c141bn, CR0: 0x1dn });
+  ats.put(0x1000 + 64, S1_TO_CD[0], S1_TO_CD[1] | (1n << 28n));
+  page(ats.put);
+  expect(ats.look().gaps).toEqual([
+    'stream 0x1 has ATS: accesses that its device calls translated go through no table',
+  ]);
+  const unchecked = handMade({ IDR0: 0x0d4c141bn });
+  unchecked.put(0x1000 + 64, ...S1_TO_CD);
+  page(unchecked.put);
+  expect(unchecked.look().gaps).toEqual([expect.stringContaining('CR0.ATSCHK is 0')]);
+  const without = handMade();
+  without.put(0x1000 + 64, S1_TO_CD[0], S1_TO_CD[1] | (1n << 28n));
+  page(without.put);
+  expect(without.look().gaps, 'an SMMU without ATS ignores EATS').toEqual([]);
+  const old = handMade({ IDR0: 0x0d4c101fn });
+  old.put(0x1000 + 64, ...S1_TO_CD);
+  old.put(0x20000, CD & ~(1n << 41n), 0x30000n);
+  const { contexts, gaps } = old.look();
+  expect([contexts, gaps]).toEqual([[], ['stage 1 of stream 0x1 has AArch32 or big-endian tables']]);
+});
+
+test('bypass, abort and an SMMU that is off', () => {
+  const { put, look } = handMade();
+  put(0x1000 + 64, 0x9n, 0x1000_0000_0000n); // bypass
+  put(0x1000 + 128, 0x1n); // abort
+  put(0x1000 + 192, 0xdn); // stage 2, which is illegal like this
+  const { contexts, denied } = look();
+  expect(
+    contexts.map(({ streams, translation, bytes }) => [streams.map(({ sid }) => sid), translation, bytes]),
+  ).toEqual([[[1], 'none', 2 ** 44]]);
+  expect(contexts[0]!.ranges[0]!.entry).toEqual({ address: 0x1040, value: { hi: 0, lo: 9 } });
+  expect(denied.map(({ sid }) => sid)).toEqual([3]);
+  const keys = { name: 'keys', start: 0x4000_0000, end: 0x4000_1000 };
+  const off = handMade({ CR0: 0n, GBPA: 0x1000n }).look(keys);
+  expect([off.enabled, off.violations]).toMatchObject([
+    false,
+    [{ streams: [], entry: { address: 0x44, value: { lo: 0x1000 } } }],
+  ]);
+  const aborting = handMade({ CR0: 0n, GBPA: 0x101000n }).look(keys);
+  expect([aborting.contexts, aborting.violations]).toEqual([[], []]);
+  expect(renderAudit(aborting)).toContain('the SMMU is off and GBPA aborts every access');
+});
+
+test('tables that refer to themselves come to an end, and a device that maps everything to a few lines', () => {
+  const barren = handMade();
+  barren.put(0x1000 + 64, ...S1_TO_CD);
+  barren.put(0x20000, CD, 0x30000n);
+  for (let i = 0; i < 512; i++) barren.put(0x30000 + 8 * i, 0x30003n); // as a page it has no access flag
+  expect(barren.look()).toMatchObject({ contexts: [{ ranges: [] }], violations: [], gaps: [] });
+
+  const everywhere = handMade();
+  everywhere.put(0x1000 + 64, ...S1_TO_CD);
+  everywhere.put(0x20000, CD, 0x30000n);
+  for (let i = 0; i < 512; i++) everywhere.put(0x30000 + 8 * i, 0x30f47n);
+  const { violations, omitted, gaps } = everywhere.look();
+  expect(gaps).toEqual(['stream 0x1: the stage 1 tables at 0x30000 were not read to the end']);
+  expect(violations).toHaveLength(1000);
+  expect(omitted).toBe(4000);
+
+  // 128 MiB in pages, and a page of it that must not be reached.
+  const whole = handMade();
+  whole.put(0x1000 + 64, ...S1_TO_CD);
+  whole.put(0x20000, CD, 0x30000n);
+  whole.put(0x30000, 0x31003n);
+  whole.put(0x31000, 0x32003n);
+  for (let i = 0; i < 64; i++) {
+    whole.put(0x32000 + 8 * i, BigInt(0x80000000 + 4096 * i) | 3n);
+    for (let k = 0; k < 512; k++)
+      whole.put(0x80000000 + 4096 * i + 8 * k, BigInt(0x40000000 + 4096 * (512 * i + k)) | 0xf47n);
+  }
+  const report = whole.look({ name: 'keys', start: 0x4567_8800, end: 0x4567_a000 });
+  expect(report.contexts).toMatchObject([
+    { leaves: 2 ** 15, ranges: [{ iova: 0, pa: 0x40000000, size: 2 ** 27, leaves: 2 ** 15 }] },
+  ]);
+  const at = 0x80000000 + 8 * 0x5678;
+  expect(report.violations).toMatchObject([
+    { iova: 0x5678800, pa: 0x45678800, size: 0x1800, leaves: 2, entry: { address: at, value: { lo: 0x45678f47 } } },
+  ]);
+  expect(report.contexts[0]!.ranges[0]!.last.address).toBe(0x80000000 + 2 ** 18 - 8);
+});
+
 test.each([1, 2] as const)('stage %i: over random tables an audit says what a walk of each address says', (stage) => {
   const ids = { ...QEMU_7_2_IDS, idr0: stage === 1 ? 0x0d40101a : 0x0d44101b };
   const reference = new Reference(ids);

@@ -4,10 +4,11 @@
  * and 52-bit addresses with 4K and 16K granules (DS).
  */
 import { cdFlag, cdGranuleBits0, cdGranuleBits1, cdIps, cdTtb, cdValid } from './cd.ts';
-import { bits, SIZE_BITS } from './fields.ts';
+import { SIZE_BITS } from './fields.ts';
 import { hasGranule, type SmmuCapabilities } from './idr.ts';
 import {
   steConfig,
+  steEats,
   steS1CdMax,
   steS1ContextPtr,
   steS1Fmt,
@@ -35,7 +36,7 @@ export function steIllegal(words: ArrayLike<number>, at: number, smmu: SmmuCapab
   if (stage2 && !smmu.stage2) return 'Config asks for stage 2, which the SMMU has not';
   const stallsStage2 = stage2 && steS2Flag(words[at + 5]!, 57);
   if (smmu.ats && config !== 4) {
-    const eats = bits(0, lo1, 29, 28);
+    const eats = steEats(lo1);
     if (eats === 2 && (config !== 7 || stallsStage2 || smmu.noSplitStageAts)) return 'EATS asks for split-stage ATS';
     if (eats === 1 && stallsStage2) return 'EATS with a stalling stage 2';
   }

@@ -126,6 +126,11 @@ export function steS1Dss(lo1: number): number {
   return lo1 & 3;
 }
 
+/** EATS: 0 off, 1 full ATS, 2 split-stage ATS, 3 with a check of the device permission table. */
+export function steEats(lo1: number): number {
+  return (lo1 >>> 28) & 3;
+}
+
 /** PRIVCFG: 2 makes every access unprivileged, 3 privileged, others keep the incoming attribute. */
 export function stePrivCfg(hi1: number): number {
   return (hi1 >>> 16) & 3;
