@@ -3,7 +3,7 @@
  * cache (ATC), and sends accesses that count as translated. The ATC is the device's: what it was told it may use until a
  * covering CMD_ATC_INV and its SYNC, and the SMMU's own invalidations do not reach it.
  *
- * Left out: page requests (PRI), and answers from stale TLB entries; those are what {@link possibleOutcomes} tells.
+ * Left out: answers from stale TLB entries; those are what {@link possibleOutcomes} tells.
  */
 
 import { type PhysicalMemory, StateClass } from '../memory/index.ts';
@@ -111,6 +111,9 @@ const USED = 1;
 const READ = 2;
 const WRITE = 4;
 const COVERED = 8;
+/** What the invalidations since the last SYNC come to; 0 when there were none. */
+const WAITING = 1;
+const TIMED_OUT = 2;
 
 /** What devices have been told and may still use. */
 export class Atc {
@@ -121,7 +124,7 @@ export class Atc {
   constructor(memory: PhysicalMemory) {
     this.memory = memory;
     this.records = new RecordFile(memory, 8, StateClass.state, 16);
-    this.header = memory.allocFile(1);
+    this.header = memory.allocFile(2);
   }
 
   private get size(): number {
@@ -155,6 +158,7 @@ export class Atc {
    */
   invalidate(sid: number, ssid: number, global: boolean, iova: number, size: number): void {
     const { records } = this;
+    if (this.memory.words[this.header + 1] === 0) this.memory.put(this.header + 1, WAITING);
     const bytes = PAGE * POW2[Math.min(size, 52)]!;
     const first = iova - (((iova % bytes) + bytes) % bytes);
     for (let n = 0; n < this.size; n++) {
@@ -165,9 +169,27 @@ export class Atc {
     }
   }
 
-  /** A SYNC completed: covered entries are gone. */
-  sync(): void {
-    for (let n = 0; n < this.size; n++) if ((this.records.get(n, F.used) & COVERED) !== 0) this.records.clear(n);
+  /**
+   * The devices do not answer the invalidations that wait for a SYNC: it will fail, and they keep their entries. Without
+   * such an invalidation nothing happens.
+   */
+  timeOut(): void {
+    if (this.memory.words[this.header + 1] === WAITING) this.memory.put(this.header + 1, TIMED_OUT);
+  }
+
+  /** A SYNC: covered entries are gone. @returns false when a device did not answer; then none of them is */
+  sync(): boolean {
+    const { memory, records } = this;
+    const before = memory.words[this.header + 1]!;
+    if (before === 0) return true;
+    memory.put(this.header + 1, 0);
+    for (let n = 0; n < this.size; n++) {
+      const used = records.get(n, F.used);
+      if ((used & COVERED) === 0) continue;
+      if (before === TIMED_OUT) records.put(n, F.used, used & ~COVERED);
+      else records.clear(n);
+    }
+    return before !== TIMED_OUT;
   }
 
   list(): AtcEntry[] {

@@ -43,11 +43,16 @@ test('optional features show in their fields, and are off when left out', () => 
   expect(idr({ hardwareUpdate: 'access' }, IDR0) ^ off(IDR0)).toBe(1 << 6);
   expect(idr({ hardwareUpdate: 'dirty' }, IDR0) ^ off(IDR0)).toBe(2 << 6);
   expect(idr({ msi: true }, IDR0) ^ off(IDR0)).toBe(1 << 13);
-  // ATS and ATSRECERR; without nesting also NS1ATS.
-  expect(idr({ ats: true }, IDR0) ^ off(IDR0)).toBe((1 << 10) | (1 << 23));
-  expect(idr({ ats: true, stage2: false }, IDR0) ^ idr({ stage2: false }, IDR0)).toBe(
-    (1 << 10) | (1 << 11) | (1 << 23),
-  );
+  // ATS and ATSRECERR; NS1ATS only where there is nesting.
+  const ATS = (1 << 10) | (1 << 23);
+  expect(idr({ ats: true }, IDR0) ^ off(IDR0)).toBe(ATS);
+  expect(idr({ ats: true, splitStageAts: false }, IDR0) ^ off(IDR0)).toBe(ATS | (1 << 11));
+  expect(idr({ ats: true, splitStageAts: false, stage2: false }, IDR0) ^ idr({ stage2: false }, IDR0)).toBe(ATS);
+  expect(idr({ splitStageAts: false }, IDR0)).toBe(off(IDR0));
+  expect(idr({ ats: true, pri: true }, IDR0) ^ off(IDR0)).toBe(ATS | (1 << 16));
+  expect(idr({ ats: true, pri: true, priqLog2: 5 }, IDR1) ^ off(IDR1)).toBe(5 << 11);
+  expect(idr({ priqLog2: 5 }, IDR1)).toBe(off(IDR1));
+  expect(idr({ termModel: 'both' }, IDR0) ^ off(IDR0)).toBe(1 << 26);
   expect((off(IDR0) >>> 24) & 3).toBe(1);
   expect([idr({ stallModel: 'both' }, IDR0), idr({ stallModel: 'stall' }, IDR0)].map((v) => (v >>> 24) & 3)).toEqual([
     0, 2,

@@ -39,7 +39,8 @@ export function steIllegal(words: ArrayLike<number>, at: number, smmu: SmmuCapab
     if (eats === 2 && (config !== 7 || stallsStage2 || smmu.noSplitStageAts)) return 'EATS asks for split-stage ATS';
     if (eats === 1 && stallsStage2) return 'EATS with a stalling stage 2';
   }
-  if (config === 5 && (lo1 & 0x40000000) !== 0) return 'STRW is reserved';
+  const world = config === 5 && smmu.el2Worlds ? lo1 >>> 30 : 0;
+  if ((world & 1) !== 0) return 'STRW is reserved';
   if (stage1) {
     if ((lo1 & 0x08000000) !== 0 && smmu.stallModel !== 0) return 'S1STALLD without a choice of stall model';
     const cdMax = steS1CdMax(hi0);
@@ -52,7 +53,7 @@ export function steIllegal(words: ArrayLike<number>, at: number, smmu: SmmuCapab
     const reason = stage2Illegal(words, at, smmu);
     if (reason !== null) return reason;
   }
-  const vmidUsed = (config & 3) !== 0 && smmu.stage2;
+  const vmidUsed = (config & 3) !== 0 && smmu.stage2 && world === 0;
   if (vmidUsed && !smmu.vmid16 && steS2Vmid(words[at + 4]!) > 0xff) return 'S2VMID has more than 8 bits';
   return null;
 }

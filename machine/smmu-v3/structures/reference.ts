@@ -4,6 +4,7 @@ import { CD, L1CD } from './cd.ts';
 import { COMMAND_STRUCTURES } from './commands.ts';
 import { EVENT_STRUCTURES } from './events.ts';
 import type { Field, Structure } from './field.ts';
+import { PAGE_REQUEST } from './page-request.ts';
 import { L1STD, STE } from './ste.ts';
 
 type Row = readonly string[];
@@ -24,9 +25,15 @@ function meaning({ meaning, values }: Field): string {
 }
 
 function fields(of: Structure): string {
+  const judged = of.fields.some(({ illegal }) => illegal !== '');
   return table(
-    ['Bits', 'Field', 'Meaning', 'ILLEGAL when'],
-    of.fields.map((field) => [place(field), code(field.name), meaning(field), field.illegal]),
+    ['Bits', 'Field', 'Meaning', ...(judged ? ['ILLEGAL when'] : [])],
+    of.fields.map((field) => [
+      place(field),
+      code(field.name),
+      meaning(field),
+      ...(judged ? [field.illegal] : []),
+    ]),
   );
 }
 
@@ -133,5 +140,6 @@ export function renderStructures(): string {
     entry(L1CD, 'An ILLEGAL descriptor gives C_BAD_SUBSTREAMID. Only the non-leaf form of CFGI_CD drops it.'),
     commands(),
     events(),
+    entry(PAGE_REQUEST, 'An entry of the PRI queue. It is written as it comes: no stream table entry is looked at.'),
   ].join('\n\n')}\n`;
 }
