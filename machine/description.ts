@@ -238,8 +238,7 @@ const STALLS: readonly StallModel[] = ['both', 'terminate', 'stall'];
 const TERMS: readonly TermModel[] = ['abort', 'both'];
 
 function smmu(value: unknown, at: string): SmmuDescription {
-  refuseNotModelled(value, at);
-  const fields = object(value, at, SMMU_FIELDS);
+  const fields = object(withoutDenied(value, at), at, SMMU_FIELDS);
   const flag = (key: string): boolean => {
     if (typeof fields[key] !== 'boolean') throw new DescriptionError(`${at}.${key}`, 'true or false');
     return fields[key];
@@ -292,14 +291,20 @@ function smmu(value: unknown, at: string): SmmuDescription {
   return result;
 }
 
-/** A feature of the architecture that the model does not have may only be off. */
-function refuseNotModelled(value: unknown, at: string): void {
-  if (typeof value !== 'object' || value === null) return;
-  const asked = value as Fields;
+/** What is left without features that are not modelled, which may only be off. */
+function withoutDenied(value: unknown, at: string): unknown {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
+  const rest: Fields = { ...value };
   for (const [field, { register, name, meaning }] of NOT_MODELLED) {
-    if (asked[field] === undefined || asked[field] === false) continue;
-    throw new DescriptionError(`${at}.${field}`, `false: ${ID_REGISTER_NAMES[register]}.${name} (${meaning}) is not modelled`);
+    const asked = rest[field];
+    delete rest[field];
+    if (asked === undefined || asked === false) continue;
+    throw new DescriptionError(
+      `${at}.${field}`,
+      `false: ${ID_REGISTER_NAMES[register]}.${name} (${meaning}) is not modelled`,
+    );
   }
+  return rest;
 }
 
 function object(value: unknown, at: string, known: readonly string[]): Fields {

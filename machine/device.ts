@@ -1,9 +1,9 @@
 /** A device that does DMA. Its address goes through its SMMU, page by page, and from there to the bus. */
 
 import type { Bus } from './bus.ts';
+import type { Receipt } from './smmu-v3/page-requests.ts';
 import type { Smmu } from './smmu-v3/smmu.ts';
 import type { StallState } from './smmu-v3/stalls.ts';
-import type { Receipt } from './smmu-v3/page-requests.ts';
 import type { AtsAnswer, EventRecord, Outcome, PageGroup, PageRequest } from './smmu-v3/types.ts';
 
 /** Choices of the adversary that owns the caches. */

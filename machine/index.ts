@@ -26,7 +26,7 @@ export { COMMAND_NAMES, Opcode } from './smmu-v3/commands.ts';
 export { EVENT_NAMES, EventClass, EventType } from './smmu-v3/events.ts';
 export type { ExplainedDescriptor, ExplainedEntry, Explanation } from './smmu-v3/explain.ts';
 export { ID_FIELDS, ID_REGISTER_NAMES, type IdField } from './smmu-v3/id-fields.ts';
-export { type IdentifiedSmmu, idField, idRegisters, identify } from './smmu-v3/id-registers.ts';
+export { type IdentifiedSmmu, identify, idField, idRegisters } from './smmu-v3/id-registers.ts';
 export type { Receipt } from './smmu-v3/page-requests.ts';
 export * as registers from './smmu-v3/registers.ts';
 export { Smmu } from './smmu-v3/smmu.ts';

@@ -84,21 +84,31 @@ function nothing(): AtsAnswer {
   return { status: 'success', read: false, write: false, pa: -1, size: PAGE, recorded: false };
 }
 
+/** Why {@link steOf} found no STE to go on with: an event number, or 0 for one that aborts its stream. */
+export function configurationError(u: TranslationUnit): number {
+  if (u.steAt < 0) return u.place.fault;
+  return u.ste.kind === SteKind.illegal ? EventType.C_BAD_STE : 0;
+}
+
 /** Carries out an access that the device calls translated: leaves its result in the unit. */
 export function translatedAccess(u: TranslationUnit, sid: number, address: number, write: boolean): void {
   const { registers, ste, fault } = u;
   const cr0 = registers.get(Register.CR0);
   const legal = steOf(u, sid, address, write);
   if ((cr0 & CR0_SMMUEN) === 0 || !u.smmu.ats) {
-    if (!u.smmu.ats) fault.type = EventType.F_TRANSL_FORBIDDEN;
+    fault.type = EventType.F_TRANSL_FORBIDDEN;
+    fault.recorded = true;
     return;
   }
   if ((cr0 & CR0_ATSCHK) === 0) {
     u.pa = address;
     return;
   }
-  // Configuration errors of translated accesses end silently.
-  if (!legal) return;
+  if (!legal) {
+    fault.type = configurationError(u);
+    fault.recorded = (registers.get(Register.CR2) & CR2_REC_CFG_ATS) !== 0;
+    return;
+  }
   if (ste.kind === SteKind.bypass || ste.ats === Eats.off) {
     fault.type = EventType.F_TRANSL_FORBIDDEN;
     return;

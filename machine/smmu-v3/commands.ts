@@ -58,6 +58,8 @@ const SSV = 1 << 11;
 const AC_RETRY = 1 << 12;
 const AB_ABORT = 1 << 13;
 const LEAF = 1;
+/** CMD_ATC_INV.Size: the whole space. What is larger invalidates nothing here, as the architecture allows. */
+const ATC_EVERYTHING = 52;
 /** CMD_PRI_RESP.Resp. */
 const RESP_SHIFT = 12;
 const RESP_RESERVED = 3;
@@ -149,7 +151,8 @@ function serve(
       if (!enabled) return CERROR_NONE;
       const ssid = (lo0 & SSV) !== 0 ? lo0 >>> 12 : -1;
       const global = (lo0 & SSV) !== 0 && (lo0 & GLOBAL_SSID) !== 0;
-      atc.invalidate(sid, ssid, global, joinSigned(hi1, lo1 & ~0xfff), lo1 & 0x3f);
+      const size = lo1 & 0x3f;
+      if (size <= ATC_EVERYTHING) atc.invalidate(sid, ssid, global, joinSigned(hi1, lo1 & ~0xfff), size);
       return CERROR_NONE;
     }
     case Opcode.PRI_RESP: {
@@ -161,12 +164,7 @@ function serve(
     case Opcode.RESUME:
       if (smmu.stallModel === 'terminate') return CERROR_ILL;
       // Where termination always aborts, Ab does not count.
-      stalls.resume(
-        sid,
-        lo1 & 0xffff,
-        (lo0 & AC_RETRY) !== 0,
-        smmu.termModel === 'abort' || (lo0 & AB_ABORT) !== 0,
-      );
+      stalls.resume(sid, lo1 & 0xffff, (lo0 & AC_RETRY) !== 0, smmu.termModel === 'abort' || (lo0 & AB_ABORT) !== 0);
       return CERROR_NONE;
     case Opcode.STALL_TERM:
       if (smmu.stallModel === 'terminate') return CERROR_ILL;

@@ -104,7 +104,9 @@ export const ID_FIELDS: readonly IdField[] = [
   set(IDR0, 'STALL_MODEL', '25:24', 'faults stall or terminate, terminate, stall', 'stallModel', (smmu) =>
     STALL_MODELS.indexOf(smmu.stallModel),
   ),
-  set(IDR0, 'TERM_MODEL', '26', 'what terminates always aborts', 'termModel', (smmu) => bit(smmu.termModel === 'abort')),
+  set(IDR0, 'TERM_MODEL', '26', 'what terminates always aborts', 'termModel', (smmu) =>
+    bit(smmu.termModel === 'abort'),
+  ),
   set(IDR0, 'ST_LEVEL', '28:27', 'two-level stream tables', 'twoLevelStreamTable'),
   absent(IDR0, 'RME_IMPL', '30', 'realms', 'realms'),
   set(IDR1, 'SIDSIZE', '5:0', 'bits of a StreamID', 'sidBits', (smmu) => smmu.sidBits),

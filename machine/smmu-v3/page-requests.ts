@@ -12,14 +12,7 @@ import { type PhysicalMemory, StateClass } from '../memory/index.ts';
 import { RecordFile } from '../record-file.ts';
 import { queueEntry, queueLog2, type RegisterFile } from './events.ts';
 import type { Interrupts } from './interrupts.ts';
-import {
-  CR0_PRIQEN,
-  CR0_SMMUEN,
-  GERROR_PRIQ_ABT,
-  OVERFLOW_FLAG,
-  PRIQ_LAST_ONLY,
-  Register,
-} from './registers.ts';
+import { CR0_PRIQEN, CR0_SMMUEN, GERROR_PRIQ_ABT, OVERFLOW_FLAG, PRIQ_LAST_ONLY, Register } from './registers.ts';
 import { encode } from './structures/field.ts';
 import { PAGE_REQUEST } from './structures/page-request.ts';
 import type { PageGroup, PageRequest, PageResponseCode } from './types.ts';

@@ -9,22 +9,32 @@
 import type { MmioDevice } from '../bus.ts';
 import { featuresOf, type SmmuDescription, type SmmuFeatures } from '../description.ts';
 import type { PhysicalMemory } from '../memory/index.ts';
-import { Atc, translatedAccess, translationRequest } from './ats.ts';
+import { Atc, configurationError, translatedAccess, translationRequest } from './ats.ts';
 import { Caches } from './caches.ts';
 import { consumeCommands } from './command-queue.ts';
 import type { CommandTargets } from './commands.ts';
-import { EventType, eventRecord, type RegisterFile, writeEvent } from './events.ts';
+import { eventRecord, type RegisterFile, writeEvent } from './events.ts';
 import { type Explanation, explain } from './explain.ts';
-import { type Doorbell, Interrupts } from './interrupts.ts';
 import { idRegisters } from './id-registers.ts';
+import { type Doorbell, Interrupts } from './interrupts.ts';
 import { PageRequests, type Receipt } from './page-requests.ts';
 import { possibleOutcomes } from './possible.ts';
 import * as R from './registers.ts';
 import { Register } from './registers.ts';
 import { type StalledTransaction, type StallState, Stalls } from './stalls.ts';
-import { PPAR, SteKind } from './ste.ts';
+import { PPAR } from './ste.ts';
 import { currentStreamTable, steOf, translate } from './translate.ts';
-import type { AtcEntry, AtsAnswer, EventRecord, Outcome, PageGroup, PageRequest, SmmuObserver, StaleEntry, Translation } from './types.ts';
+import type {
+  AtcEntry,
+  AtsAnswer,
+  EventRecord,
+  Outcome,
+  PageGroup,
+  PageRequest,
+  SmmuObserver,
+  StaleEntry,
+  Translation,
+} from './types.ts';
 import { TranslationUnit } from './unit.ts';
 
 /** Words of the register file: page 0 up to 0x100, then page 1 from the event queue's to the PRI queue's indexes. */
@@ -241,8 +251,8 @@ export class Smmu implements MmioDevice, RegisterFile {
     const { unit } = this;
     const { ste, fault } = unit;
     steOf(unit, sid, 0, false);
-    if (unit.steAt >= 0 && ste.kind !== SteKind.illegal) return (ste.words[2]! & PPAR) !== 0;
-    fault.type = unit.steAt < 0 ? unit.place.fault : EventType.C_BAD_STE;
+    fault.type = configurationError(unit);
+    if (fault.type === 0) return (ste.words[2]! & PPAR) !== 0;
     fault.ssid = ssid;
     fault.recorded &&= (this.get(Register.CR2) & R.CR2_REC_CFG_ATS) !== 0;
     this.record(eventRecord(fault));

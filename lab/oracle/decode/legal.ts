@@ -73,7 +73,7 @@ function stage2Illegal(words: ArrayLike<number>, at: number, smmu: SmmuCapabilit
   const ttb = steS2Ttb(words[at + 7]!, lo3);
   if (ttb >= 2 ** outputBits(steS2Ps(hi2), smmu, granule)) return 'S2TTB is above S2PS';
   const t0sz = steS2T0sz(hi2);
-  const least = Math.max(granule === 16 && smmu.largeVa ? 12 : 16, 64 - smmu.iasBits);
+  const least = Math.max(granule === 16 ? 12 : 16, 64 - smmu.iasBits);
   if (t0sz < least || t0sz > largestTxsz(smmu, granule)) return `S2T0SZ is out of range (${least} and up)`;
   if (stage2StartLevel(steS2Sl0(hi2, lo3), t0sz, granule, smmu.smallTables) === null) {
     return 'S2SL0 does not go with S2T0SZ';
