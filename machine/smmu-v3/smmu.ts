@@ -19,6 +19,7 @@ import { idRegisters } from './id-registers.ts';
 import { type Doorbell, Interrupts } from './interrupts.ts';
 import { PageRequests, type Receipt } from './page-requests.ts';
 import { possibleOutcomes } from './possible.ts';
+import { writableFields } from './register-access.ts';
 import * as R from './registers.ts';
 import { Register } from './registers.ts';
 import { type StalledTransaction, type StallState, Stalls } from './stalls.ts';
@@ -59,7 +60,6 @@ export class Smmu implements MmioDevice, RegisterFile {
   private readonly targets: CommandTargets;
   private readonly gerrorFields: number;
   private readonly cr0Fields: number;
-  private readonly cr2Fields: number;
   private readonly irqFields: number;
   private readonly unit: TranslationUnit;
   private readonly result: Translation = { ok: false, pa: -1, fault: 0 };
@@ -90,7 +90,6 @@ export class Smmu implements MmioDevice, RegisterFile {
     if (pri) this.gerrorFields |= R.GERROR_PRIQ_ABT | (msi ? R.GERROR_MSI_PRIQ : 0);
     this.irqFields = R.IRQ_FIELDS | (pri ? R.IRQ_PRIQ : 0);
     this.cr0Fields = R.CR0_FIELDS | (ats ? R.CR0_ATSCHK : 0) | (pri ? R.CR0_PRIQEN : 0);
-    this.cr2Fields = R.CR2_FIELDS | (ats ? R.CR2_REC_CFG_ATS : 0);
   }
 
   // ---- transactions
@@ -326,16 +325,6 @@ export class Smmu implements MmioDevice, RegisterFile {
       case Register.CR0:
         this.writeCr0(cr0, value & this.cr0Fields);
         break;
-      case Register.CR1: {
-        let writable = 0;
-        if ((cr0 & R.CR0_SMMUEN) === 0) writable |= R.CR1_TABLE_FIELDS;
-        if ((cr0 & (R.CR0_CMDQEN | R.CR0_EVENTQEN | R.CR0_PRIQEN)) === 0) writable |= R.CR1_QUEUE_FIELDS;
-        this.put(offset, (this.get(offset) & ~writable) | (value & writable));
-        break;
-      }
-      case Register.CR2:
-        if ((cr0 & R.CR0_SMMUEN) === 0) this.put(offset, value & this.cr2Fields);
-        break;
       case Register.GBPA:
         // The update is done at once, so Update reads 0 again. A write without it is not one.
         if ((value & R.GBPA_UPDATE) !== 0) this.put(offset, value & R.GBPA_FIELDS);
@@ -349,58 +338,13 @@ export class Smmu implements MmioDevice, RegisterFile {
         this.consume();
         this.recordStalls();
         break;
-      case Register.STRTAB_BASE:
-        if ((cr0 & R.CR0_SMMUEN) === 0) this.put(offset, value & R.STRTAB_BASE_LO);
+      default: {
+        const fields = writableFields(offset, cr0, this.get(Register.IRQ_CTRL), this.features);
+        if (fields !== 0) this.put(offset, (this.get(offset) & ~fields) | (value & fields));
+        if (offset === Register.EVENTQ_CONS) this.recordStalls();
         break;
-      case Register.STRTAB_BASE + 4:
-        if ((cr0 & R.CR0_SMMUEN) === 0) this.put(offset, value & R.STRTAB_BASE_HI);
-        break;
-      case Register.STRTAB_BASE_CFG:
-        if ((cr0 & R.CR0_SMMUEN) === 0) this.put(offset, value & R.STRTAB_BASE_CFG_FIELDS);
-        break;
-      case Register.CMDQ_BASE:
-        if ((cr0 & R.CR0_CMDQEN) === 0) this.put(offset, value);
-        break;
-      case Register.CMDQ_BASE + 4:
-        if ((cr0 & R.CR0_CMDQEN) === 0) this.put(offset, value & R.QUEUE_BASE_HI);
-        break;
-      case Register.CMDQ_CONS:
-        if ((cr0 & R.CR0_CMDQEN) === 0) this.put(offset, value & (R.QUEUE_INDEX | R.CONS_ERR));
-        break;
-      case Register.EVENTQ_BASE:
-        if ((cr0 & R.CR0_EVENTQEN) === 0) this.put(offset, value);
-        break;
-      case Register.EVENTQ_BASE + 4:
-        if ((cr0 & R.CR0_EVENTQEN) === 0) this.put(offset, value & R.QUEUE_BASE_HI);
-        break;
-      case Register.EVENTQ_PROD:
-        if ((cr0 & R.CR0_EVENTQEN) === 0) this.put(offset, value & (R.QUEUE_INDEX | R.OVERFLOW_FLAG));
-        break;
-      case Register.EVENTQ_CONS:
-        this.put(offset, value & (R.QUEUE_INDEX | R.OVERFLOW_FLAG));
-        this.recordStalls();
-        break;
-      default:
-        if (this.features.pri) this.writePriq(offset, value, cr0);
-        if (this.features.msi) this.writeIrqConfig(offset, value);
-        break;
+      }
     }
-  }
-
-  /** The registers of the PRI queue. They are guarded by PRIQEN as it is written, whatever SMMUEN makes of it. */
-  private writePriq(offset: number, value: number, cr0: number): void {
-    if (offset === Register.PRIQ_CONS) this.put(offset, value & (R.QUEUE_INDEX | R.OVERFLOW_FLAG));
-    if ((cr0 & R.CR0_PRIQEN) !== 0) return;
-    if (offset === Register.PRIQ_BASE) this.put(offset, value);
-    if (offset === Register.PRIQ_BASE + 4) this.put(offset, value & R.QUEUE_BASE_HI);
-    if (offset === Register.PRIQ_PROD) this.put(offset, value & (R.QUEUE_INDEX | R.OVERFLOW_FLAG));
-  }
-
-  /** Interrupt configuration can be written while its interrupt is disabled. */
-  private writeIrqConfig(offset: number, value: number): void {
-    const config = R.IRQ_CONFIGS.get(offset) ?? (this.features.pri ? R.PRI_IRQ_CONFIGS.get(offset) : undefined);
-    if (config === undefined || (this.get(Register.IRQ_CTRL) & config.guard) !== 0) return;
-    this.put(offset, value & config.fields);
   }
 
   private writeProducer(value: number): void {
