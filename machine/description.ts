@@ -5,6 +5,7 @@
  */
 
 import type { RamRange } from './memory/index.ts';
+import { ID_REGISTER_NAMES, NOT_MODELLED } from './smmu-v3/id-fields.ts';
 
 /** A range of MMIO that is not an SMMU's: reads zero, remembers writes, unless a model is attached to it. */
 export interface MmioRange {
@@ -54,14 +55,23 @@ export interface SmmuDescription {
   readonly hardwareUpdate?: HardwareUpdate;
   /** What faults may do (IDR0.STALL_MODEL): stall or terminate, only terminate, only stall. Left out: terminate. */
   readonly stallModel?: StallModel;
+  /** What a terminated transaction of stage 1 may see (IDR0.TERM_MODEL): only an abort, or by CD.A zeros. Left out: abort. */
+  readonly termModel?: TermModel;
   /** PCIe address translation services (IDR0.ATS). Left out: no. */
   readonly ats?: boolean;
+  /** ATS for stage 1 alone of a nested stream (IDR0.NS1ATS is 0). Left out: yes. Counts where there is ATS and nesting. */
+  readonly splitStageAts?: boolean;
+  /** PCIe page requests (IDR0.PRI), which need ATS. Left out: no. */
+  readonly pri?: boolean;
+  /** Largest queue of page requests, log2 of entries (IDR1.PRIQS). Left out: as {@link evtqLog2}. */
+  readonly priqLog2?: number;
   /** Interrupts may be messages (IDR0.MSI). Left out: no. */
   readonly msi?: boolean;
 }
 
 export type HardwareUpdate = 'none' | 'access' | 'dirty';
 export type StallModel = 'both' | 'terminate' | 'stall';
+export type TermModel = 'abort' | 'both';
 
 /** An SMMU with every feature stated. */
 export type SmmuFeatures = Required<SmmuDescription>;
@@ -74,7 +84,11 @@ export function featuresOf(description: SmmuDescription): SmmuFeatures {
     vaBits: 48,
     hardwareUpdate: 'none',
     stallModel: 'terminate',
+    termModel: 'abort',
     ats: false,
+    splitStageAts: true,
+    pri: false,
+    priqLog2: description.evtqLog2,
     msi: false,
     ...description,
   };
@@ -211,15 +225,20 @@ const SMMU_FIELDS = [
   'vaBits',
   'hardwareUpdate',
   'stallModel',
+  'termModel',
   'ats',
+  'splitStageAts',
+  'pri',
+  'priqLog2',
   'msi',
 ];
 
 const UPDATES: readonly HardwareUpdate[] = ['none', 'access', 'dirty'];
 const STALLS: readonly StallModel[] = ['both', 'terminate', 'stall'];
+const TERMS: readonly TermModel[] = ['abort', 'both'];
 
 function smmu(value: unknown, at: string): SmmuDescription {
-  const fields = object(value, at, SMMU_FIELDS);
+  const fields = object(withoutDenied(value, at), at, SMMU_FIELDS);
   const flag = (key: string): boolean => {
     if (typeof fields[key] !== 'boolean') throw new DescriptionError(`${at}.${key}`, 'true or false');
     return fields[key];
@@ -260,11 +279,32 @@ function smmu(value: unknown, at: string): SmmuDescription {
     ...(fields.vaBits === undefined ? {} : { vaBits: choice<48 | 52>('vaBits', [48, 52]) }),
     ...(fields.hardwareUpdate === undefined ? {} : { hardwareUpdate: choice('hardwareUpdate', UPDATES) }),
     ...(fields.stallModel === undefined ? {} : { stallModel: choice('stallModel', STALLS) }),
+    ...(fields.termModel === undefined ? {} : { termModel: choice('termModel', TERMS) }),
     ...(fields.ats === undefined ? {} : { ats: flag('ats') }),
+    ...(fields.splitStageAts === undefined ? {} : { splitStageAts: flag('splitStageAts') }),
+    ...(fields.pri === undefined ? {} : { pri: flag('pri') }),
+    ...(fields.priqLog2 === undefined ? {} : { priqLog2: number('priqLog2', 0, 19) }),
     ...(fields.msi === undefined ? {} : { msi: flag('msi') }),
   };
+  if (result.pri === true && result.ats !== true) throw new DescriptionError(`${at}.pri`, 'false: there is no ats');
   if (!result.stage1 && !result.stage2) throw new DescriptionError(`${at}.stage2`, 'stage 1, stage 2 or both');
   return result;
+}
+
+/** What is left without features that are not modelled, which may only be off. */
+function withoutDenied(value: unknown, at: string): unknown {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
+  const rest: Fields = { ...value };
+  for (const [field, { register, name, meaning }] of NOT_MODELLED) {
+    const asked = rest[field];
+    delete rest[field];
+    if (asked === undefined || asked === false) continue;
+    throw new DescriptionError(
+      `${at}.${field}`,
+      `false: ${ID_REGISTER_NAMES[register]}.${name} (${meaning}) is not modelled`,
+    );
+  }
+  return rest;
 }
 
 function object(value: unknown, at: string, known: readonly string[]): Fields {

@@ -1,9 +1,10 @@
 /** A device that does DMA. Its address goes through its SMMU, page by page, and from there to the bus. */
 
 import type { Bus } from './bus.ts';
+import type { Receipt } from './smmu-v3/page-requests.ts';
 import type { Smmu } from './smmu-v3/smmu.ts';
 import type { StallState } from './smmu-v3/stalls.ts';
-import type { AtsAnswer, EventRecord, Outcome } from './smmu-v3/types.ts';
+import type { AtsAnswer, EventRecord, Outcome, PageGroup, PageRequest } from './smmu-v3/types.ts';
 
 /** Choices of the adversary that owns the caches. */
 export interface DmaOptions {
@@ -26,6 +27,11 @@ export interface DmaFault {
   readonly iova: number;
   /** See {@link Outcome.via}. */
   readonly via: string;
+  /**
+   * The device is not told (CD.A is 0): to it the access went through. What lay on the page at {@link iova} read as zero,
+   * or was not written; pages after it were accessed. Absent when the device sees an abort.
+   */
+  readonly ignored?: true;
   /** The access waits under this STAG for software (-1: for a STAG); absent when it has ended. */
   readonly stag?: number;
 }
@@ -88,6 +94,16 @@ export class DmaDevice {
     return this.#smmu.translationRequest(this.sid, iova, write, ssid);
   }
 
+  /** Asks for a page (PRI). */
+  requestPage(request: PageRequest): Receipt {
+    return this.#smmu.pageRequest(this.sid, request);
+  }
+
+  /** What software, or the SMMU itself, answered to a group of page requests; told once. Null: nothing was asked. */
+  pageResponse(group: number): PageGroup | null {
+    return this.#smmu.collectPageResponse(this.sid, group);
+  }
+
   /** What software decided about an access that stalled; told once. `retry`: do it again. Null: there is none. */
   stallAnswer(stag: number): StallState | null {
     return this.#smmu.collectStall(this.sid, stag);
@@ -104,6 +120,7 @@ export class DmaDevice {
       throw new RangeError('DMA takes a 4-byte aligned address and at least one word');
     let first = -1;
     let via = '';
+    let ignored: DmaFault | null = null;
     for (let i = 0; i < words; ) {
       const at = iova + 4 * i;
       const outcome =
@@ -111,6 +128,11 @@ export class DmaDevice {
           ? this.#smmu.translatedAccess(this.sid, at, write)
           : this.#smmu.transact(this.sid, at, write, options?.outcome ?? 0, options?.ssid);
       const { ok, pa, event, via: how, stag } = outcome;
+      if (outcome.ignored === true) {
+        ignored ??= { ok: false, event, iova: at, via: how, ignored: true };
+        i = Math.min(words, i + (PAGE - (((at % PAGE) + PAGE) % PAGE)) / 4);
+        continue;
+      }
       if (!ok) return { ok: false, event, iova: at, via: how, ...(stag === undefined ? {} : { stag }) };
       // Where nothing answers, the device sees an abort.
       if (!this.#bus.decodes(pa)) return { ok: false, event: null, iova: at, via: how };
@@ -121,6 +143,6 @@ export class DmaDevice {
       const end = Math.min(words, i + (PAGE - (pa % PAGE)) / 4);
       for (let k = 0; i < end; i++, k++) each(pa + 4 * k, i);
     }
-    return { ok: true, pa: first, via };
+    return ignored ?? { ok: true, pa: first, via };
   }
 }

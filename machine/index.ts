@@ -15,6 +15,7 @@ export {
   type SmmuDescription,
   type SmmuFeatures,
   type StallModel,
+  type TermModel,
   validateDescription,
 } from './description.ts';
 export { DmaDevice, type DmaFault, type DmaOptions, type DmaRead, type DmaWrite } from './device.ts';
@@ -24,6 +25,9 @@ export { mmu700, preset, presets, qemuVirt, smmuFeatures, tiny } from './presets
 export { COMMAND_NAMES, Opcode } from './smmu-v3/commands.ts';
 export { EVENT_NAMES, EventClass, EventType } from './smmu-v3/events.ts';
 export type { ExplainedDescriptor, ExplainedEntry, Explanation } from './smmu-v3/explain.ts';
+export { ID_FIELDS, ID_REGISTER_NAMES, type IdField } from './smmu-v3/id-fields.ts';
+export { type IdentifiedSmmu, identify, idField, idRegisters } from './smmu-v3/id-registers.ts';
+export type { Receipt } from './smmu-v3/page-requests.ts';
 export * as registers from './smmu-v3/registers.ts';
 export { Smmu } from './smmu-v3/smmu.ts';
 export type { StalledTransaction, StallState } from './smmu-v3/stalls.ts';
@@ -32,7 +36,11 @@ export type {
   AtcEntry,
   AtsAnswer,
   EventRecord,
+  InterruptName,
   Outcome,
+  PageGroup,
+  PageRequest,
+  PageResponseCode,
   SmmuObserver,
   StaleEntry,
   StaleKind,

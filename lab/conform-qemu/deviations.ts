@@ -82,7 +82,7 @@ const rows = {
     stage: 1,
   },
   'ste-checks-missing': {
-    text: 'a reserved STRW and a context pointer beyond OAS are not C_BAD_STE',
+    text: 'a context pointer beyond OAS is not C_BAD_STE',
     stage: 1,
   },
   'level2-too-long': {

@@ -187,7 +187,7 @@ export class Predictor {
     const config = steConfig(ste[0]!);
     if (config >= 6 && (!steS2Flag(ste[5]!, 51) || steS2Ps(ste[5]!) > 5)) this.deadly = true;
     let illegal = steIllegal(ste, 0, this.smmu);
-    if (illegal !== null && /STRW|S1ContextPtr/.test(illegal) && this.deviates('ste-checks-missing')) illegal = null;
+    if (illegal?.includes('S1ContextPtr') && this.deviates('ste-checks-missing')) illegal = null;
     if (illegal !== null && /S2HA|S2HD/.test(illegal) && this.deviates('s2-updates-accepted')) illegal = null;
     if (illegal === null && config === 5 && this.smmu.ssidBits === 0 && steS1CdMax(ste[1]!) !== 0) {
       if (this.deviates('s1cdmax-rejected')) illegal = 'S1CDMax';

@@ -1,9 +1,8 @@
 /** A machine like the one that a fixture was captured on: its RAM, and an SMMU with the features its ID registers tell. */
-import { type AddressWidth, createMachine, type Machine, qemuVirt, registers, type SmmuDescription } from '#machine';
+import { createMachine, ID_REGISTER_NAMES, identify, type Machine, qemuVirt, registers } from '#machine';
 import type { Fixture } from '../fixture/fixture.ts';
 import { InputError } from '../input-error.ts';
 import { COMMAND_BYTES } from '../oracle/decode/command.ts';
-import { decodeCapabilities } from '../oracle/decode/idr.ts';
 import type { Tally } from './tally.ts';
 
 const { Register } = registers;
@@ -14,10 +13,6 @@ export const EXTRA_RAM = 2 ** 24;
 /** A page of the model has 1,024 words. */
 const WORDS = 1024;
 
-const RIL = 1 << 10;
-const SEV = 1 << 14;
-const COHACC = 1 << 4;
-
 /** Where {@link EXTRA_RAM} begins. */
 export function extraRam(fixture: Fixture): number {
   return fixture.ramBase + fixture.ramSize;
@@ -25,30 +20,10 @@ export function extraRam(fixture: Fixture): number {
 
 /** The machine, with nothing in its memory and its SMMU as after reset. */
 export function machineLike(fixture: Fixture): Machine {
-  const low = (name: string): number => fixture.registers.get(name)?.lo ?? 0;
-  const has = decodeCapabilities(low('IDR0'), low('IDR1'), low('IDR3'), low('IDR5'));
-  const idr1 = low('IDR1');
-  const like = qemuVirt.smmus[0]!;
-  const smmu: SmmuDescription = {
-    name: like.name,
-    base: like.base,
-    sidBits: has.sidBits,
-    oas: Math.min(has.oasBits, 48) as AddressWidth,
-    stage1: has.stage1,
-    stage2: has.stage2,
-    granules: [...(has.granule4k ? [12] : []), ...(has.granule16k ? [14] : []), ...(has.granule64k ? [16] : [])],
-    asid16: has.asid16,
-    vmid16: has.vmid16,
-    coherent: (low('IDR0') & COHACC) !== 0,
-    rangeInvalidation: (low('IDR3') & RIL) !== 0,
-    twoLevelStreamTable: has.twoLevelStreamTable,
-    ssidBits: has.ssidBits,
-    cmdqLog2: (idr1 >>> 21) & 31,
-    evtqLog2: (idr1 >>> 16) & 31,
-    sev: (low('IDR0') & SEV) !== 0,
-  };
+  const { features } = identify(ID_REGISTER_NAMES.map((name) => fixture.registers.get(name)?.lo ?? 0));
+  const { name, base } = qemuVirt.smmus[0]!;
   const ram = [{ base: fixture.ramBase, size: fixture.ramSize + EXTRA_RAM }];
-  return createMachine({ ...qemuVirt, name: fixture.run, ram, smmus: [smmu], devices: [] });
+  return createMachine({ ...qemuVirt, name: fixture.run, ram, smmus: [{ ...features, name, base }], devices: [] });
 }
 
 /** Puts pages of the fixture into memory: those that `wanted` names. */

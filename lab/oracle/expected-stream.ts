@@ -46,6 +46,7 @@ export function capabilitiesOf(smmu: OracleSmmu): SmmuCapabilities {
     aarch32: false,
     httu: 0,
     ats: false,
+    el2Worlds: false,
     noSplitStageAts: false,
     asid16: smmu.asid16,
     vmid16: smmu.vmid16,

@@ -3,7 +3,7 @@
  * cache (ATC), and sends accesses that count as translated. The ATC is the device's: what it was told it may use until a
  * covering CMD_ATC_INV and its SYNC, and the SMMU's own invalidations do not reach it.
  *
- * Left out: page requests (PRI), and answers from stale TLB entries; those are what {@link possibleOutcomes} tells.
+ * Left out: answers from stale TLB entries; those are what {@link possibleOutcomes} tells.
  */
 
 import { type PhysicalMemory, StateClass } from '../memory/index.ts';
@@ -84,21 +84,31 @@ function nothing(): AtsAnswer {
   return { status: 'success', read: false, write: false, pa: -1, size: PAGE, recorded: false };
 }
 
+/** Why {@link steOf} found no STE to go on with: an event number, or 0 for one that aborts its stream. */
+export function configurationError(u: TranslationUnit): number {
+  if (u.steAt < 0) return u.place.fault;
+  return u.ste.kind === SteKind.illegal ? EventType.C_BAD_STE : 0;
+}
+
 /** Carries out an access that the device calls translated: leaves its result in the unit. */
 export function translatedAccess(u: TranslationUnit, sid: number, address: number, write: boolean): void {
   const { registers, ste, fault } = u;
   const cr0 = registers.get(Register.CR0);
   const legal = steOf(u, sid, address, write);
   if ((cr0 & CR0_SMMUEN) === 0 || !u.smmu.ats) {
-    if (!u.smmu.ats) fault.type = EventType.F_TRANSL_FORBIDDEN;
+    fault.type = EventType.F_TRANSL_FORBIDDEN;
+    fault.recorded = true;
     return;
   }
   if ((cr0 & CR0_ATSCHK) === 0) {
     u.pa = address;
     return;
   }
-  // Configuration errors of translated accesses end silently.
-  if (!legal) return;
+  if (!legal) {
+    fault.type = configurationError(u);
+    fault.recorded = (registers.get(Register.CR2) & CR2_REC_CFG_ATS) !== 0;
+    return;
+  }
   if (ste.kind === SteKind.bypass || ste.ats === Eats.off) {
     fault.type = EventType.F_TRANSL_FORBIDDEN;
     return;
@@ -111,6 +121,9 @@ const USED = 1;
 const READ = 2;
 const WRITE = 4;
 const COVERED = 8;
+/** What the invalidations since the last SYNC come to; 0 when there were none. */
+const WAITING = 1;
+const TIMED_OUT = 2;
 
 /** What devices have been told and may still use. */
 export class Atc {
@@ -121,7 +134,7 @@ export class Atc {
   constructor(memory: PhysicalMemory) {
     this.memory = memory;
     this.records = new RecordFile(memory, 8, StateClass.state, 16);
-    this.header = memory.allocFile(1);
+    this.header = memory.allocFile(2);
   }
 
   private get size(): number {
@@ -155,6 +168,7 @@ export class Atc {
    */
   invalidate(sid: number, ssid: number, global: boolean, iova: number, size: number): void {
     const { records } = this;
+    if (this.memory.words[this.header + 1] === 0) this.memory.put(this.header + 1, WAITING);
     const bytes = PAGE * POW2[Math.min(size, 52)]!;
     const first = iova - (((iova % bytes) + bytes) % bytes);
     for (let n = 0; n < this.size; n++) {
@@ -165,9 +179,27 @@ export class Atc {
     }
   }
 
-  /** A SYNC completed: covered entries are gone. */
-  sync(): void {
-    for (let n = 0; n < this.size; n++) if ((this.records.get(n, F.used) & COVERED) !== 0) this.records.clear(n);
+  /**
+   * The devices do not answer the invalidations that wait for a SYNC: it will fail, and they keep their entries. Without
+   * such an invalidation nothing happens.
+   */
+  timeOut(): void {
+    if (this.memory.words[this.header + 1] === WAITING) this.memory.put(this.header + 1, TIMED_OUT);
+  }
+
+  /** A SYNC: covered entries are gone. @returns false when a device did not answer; then none of them is */
+  sync(): boolean {
+    const { memory, records } = this;
+    const before = memory.words[this.header + 1]!;
+    if (before === 0) return true;
+    memory.put(this.header + 1, 0);
+    for (let n = 0; n < this.size; n++) {
+      const used = records.get(n, F.used);
+      if ((used & COVERED) === 0) continue;
+      if (before === TIMED_OUT) records.put(n, F.used, used & ~COVERED);
+      else records.clear(n);
+    }
+    return before !== TIMED_OUT;
   }
 
   list(): AtcEntry[] {

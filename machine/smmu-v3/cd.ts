@@ -43,6 +43,8 @@ export class Cd {
   asid = 0;
   /** R: translation faults are recorded. */
   records = false;
+  /** A is 0: the device does not see that a translation fault ended its access. */
+  ignores = false;
   /** S: translation faults stall. */
   stalls = false;
   /** Whether each half of the address space may be walked (EPDx is 0), and whether it ignores the top byte. */
@@ -66,6 +68,7 @@ export function decodeCd(cd: Cd, smmu: SmmuFeatures, nested = false, stallDisabl
   cd.asid = hi >>> 16;
   cd.records = (hi & R) !== 0;
   cd.stalls = (hi & S) !== 0;
+  cd.ignores = (hi & A) === 0;
   cd.walks0 = (lo & EPD0) === 0;
   cd.walks1 = (lo & EPD1) === 0;
   cd.topByteIgnored0 = (hi & TBI0) !== 0;
@@ -79,7 +82,7 @@ export function decodeCd(cd: Cd, smmu: SmmuFeatures, nested = false, stallDisabl
 function illegal(cd: Cd, smmu: SmmuFeatures, lo: number, hi: number): string {
   if ((lo & V) === 0) return 'V is 0';
   if ((hi & AA64) === 0) return 'AA64 is 0: AArch32 tables are not supported';
-  if ((hi & A) === 0) return 'A is 0 but TERM_MODEL is 1';
+  if (cd.ignores && smmu.termModel === 'abort') return 'A is 0 but TERM_MODEL is 1';
   if (cd.stalls && smmu.stallModel === 'terminate') return 'S is 1 but STALL_MODEL is 1';
   if (!cd.stalls && smmu.stallModel === 'stall') return 'S is 0 but STALL_MODEL is 2';
   const { hardwareUpdate } = smmu;

@@ -1,6 +1,6 @@
 /**
  * The commands of the SMMU's queue: 16 bytes each, decoded and carried out. Invalidations and SYNC act on the caches;
- * prefetches do nothing that could be seen. Commands for absent features (EL2 and Secure worlds, PRI, MPAM, DPT; ATS
+ * prefetches do nothing that could be seen. Commands for absent features (EL2 and Secure worlds, MPAM, DPT; ATS, PRI
  * and stalls where the SMMU has none) are ILLEGAL, as the ID registers imply. Reserved bits are ignored.
  */
 
@@ -9,7 +9,9 @@ import { POW2 } from '../pow2.ts';
 import { joinSigned } from '../word64.ts';
 import type { Atc } from './ats.ts';
 import type { Caches, TlbScope } from './caches.ts';
-import { CERROR_ILL, CERROR_NONE } from './registers.ts';
+import type { RegisterFile } from './events.ts';
+import type { PageRequests } from './page-requests.ts';
+import { CERROR_ATC_INV_SYNC, CERROR_ILL, CERROR_NONE, CR0_SMMUEN, Register } from './registers.ts';
 import type { Stalls } from './stalls.ts';
 
 /** Opcodes, q0[7:0]. */
@@ -29,6 +31,7 @@ export const Opcode = {
   TLBI_S2_IPA: 0x2a,
   TLBI_NSNH_ALL: 0x30,
   ATC_INV: 0x40,
+  PRI_RESP: 0x41,
   RESUME: 0x44,
   STALL_TERM: 0x45,
   SYNC: 0x46,
@@ -44,6 +47,8 @@ export interface CommandTargets {
   readonly caches: Caches;
   readonly stalls: Stalls;
   readonly atc: Atc;
+  readonly pages: PageRequests;
+  readonly registers: RegisterFile;
 }
 
 const SSEC = 1 << 10;
@@ -53,6 +58,11 @@ const SSV = 1 << 11;
 const AC_RETRY = 1 << 12;
 const AB_ABORT = 1 << 13;
 const LEAF = 1;
+/** CMD_ATC_INV.Size: the whole space. What is larger invalidates nothing here, as the architecture allows. */
+const ATC_EVERYTHING = 52;
+/** CMD_PRI_RESP.Resp. */
+const RESP_SHIFT = 12;
+const RESP_RESERVED = 3;
 const CS_SHIFT = 12;
 const CS_RESERVED = 3;
 const RANGE_ALL = 31;
@@ -98,7 +108,7 @@ const scope = new Scope();
 /**
  * Carries out one command.
  * @param hi0 @param lo0 first 64-bit word; the second follows
- * @returns CERROR_NONE, or CERROR_ILL: then nothing was done
+ * @returns CERROR_NONE; or CERROR_ILL, then nothing was done; or, of a SYNC, CERROR_ATC_INV_SYNC
  */
 export function execute(
   smmu: SmmuFeatures,
@@ -113,8 +123,8 @@ export function execute(
   const opcode = lo0 & 0xff;
   if (opcode === Opcode.SYNC) {
     if (((lo0 >>> CS_SHIFT) & 3) === CS_RESERVED) return CERROR_ILL;
+    if (!targets.atc.sync()) return CERROR_ATC_INV_SYNC;
     caches.sync();
-    targets.atc.sync();
     return CERROR_NONE;
   }
   const names = TLBI[opcode]!;
@@ -123,27 +133,38 @@ export function execute(
   return configure(smmu, caches, opcode, hi0 >>> 0, lo0, lo1);
 }
 
-/** Commands about devices: their own caches, and their transactions that wait. */
+/** Commands about devices: their own caches, their page requests, and their transactions that wait. */
 function serve(
   smmu: SmmuFeatures,
-  { stalls, atc }: CommandTargets,
+  { stalls, atc, pages, registers }: CommandTargets,
   opcode: number,
   sid: number,
   lo0: number,
   hi1: number,
   lo1: number,
 ): number {
+  // While SMMUEN is 0 the interface to devices does not work, and commands for it are ignored.
+  const enabled = (registers.get(Register.CR0) & CR0_SMMUEN) !== 0;
   switch (opcode) {
     case Opcode.ATC_INV: {
       if (!smmu.ats) return CERROR_ILL;
+      if (!enabled) return CERROR_NONE;
       const ssid = (lo0 & SSV) !== 0 ? lo0 >>> 12 : -1;
       const global = (lo0 & SSV) !== 0 && (lo0 & GLOBAL_SSID) !== 0;
-      atc.invalidate(sid, ssid, global, joinSigned(hi1, lo1 & ~0xfff), lo1 & 0x3f);
+      const size = lo1 & 0x3f;
+      if (size <= ATC_EVERYTHING) atc.invalidate(sid, ssid, global, joinSigned(hi1, lo1 & ~0xfff), size);
+      return CERROR_NONE;
+    }
+    case Opcode.PRI_RESP: {
+      const response = (lo1 >>> RESP_SHIFT) & 3;
+      if (!smmu.pri || response === RESP_RESERVED) return CERROR_ILL;
+      if (enabled) pages.respond(sid, (lo0 & SSV) !== 0 ? lo0 >>> 12 : -1, lo1 & 0x1ff, response);
       return CERROR_NONE;
     }
     case Opcode.RESUME:
       if (smmu.stallModel === 'terminate') return CERROR_ILL;
-      stalls.resume(sid, lo1 & 0xffff, (lo0 & AC_RETRY) !== 0, (lo0 & AB_ABORT) !== 0);
+      // Where termination always aborts, Ab does not count.
+      stalls.resume(sid, lo1 & 0xffff, (lo0 & AC_RETRY) !== 0, smmu.termModel === 'abort' || (lo0 & AB_ABORT) !== 0);
       return CERROR_NONE;
     case Opcode.STALL_TERM:
       if (smmu.stallModel === 'terminate') return CERROR_ILL;

@@ -1,6 +1,7 @@
 /**
  * Events: the 32-byte records of what went wrong with a transaction, and the event queue in memory they are written to.
- * Left out: merging (records are never merged), what F_BAD_ATS_TREQ says of the request beside its address, PRI.
+ * Records are never merged, whatever STE.MEV says: merging is always optional. Left out: what F_BAD_ATS_TREQ says of the
+ * request beside its address.
  */
 
 import type { PhysicalMemory } from '../memory/index.ts';
@@ -57,6 +58,8 @@ export class Fault {
   recorded = false;
   /** The transaction waits for software instead of ending. */
   stalls = false;
+  /** The device is not told that a translation fault ended its transaction (CD.A is 0). */
+  ignored = false;
   /** TTRnW: stage 2 forbade to read a stage-1 descriptor, and not to update it. */
   tableRead = false;
   /** Why an STE or a CD is ILLEGAL, for people. */

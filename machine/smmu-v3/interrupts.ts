@@ -1,6 +1,6 @@
 /**
- * Interrupts of an SMMU: an error in GERROR, the event queue's first entry, the completion of a CMD_SYNC. Each goes to a
- * wire, which only an observer sees here, or as a message (MSI): a 32-bit write to an address that software chose, which
+ * Interrupts of an SMMU: an error in GERROR, the event queue's first entry, page requests, the completion of a CMD_SYNC.
+ * Each goes to a wire, which only an observer sees here, or as a message (MSI): a 32-bit write to an address that software chose, which
  * no translation checks. An MSI that nothing takes raises its own error in GERROR, and that raises no interrupt.
  */
 
@@ -10,11 +10,13 @@ import {
   GERROR_MSI_CMDQ,
   GERROR_MSI_EVENTQ,
   GERROR_MSI_GERROR,
+  GERROR_MSI_PRIQ,
   IRQ_EVENTQ,
   IRQ_GERROR,
+  IRQ_PRIQ,
   Register,
 } from './registers.ts';
-import type { SmmuObserver } from './types.ts';
+import type { InterruptName, SmmuObserver } from './types.ts';
 
 /** Where MSIs go: false when nothing answers at the address. */
 export type Doorbell = (address: number, data: number) => boolean;
@@ -44,19 +46,26 @@ export class Interrupts {
     }
   }
 
+  /** The PRI queue is no longer empty, or the last request of a group came. */
+  pageRequests(): void {
+    if ((this.registers.get(Register.IRQ_CTRL) & IRQ_PRIQ) !== 0) {
+      this.signal('priq', Register.PRIQ_IRQ_CFG0, GERROR_MSI_PRIQ);
+    }
+  }
+
   /** A CMD_SYNC with CS = SIG_IRQ completed. An address of 0 means no MSI. */
   sync(addressHi: number, addressLo: number, data: number): void {
     this.send('sync', join(addressHi & 0x000fffff, addressLo & ~3), data, GERROR_MSI_CMDQ);
   }
 
-  private signal(which: 'gerror' | 'eventq', config: number, error: number): void {
+  private signal(which: InterruptName, config: number, error: number): void {
     const { registers } = this;
     // CFG0 is the address (64 bits), CFG1 the data.
     const address = join(registers.get(config + 4) & 0x000fffff, registers.get(config) & ~3);
     this.send(which, address, registers.get(config + 8), error);
   }
 
-  private send(which: 'gerror' | 'eventq' | 'sync', address: number, data: number, error: number): void {
+  private send(which: InterruptName, address: number, data: number, error: number): void {
     const message = this.doorbell !== null && address !== 0;
     this.observer?.interrupt?.(which, message ? address : -1, message ? data : 0);
     if (!message || this.doorbell?.(address, data) === true) return;

@@ -253,14 +253,15 @@ class Enumeration {
     const globalOnly = typeof only === 'boolean' ? only : only.globalOnly;
     if (globalOnly && (!isLeaf(u) || (u.walk.lo & NOT_GLOBAL) !== 0)) return;
     const ok = u.pa >= 0;
-    const { type, recorded, stalls } = u.fault;
-    const key = ok ? `${u.pa}` : `fault ${type} ${recorded}`;
+    const { type, recorded, stalls, ignored } = u.fault;
+    const key = ok ? `${u.pa}` : `fault ${type} ${recorded} ${stalls} ${ignored}`;
     if (this.seen.has(key)) return;
     this.seen.add(key);
     const how = typeof only === 'boolean' ? via : joined(via, ...only.via);
     const event = ok || type === 0 ? null : eventRecord(u.fault);
     const outcome = { ok, pa: u.pa, event, via: how };
-    this.outcomes.push(event !== null && stalls ? { ...outcome, stalls: true } : outcome);
+    if (event !== null && stalls) this.outcomes.push({ ...outcome, stalls: true });
+    else this.outcomes.push(event !== null && ignored ? { ...outcome, ignored: true } : outcome);
   }
 }
 

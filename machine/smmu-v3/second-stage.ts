@@ -43,6 +43,7 @@ export class SecondStage implements Underneath {
     fault.tableRead = eventClass === EventClass.TTD && fault.type === EventType.F_PERMISSION && !write;
     fault.recorded = ste.stage2Records || ste.stage2Stalls;
     fault.stalls = ste.stage2Stalls;
+    fault.ignored = false;
     if (walk.fault === WalkFault.external) {
       if (eventClass === EventClass.IN) fault.eventClass = EventClass.TTD;
       fault.fetchAddress = walk.fetchPa[walk.fetches - 1]!;

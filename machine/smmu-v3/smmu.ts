@@ -3,30 +3,44 @@
  * and caches live in journaled memory. Register effects are immediate: acknowledgements follow in the same access,
  * commands are consumed when PROD is written.
  *
- * Left out: PRI, the EL2 world, the Secure and Realm interfaces.
+ * Left out: the EL2 world, the Secure and Realm interfaces.
  */
 
 import type { MmioDevice } from '../bus.ts';
 import { featuresOf, type SmmuDescription, type SmmuFeatures } from '../description.ts';
 import type { PhysicalMemory } from '../memory/index.ts';
-import { Atc, translatedAccess, translationRequest } from './ats.ts';
+import { Atc, configurationError, translatedAccess, translationRequest } from './ats.ts';
 import { Caches } from './caches.ts';
 import { consumeCommands } from './command-queue.ts';
 import type { CommandTargets } from './commands.ts';
 import { eventRecord, type RegisterFile, writeEvent } from './events.ts';
 import { type Explanation, explain } from './explain.ts';
+import { idRegisters } from './id-registers.ts';
 import { type Doorbell, Interrupts } from './interrupts.ts';
+import { PageRequests, type Receipt } from './page-requests.ts';
 import { possibleOutcomes } from './possible.ts';
+import { writableFields } from './register-access.ts';
 import * as R from './registers.ts';
 import { Register } from './registers.ts';
 import { type StalledTransaction, type StallState, Stalls } from './stalls.ts';
-import { currentStreamTable, translate } from './translate.ts';
-import type { AtcEntry, AtsAnswer, EventRecord, Outcome, SmmuObserver, StaleEntry, Translation } from './types.ts';
+import { PPAR } from './ste.ts';
+import { currentStreamTable, steOf, translate } from './translate.ts';
+import type {
+  AtcEntry,
+  AtsAnswer,
+  EventRecord,
+  Outcome,
+  PageGroup,
+  PageRequest,
+  SmmuObserver,
+  StaleEntry,
+  Translation,
+} from './types.ts';
 import { TranslationUnit } from './unit.ts';
 
-/** Words of the register file: page 0 up to 0x100, then the two event-queue indexes of page 1. */
+/** Words of the register file: page 0 up to 0x100, then page 1 from the event queue's to the PRI queue's indexes. */
 const PAGE0_BYTES = 0x100;
-const FILE_WORDS = PAGE0_BYTES / 4 + 2;
+const FILE_WORDS = (PAGE0_BYTES + Register.PRIQ_CONS + 4 - Register.EVENTQ_PROD) / 4;
 
 export class Smmu implements MmioDevice, RegisterFile {
   readonly description: SmmuDescription;
@@ -42,10 +56,11 @@ export class Smmu implements MmioDevice, RegisterFile {
   private readonly interrupts: Interrupts;
   private readonly stallFile: Stalls;
   private readonly atcFile: Atc;
+  private readonly pages: PageRequests;
   private readonly targets: CommandTargets;
   private readonly gerrorFields: number;
   private readonly cr0Fields: number;
-  private readonly cr2Fields: number;
+  private readonly irqFields: number;
   private readonly unit: TranslationUnit;
   private readonly result: Translation = { ok: false, pa: -1, fault: 0 };
 
@@ -54,19 +69,27 @@ export class Smmu implements MmioDevice, RegisterFile {
     this.memory = memory;
     this.description = description;
     this.features = featuresOf(description);
-    this.ids = R.idRegisters(this.features);
+    this.ids = idRegisters(this.features);
     this.file = memory.allocFile(FILE_WORDS);
     this.put(Register.GBPA, R.GBPA_RESET);
     this.caches = new Caches(memory, this.features);
     this.unit = new TranslationUnit(memory, this.features, this);
-    const { ats, msi } = this.features;
+    const { ats, pri, msi } = this.features;
     this.interrupts = new Interrupts(this, msi ? (doorbell ?? ((pa, data) => writeRam(memory, pa, data))) : null);
     this.stallFile = new Stalls(memory);
     this.atcFile = new Atc(memory);
-    this.targets = { caches: this.caches, stalls: this.stallFile, atc: this.atcFile };
+    this.pages = new PageRequests(memory, this.features, this, this.interrupts);
+    this.targets = {
+      caches: this.caches,
+      stalls: this.stallFile,
+      atc: this.atcFile,
+      pages: this.pages,
+      registers: this,
+    };
     this.gerrorFields = R.GERROR_FIELDS | (msi ? R.GERROR_MSI_FIELDS : 0);
-    this.cr0Fields = R.CR0_FIELDS | (ats ? R.CR0_ATSCHK : 0);
-    this.cr2Fields = R.CR2_FIELDS | (ats ? R.CR2_REC_CFG_ATS : 0);
+    if (pri) this.gerrorFields |= R.GERROR_PRIQ_ABT | (msi ? R.GERROR_MSI_PRIQ : 0);
+    this.irqFields = R.IRQ_FIELDS | (pri ? R.IRQ_PRIQ : 0);
+    this.cr0Fields = R.CR0_FIELDS | (ats ? R.CR0_ATSCHK : 0) | (pri ? R.CR0_PRIQEN : 0);
   }
 
   // ---- transactions
@@ -103,6 +126,7 @@ export class Smmu implements MmioDevice, RegisterFile {
       const event = ok || unit.fault.type === 0 ? null : eventRecord(unit.fault);
       if (event !== null && unit.fault.stalls) return this.stall(event);
       chosen = { ok, pa: unit.pa, event, via: '' };
+      if (event !== null && unit.fault.ignored) chosen = { ...chosen, ignored: true };
     } else {
       const all = this.possible(sid, iova, write, ssid);
       chosen = all[Math.min(outcome, all.length - 1)]!;
@@ -195,6 +219,45 @@ export class Smmu implements MmioDevice, RegisterFile {
     return this.atcFile.list();
   }
 
+  /**
+   * From now to the next CMD_SYNC no device answers a CMD_ATC_INV that was consumed since the last one: that CMD_SYNC ends
+   * in CERROR_ATC_INV_SYNC, and the devices keep what they were told.
+   */
+  timeOutAtcInvalidations(): void {
+    this.atcFile.timeOut();
+  }
+
+  // ---- PRI
+
+  /** A device asks for a page (PRI). Answers come to {@link collectPageResponse}, the SMMU's own ones too. */
+  pageRequest(sid: number, request: PageRequest): Receipt {
+    this.interrupts.observer = this.observer;
+    return this.pages.receive(sid, request, (stream, ssid) => this.responseHasPasid(stream, ssid));
+  }
+
+  /** What became of a group of page requests; an answer is given once. Null when its device asked for nothing. */
+  collectPageResponse(sid: number, group: number): PageGroup | null {
+    return this.pages.collect(sid, group);
+  }
+
+  /** Groups of page requests that wait for a response, or whose response has not been collected. */
+  pageGroups(): PageGroup[] {
+    return this.pages.list();
+  }
+
+  /** STE.PPAR of a stream; null, and by CR2.REC_CFG_ATS an event, when it has no legal STE. */
+  private responseHasPasid(sid: number, ssid: number): boolean | null {
+    const { unit } = this;
+    const { ste, fault } = unit;
+    steOf(unit, sid, 0, false);
+    fault.type = configurationError(unit);
+    if (fault.type === 0) return (ste.words[2]! & PPAR) !== 0;
+    fault.ssid = ssid;
+    fault.recorded &&= (this.get(Register.CR2) & R.CR2_REC_CFG_ATS) !== 0;
+    this.record(eventRecord(fault));
+    return null;
+  }
+
   /** How the tables lead to the present outcome of an access: each structure and descriptor on the way. */
   explain(sid: number, iova: number, write: boolean, ssid = -1): Explanation {
     translate(this.unit, sid, iova, write, null, ssid);
@@ -262,71 +325,26 @@ export class Smmu implements MmioDevice, RegisterFile {
       case Register.CR0:
         this.writeCr0(cr0, value & this.cr0Fields);
         break;
-      case Register.CR1: {
-        let writable = 0;
-        if ((cr0 & R.CR0_SMMUEN) === 0) writable |= R.CR1_TABLE_FIELDS;
-        if ((cr0 & (R.CR0_CMDQEN | R.CR0_EVENTQEN)) === 0) writable |= R.CR1_QUEUE_FIELDS;
-        this.put(offset, (this.get(offset) & ~writable) | (value & writable));
-        break;
-      }
-      case Register.CR2:
-        if ((cr0 & R.CR0_SMMUEN) === 0) this.put(offset, value & this.cr2Fields);
-        break;
       case Register.GBPA:
         // The update is done at once, so Update reads 0 again. A write without it is not one.
         if ((value & R.GBPA_UPDATE) !== 0) this.put(offset, value & R.GBPA_FIELDS);
         break;
       case Register.IRQ_CTRL:
-        this.put(offset, value & R.IRQ_FIELDS);
-        this.put(Register.IRQ_CTRLACK, value & R.IRQ_FIELDS);
+        this.put(offset, value & this.irqFields);
+        this.put(Register.IRQ_CTRLACK, value & this.irqFields);
         break;
       case Register.GERRORN:
         this.put(offset, value & this.gerrorFields);
         this.consume();
         this.recordStalls();
         break;
-      case Register.STRTAB_BASE:
-        if ((cr0 & R.CR0_SMMUEN) === 0) this.put(offset, value & R.STRTAB_BASE_LO);
+      default: {
+        const fields = writableFields(offset, cr0, this.get(Register.IRQ_CTRL), this.features);
+        if (fields !== 0) this.put(offset, (this.get(offset) & ~fields) | (value & fields));
+        if (offset === Register.EVENTQ_CONS) this.recordStalls();
         break;
-      case Register.STRTAB_BASE + 4:
-        if ((cr0 & R.CR0_SMMUEN) === 0) this.put(offset, value & R.STRTAB_BASE_HI);
-        break;
-      case Register.STRTAB_BASE_CFG:
-        if ((cr0 & R.CR0_SMMUEN) === 0) this.put(offset, value & R.STRTAB_BASE_CFG_FIELDS);
-        break;
-      case Register.CMDQ_BASE:
-        if ((cr0 & R.CR0_CMDQEN) === 0) this.put(offset, value);
-        break;
-      case Register.CMDQ_BASE + 4:
-        if ((cr0 & R.CR0_CMDQEN) === 0) this.put(offset, value & R.QUEUE_BASE_HI);
-        break;
-      case Register.CMDQ_CONS:
-        if ((cr0 & R.CR0_CMDQEN) === 0) this.put(offset, value & (R.QUEUE_INDEX | R.CONS_ERR));
-        break;
-      case Register.EVENTQ_BASE:
-        if ((cr0 & R.CR0_EVENTQEN) === 0) this.put(offset, value);
-        break;
-      case Register.EVENTQ_BASE + 4:
-        if ((cr0 & R.CR0_EVENTQEN) === 0) this.put(offset, value & R.QUEUE_BASE_HI);
-        break;
-      case Register.EVENTQ_PROD:
-        if ((cr0 & R.CR0_EVENTQEN) === 0) this.put(offset, value & (R.QUEUE_INDEX | R.OVERFLOW_FLAG));
-        break;
-      case Register.EVENTQ_CONS:
-        this.put(offset, value & (R.QUEUE_INDEX | R.OVERFLOW_FLAG));
-        this.recordStalls();
-        break;
-      default:
-        this.writeIrqConfig(offset, value);
-        break;
+      }
     }
-  }
-
-  /** Interrupt configuration can be written while its interrupt is disabled. */
-  private writeIrqConfig(offset: number, value: number): void {
-    const config = this.features.msi ? R.IRQ_CONFIGS.get(offset) : undefined;
-    if (config === undefined || (this.get(Register.IRQ_CTRL) & config.guard) !== 0) return;
-    this.put(offset, value & config.fields);
   }
 
   private writeProducer(value: number): void {
@@ -364,7 +382,7 @@ function writeRam(memory: PhysicalMemory, pa: number, data: number): boolean {
 
 /** Whether there is a word in the register file for a byte offset. */
 function isRegister(offset: number): boolean {
-  return offset < PAGE0_BYTES || offset === Register.EVENTQ_PROD || offset === Register.EVENTQ_CONS;
+  return offset < PAGE0_BYTES || (offset >= Register.EVENTQ_PROD && offset <= Register.PRIQ_CONS);
 }
 
 /** Index in the register file of the word of a register. */

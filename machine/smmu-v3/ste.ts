@@ -2,7 +2,7 @@
  * Stream table entries: the 64 bytes that say what happens to a stream, decoded, and judged ILLEGAL or not.
  *
  * Abort, bypass, stage 1, stage 2, and stage 1 over stage 2 (nested). Ignored because the ID registers say they are
- * absent: attribute overrides, MPAM, permission indirection, device permission tables.
+ * absent: the world of the stream (STRW: there is EL1 alone), attribute overrides, MPAM, permission indirection, device permission tables.
  */
 
 import type { SmmuFeatures } from '../description.ts';
@@ -40,6 +40,9 @@ const S2R = 1 << 26;
 
 /** STE.S1Fmt: log2 of the CDs in a leaf of a two-level table. */
 const LEAF_CDS: readonly number[] = [0, 6, 10, 0];
+
+/** STE.PPAR: automatic page responses carry the PASID. Lower word of q1. */
+export const PPAR = 1 << 18;
 
 /** STE.EATS: what ATS may do for the stream. */
 export const Eats = { off: 0, full: 1, splitStage: 2 } as const;
@@ -103,16 +106,17 @@ export function decodeSte(ste: Ste, smmu: SmmuFeatures): void {
     ste.kind = SteKind.bypass;
     return;
   }
-  if ((config & 1) !== 0) ste.illegal = stage1Illegal(ste, smmu, config);
+  if ((config & 1) !== 0) ste.illegal = stage1Illegal(ste, smmu);
   if (ste.illegal === '' && (config & 2) !== 0) ste.illegal = stage2Illegal(ste, smmu);
-  if (ste.illegal === '') ste.illegal = atsIllegal(ste, config);
+  if (ste.illegal === '') ste.illegal = atsIllegal(ste, smmu, config);
   if (ste.illegal === '') ste.kind = config === 5 ? SteKind.stage1 : config === 6 ? SteKind.stage2 : SteKind.nested;
 }
 
-function atsIllegal(ste: Ste, config: number): string {
+function atsIllegal(ste: Ste, smmu: SmmuFeatures, config: number): string {
   const stalls = (config & 2) !== 0 && (ste.words[5]! & S2S) !== 0;
   if (ste.ats === Eats.splitStage && (config !== 7 || stalls))
     return 'EATS selects split-stage ATS without nesting, or with stalls';
+  if (ste.ats === Eats.splitStage && !smmu.splitStageAts) return 'EATS selects split-stage ATS but NS1ATS is 1';
   if (ste.ats === Eats.full && stalls) return 'EATS is 1 but stage 2 stalls';
   return '';
 }
@@ -121,11 +125,9 @@ function vmidIllegal(ste: Ste, smmu: SmmuFeatures): boolean {
   return smmu.stage2 && !smmu.vmid16 && ste.vmid > 0xff;
 }
 
-function stage1Illegal(ste: Ste, smmu: SmmuFeatures, config: number): string {
+function stage1Illegal(ste: Ste, smmu: SmmuFeatures): string {
   const w = ste.words;
   if (!smmu.stage1) return 'Config selects stage 1, which the SMMU does not have';
-  // STRW is ignored where stage 2 is on.
-  if (config === 5 && ((w[2]! >>> 30) & 1) !== 0) return 'STRW is reserved';
   ste.stallDisabled = (w[2]! & S1STALLD) !== 0;
   if (ste.stallDisabled && smmu.stallModel !== 'both') return `S1STALLD is 1 but STALL_MODEL is ${stallCode(smmu)}`;
   if (ste.contextLog2 > smmu.ssidBits) return 'S1CDMax exceeds SSIDSIZE';

@@ -96,6 +96,7 @@ export function translate(
   // 10. Stage 1. VA[55] selects the half; the bits above the range must all equal it.
   fault.recorded = cd.records || cd.stalls;
   fault.stalls = cd.stalls;
+  fault.ignored = cd.ignores;
   const upper = iova < 0 || (iova >= BIT55 && Math.floor(iova / BIT55) % 2 === 1);
   let va = iova;
   if (upper ? cd.topByteIgnored1 : cd.topByteIgnored0) {
@@ -145,6 +146,7 @@ function begin(
   fault.fetchAddress = 0;
   fault.recorded = true;
   fault.stalls = false;
+  fault.ignored = false;
   fault.reason = '';
 }
 
@@ -233,5 +235,6 @@ function walkStage(
     fault.fetchAddress = out.fetchPa[out.fetches - 1]!;
     fault.recorded = true;
     fault.stalls = false;
+    fault.ignored = false;
   }
 }

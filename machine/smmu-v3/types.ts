@@ -27,6 +27,11 @@ export interface Outcome {
    * when another table that is live under the same VMID and ASID supplies the translation.
    */
   readonly via: string;
+  /**
+   * The device is not told of the fault (CD.A is 0): its read gives zeros, its write is dropped. Absent when it sees an
+   * abort, and when the transaction waits.
+   */
+  readonly ignored?: true;
   /** The transaction waits under this STAG for CMD_RESUME; absent when it has ended. */
   readonly stag?: number;
   /** In a list of possible outcomes: the transaction would wait for software. Absent when it would not. */
@@ -72,6 +77,9 @@ export interface StaleEntry {
   readonly oldLo: number;
 }
 
+/** What an interrupt is about. */
+export type InterruptName = 'gerror' | 'eventq' | 'priq' | 'sync';
+
 /** Callbacks for tools. Each is optional; none may change the machine. */
 export interface SmmuObserver {
   /** A register was written. Offset from the SMMU's base; `width` 4 or 8 bytes. */
@@ -81,7 +89,7 @@ export interface SmmuObserver {
   /** A transaction faulted; `written` tells whether the record reached the queue. */
   event?(record: EventRecord, written: boolean): void;
   /** An interrupt was signalled: to a wire, or by a write of `data` to `address` (MSI; -1 for a wire). */
-  interrupt?(which: 'gerror' | 'eventq' | 'sync', address: number, data: number): void;
+  interrupt?(which: InterruptName, address: number, data: number): void;
 }
 
 /** Answer to an ATS translation request. */
@@ -116,4 +124,31 @@ export interface AtcEntry {
   readonly write: boolean;
   /** Covered by a CMD_ATC_INV, waiting for its SYNC. */
   readonly pending: boolean;
+}
+
+/** A page that a device asks for. `last` ends the group of requests that {@link PageRequest.group} numbers. */
+export interface PageRequest {
+  readonly iova: number;
+  readonly read: boolean;
+  readonly write: boolean;
+  readonly execute?: boolean;
+  readonly privileged?: boolean;
+  readonly last: boolean;
+  /** PRGIndex: 0 to 511. */
+  readonly group: number;
+  /** SubstreamID; none when left out. With `last` and neither `read` nor `write` the message is a Stop Marker. */
+  readonly ssid?: number;
+}
+
+/** What a device is told about a group of its page requests. */
+export type PageResponseCode = 'success' | 'invalid' | 'failure';
+
+/** A group of page requests that its device still has to do with. */
+export interface PageGroup {
+  readonly sid: number;
+  readonly group: number;
+  /** `waiting` for a response, or the response, which the device has not collected. */
+  readonly state: 'waiting' | PageResponseCode;
+  /** SubstreamID on the response; -1 for none, and while it waits. */
+  readonly ssid: number;
 }

@@ -43,6 +43,17 @@ test.each<[string, Change, string]>([
   ],
   ['an odd stall model', (d) => (d.smmus[0].stallModel = ''), 'smmus[0].stallModel: expected one of both, terminate'],
   ['an optional flag that is null', (d) => (d.smmus[0].ats = null), 'smmus[0].ats: expected true or false'],
+  [
+    'an odd termination model',
+    (d) => (d.smmus[0].termModel = 'raz'),
+    'smmus[0].termModel: expected one of abort, both',
+  ],
+  ['PRI without ATS', (d) => (d.smmus[0].pri = true), 'smmus[0].pri: expected false: there is no ats'],
+  [
+    'a PRI queue too large',
+    (d) => (d.smmus[0].priqLog2 = 20),
+    'smmus[0].priqLog2: expected a whole number from 0 to 19',
+  ],
   ['a flag that is a number', (d) => (d.smmus[0].sev = 1), 'smmus[0].sev: expected true or false'],
   ['no stage', (d) => (d.smmus[0].stage1 = d.smmus[0].stage2 = false), 'smmus[0].stage2: expected stage 1, stage 2'],
   ['a device behind nothing', (d) => (d.devices[0].smmu = 'x'), 'devices[0].smmu: expected one of smmu0'],

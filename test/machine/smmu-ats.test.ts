@@ -95,6 +95,8 @@ test('the ATC outlives every TLB invalidation; CMD_ATC_INV and a SYNC end it', (
   inv(SID, IOVA + 4096, 0n);
   inv(SID - 1, IOVA, 0n);
   inv(SID, IOVA, 52n, 1n << 11n);
+  // A size that is reserved does nothing.
+  inv(SID, IOVA, 53n);
   s.sync();
   expect(s.smmu.atc()).toMatchObject([{ pending: false }]);
   inv(SID, IOVA & ~0xffff, 4n);
@@ -103,6 +105,38 @@ test('the ATC outlives every TLB invalidation; CMD_ATC_INV and a SYNC end it', (
   expect(s.smmu.atc()).toEqual([]);
   ask(s);
   inv(SID, 0, 52n);
+  s.sync();
+  expect(s.smmu.atc()).toEqual([]);
+});
+
+test('CMD_ATC_INV is ignored while SMMUEN is 0: what a device was told may come back with it', () => {
+  const { s } = withAts();
+  ask(s);
+  s.smmu.write32(Register.CR0, 0xc);
+  s.command(0x40n | SID_WORD, 52n);
+  s.sync();
+  expect(s.smmu.atc()).toHaveLength(1);
+});
+
+test('CERROR_ATC_INV_SYNC: a SYNC stays on what a device does not answer, and the device keeps what it was told', () => {
+  const { s } = withAts();
+  ask(s);
+  const cons = (): number => s.smmu.read32(Register.CMDQ_CONS);
+  // Without an invalidation there is nothing to time out.
+  s.smmu.timeOutAtcInvalidations();
+  s.sync();
+  const before = cons();
+  s.command(0x40n | SID_WORD, 52n);
+  s.smmu.timeOutAtcInvalidations();
+  s.sync();
+  expect(cons()).toBe((before + 1) | (registers.CERROR_ATC_INV_SYNC << 24));
+  expect(s.smmu.read32(Register.GERROR)).toBe(registers.GERROR_CMDQ_ERR);
+  expect(s.smmu.atc()).toMatchObject([{ pending: false }]);
+  // Acknowledged, the SYNC is fetched again, and completes nothing of it.
+  s.smmu.write32(Register.GERRORN, registers.GERROR_CMDQ_ERR);
+  expect(cons()).toBe(before + 2);
+  expect(s.smmu.atc()).toHaveLength(1);
+  s.command(0x40n | SID_WORD, 52n);
   s.sync();
   expect(s.smmu.atc()).toEqual([]);
 });
@@ -120,12 +154,40 @@ test('translated traffic passes anywhere without ATSCHK, with it only where EATS
   expect(s.lastEvent()).toEqual([SID_WORD | 7n, 1n << 35n, BigInt(elsewhere), 0n]);
   s.ste(SID, 9n, FULL);
   expect(translated()).toMatchObject({ event: { name: 'F_TRANSL_FORBIDDEN' } });
-  for (const word of [0n, 1n]) {
-    s.put(s.steAt(SID), word);
-    expect(translated()).toMatchObject({ ok: false, event: null });
-  }
-  s.smmu.write32(Register.CR0, 0xc | registers.CR0_ATSCHK);
+  s.put(s.steAt(SID), 1n);
   expect(translated()).toMatchObject({ ok: false, event: null });
+  const before = events(s);
+  s.put(s.steAt(SID), 0n);
+  expect(translated()).toMatchObject({ ok: false, event: { name: 'C_BAD_STE', recorded: false } });
+  expect(events(s)).toBe(before);
+  s.smmu.write32(Register.CR0, 0xc | registers.CR0_ATSCHK);
+  expect(translated()).toMatchObject({ ok: false, event: { name: 'F_TRANSL_FORBIDDEN' } });
+  expect(events(s)).toBe(before + 1);
+});
+
+test('translated traffic, ATSCHK 1: configuration errors are recorded by REC_CFG_ATS, whatever RECINVSID', () => {
+  const { s } = withAts();
+  const { smmu } = s;
+  const set = (cr2: number, base: number): void => {
+    smmu.write32(Register.CR0, 0xc);
+    smmu.write32(Register.CR2, cr2);
+    smmu.write64(Register.STRTAB_BASE, 0, base);
+    check(s);
+  };
+  s.put(s.steAt(SID), 0n);
+  for (const [sid, base, event] of [
+    [SID, 0x4001_0000, 4],
+    [SID, 0x2000_0000, 3],
+    [8, 0x4001_0000, 2],
+  ] as const) {
+    set(registers.CR2_RECINVSID, base);
+    const before = events(s);
+    smmu.translatedAccess(sid, A, false);
+    expect(events(s)).toBe(before);
+    set(registers.CR2_REC_CFG_ATS, base);
+    smmu.translatedAccess(sid, A, false);
+    expect(s.lastEvent()[0]).toBe(BigInt(event) | (BigInt(sid) << 32n));
+  }
 });
 
 test('without ATS, translated traffic is F_TRANSL_FORBIDDEN, ATSCHK does not exist and CMD_ATC_INV is ILLEGAL', () => {

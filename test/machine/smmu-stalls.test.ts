@@ -52,7 +52,7 @@ test('a fault that only a cache still leads to stalls too', () => {
 });
 
 test('RESUME: Ac = 0 aborts or ignores by Ab; another StreamID or STAG does nothing', () => {
-  const { s } = stalling();
+  const { s } = stalling({ ...BOTH, termModel: 'both' });
   const device = s.machine.device(SID);
   read(s);
   read(s);
@@ -66,6 +66,13 @@ test('RESUME: Ac = 0 aborts or ignores by Ab; another StreamID or STAG does noth
   // An answered transaction is not answered again.
   resume(s, 0, RETRY);
   expect([device.stallAnswer(0), device.stallAnswer(1)]).toEqual(['abort', 'ignore']);
+});
+
+test('RESUME: with TERM_MODEL 1 Ac = 0 aborts, whatever Ab', () => {
+  const { s } = stalling();
+  read(s);
+  resume(s, 0, 0n);
+  expect(s.machine.device(SID).stallAnswer(0)).toBe('abort');
 });
 
 test('STALL_TERM ends the transactions of its stream, SMMUEN = 0 those of all', () => {

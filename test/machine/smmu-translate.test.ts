@@ -404,7 +404,6 @@ test.each<[string, bigint[], string]>([
   ['a stage-2 table above S2PS', [0xdn, 0n, stage2Word(5), 1n << 40n], 'S2TTB exceeds the output address size'],
   ['stalls', [0xdn, 0n, stage2Word(5) | (1n << 57n), 0n], 'S2S is 1 but STALL_MODEL is 1'],
   ['stalls at stage 1', [0xbn, 1n << 27n, 0n, 0n], 'S1STALLD is 1 but STALL_MODEL is 1'],
-  ['reserved STRW', [0xbn, 1n << 30n, 0n, 0n], 'STRW is reserved'],
   ['a CD pointer above OAS', [(1n << 44n) | 0xbn, 0n, 0n, 0n], 'S1ContextPtr exceeds the output address size'],
   [
     'nested translation and a reserved stage 2',

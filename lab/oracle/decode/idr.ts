@@ -14,6 +14,8 @@ export interface SmmuCapabilities {
   /** 0 none, 1 access flag, 2 access flag and dirty state, 3 also access flag of tables. */
   readonly httu: number;
   readonly ats: boolean;
+  /** There are EL2 worlds besides EL1: without them STRW does not exist. */
+  readonly el2Worlds: boolean;
   /** Split-stage ATS is absent. */
   readonly noSplitStageAts: boolean;
   readonly asid16: boolean;
@@ -52,6 +54,7 @@ export function decodeCapabilities(idr0: number, idr1: number, idr3: number, idr
     aarch32,
     httu: bits(0, idr0, 7, 6),
     ats: bit(idr0, 10),
+    el2Worlds: bit(idr0, 9),
     noSplitStageAts: bit(idr0, 11),
     asid16: bit(idr0, 12),
     vmid16: bit(idr0, 18),

@@ -40,7 +40,8 @@ export function steIllegal(words: ArrayLike<number>, at: number, smmu: SmmuCapab
     if (eats === 2 && (config !== 7 || stallsStage2 || smmu.noSplitStageAts)) return 'EATS asks for split-stage ATS';
     if (eats === 1 && stallsStage2) return 'EATS with a stalling stage 2';
   }
-  if (config === 5 && (lo1 & 0x40000000) !== 0) return 'STRW is reserved';
+  const world = config === 5 && smmu.el2Worlds ? lo1 >>> 30 : 0;
+  if ((world & 1) !== 0) return 'STRW is reserved';
   if (stage1) {
     if ((lo1 & 0x08000000) !== 0 && smmu.stallModel !== 0) return 'S1STALLD without a choice of stall model';
     const cdMax = steS1CdMax(hi0);
@@ -53,7 +54,7 @@ export function steIllegal(words: ArrayLike<number>, at: number, smmu: SmmuCapab
     const reason = stage2Illegal(words, at, smmu);
     if (reason !== null) return reason;
   }
-  const vmidUsed = (config & 3) !== 0 && smmu.stage2;
+  const vmidUsed = (config & 3) !== 0 && smmu.stage2 && world === 0;
   if (vmidUsed && !smmu.vmid16 && steS2Vmid(words[at + 4]!) > 0xff) return 'S2VMID has more than 8 bits';
   return null;
 }
@@ -73,7 +74,7 @@ function stage2Illegal(words: ArrayLike<number>, at: number, smmu: SmmuCapabilit
   const ttb = steS2Ttb(words[at + 7]!, lo3);
   if (ttb >= 2 ** outputBits(steS2Ps(hi2), smmu, granule)) return 'S2TTB is above S2PS';
   const t0sz = steS2T0sz(hi2);
-  const least = Math.max(granule === 16 && smmu.largeVa ? 12 : 16, 64 - smmu.iasBits);
+  const least = Math.max(granule === 16 ? 12 : 16, 64 - smmu.iasBits);
   if (t0sz < least || t0sz > largestTxsz(smmu, granule)) return `S2T0SZ is out of range (${least} and up)`;
   if (stage2StartLevel(steS2Sl0(hi2, lo3), t0sz, granule, smmu.smallTables) === null) {
     return 'S2SL0 does not go with S2T0SZ';

@@ -98,7 +98,7 @@ export const COMMAND_STRUCTURES = {
     sid,
     row('Size', 1, '5:0', 'log2 of the number of 4K pages', {
       values: { 52: 'everything' },
-      illegal: 'above 52, or then nothing is done',
+      illegal: 'above 52, if the SMMU likes; the model then does nothing',
     }),
     va,
   ]),

@@ -26,6 +26,7 @@ export {
   setWord,
   type Values,
 } from './field.ts';
+export { PAGE_REQUEST } from './page-request.ts';
 export { renderStructures } from './reference.ts';
 export { L1STD, STE, SteConfig } from './ste.ts';
 

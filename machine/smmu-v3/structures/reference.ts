@@ -1,9 +1,11 @@
 /** The reference page of the structures, as Markdown, made from their tables. */
 
+import { ID_FIELDS, ID_REGISTER_NAMES, type IdField } from '../id-fields.ts';
 import { CD, L1CD } from './cd.ts';
 import { COMMAND_STRUCTURES } from './commands.ts';
 import { EVENT_STRUCTURES } from './events.ts';
 import type { Field, Structure } from './field.ts';
+import { PAGE_REQUEST } from './page-request.ts';
 import { L1STD, STE } from './ste.ts';
 
 type Row = readonly string[];
@@ -24,9 +26,10 @@ function meaning({ meaning, values }: Field): string {
 }
 
 function fields(of: Structure): string {
+  const judged = of.fields.some(({ illegal }) => illegal !== '');
   return table(
-    ['Bits', 'Field', 'Meaning', 'ILLEGAL when'],
-    of.fields.map((field) => [place(field), code(field.name), meaning(field), field.illegal]),
+    ['Bits', 'Field', 'Meaning', ...(judged ? ['ILLEGAL when'] : [])],
+    of.fields.map((field) => [place(field), code(field.name), meaning(field), ...(judged ? [field.illegal] : [])]),
   );
 }
 
@@ -87,6 +90,25 @@ function events(): string {
   ].join('\n');
 }
 
+function identification(): string {
+  const reported = ({ from, refused, value }: IdField): string => {
+    if (from.length > 0) return from.map(code).join(', ');
+    return refused === '' ? `always ${value({} as never)}` : `0: not modelled, refused as ${code(refused)}`;
+  };
+  const bits = ({ high, low }: IdField): string => (high === low ? `${high}` : `${high}:${low}`);
+  const rows = ID_FIELDS.map((field) => {
+    return [`${ID_REGISTER_NAMES[field.register]}[${bits(field)}]`, code(field.name), field.meaning, reported(field)];
+  });
+  return [
+    '## ID registers',
+    '',
+    'What the model reports, and by which fields of the SMMU in a machine description. A description that asks for a feature',
+    'that is not modelled is refused by name; [what is modelled, and how](smmuv3-model.md), says more.',
+    '',
+    table(['Bits', 'Field', 'Meaning', 'Reported'], rows),
+  ].join('\n');
+}
+
 /** Each field once, with what it means and, if some is, when it is ILLEGAL; with its owners where a name has two meanings. */
 function fieldTexts(all: readonly Structure[]): string {
   const rows = new Map<string, { readonly field: Field; readonly owners: string[] }>();
@@ -133,5 +155,7 @@ export function renderStructures(): string {
     entry(L1CD, 'An ILLEGAL descriptor gives C_BAD_SUBSTREAMID. Only the non-leaf form of CFGI_CD drops it.'),
     commands(),
     events(),
+    entry(PAGE_REQUEST, 'An entry of the PRI queue. It is written as it comes: no stream table entry is looked at.'),
+    identification(),
   ].join('\n\n')}\n`;
 }

@@ -60,7 +60,7 @@ export const STE = structure('STE', 'Stream table entry', 8, [
   }),
   row('STRW', 1, '31:30', 'world of a stage-1 stream', {
     values: { 0: 'EL1', 1: 'reserved', 2: 'EL2', 3: 'reserved' },
-    illegal: '1 or 3 when used',
+    illegal: '1 or 3 without stage 2, where there are EL2 worlds (Hyp = 1)',
   }),
   row('MemAttr', 1, '35:32', 'memory type that replaces the incoming one'),
   row('MTCFG', 1, '36', 'MemAttr is used', flag),

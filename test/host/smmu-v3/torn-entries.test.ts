@@ -97,6 +97,7 @@ const everything: SmmuCapabilities = {
   aarch32: false,
   httu: 3,
   ats: true,
+  el2Worlds: true,
   noSplitStageAts: false,
   asid16: true,
   vmid16: true,
