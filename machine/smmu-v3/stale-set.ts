@@ -8,9 +8,10 @@
 import { type PhysicalMemory, StateClass } from '../memory/index.ts';
 import { POW2 } from '../pow2.ts';
 import { RecordFile } from '../record-file.ts';
-import { levelShift } from '../table-walk.ts';
+import { levelShift, type Regime } from '../table-walk.ts';
 import { hiOf, join, joinSigned, loOf } from '../word64.ts';
 import type { StaleEntry, StaleKind } from './types.ts';
+import { limitsOf, NESTED, NO_TOP_BYTE, walkedRegime } from './walked-with.ts';
 
 /** Kinds as stored. */
 export const Kind = { leaf: 1, table: 2, tag: 3, cd: 4, ste: 5, l1std: 6, strtab: 7, l1cd: 8 } as const;
@@ -20,7 +21,10 @@ const KIND_NAMES: readonly (StaleKind | '')[] = ['', 'leaf', 'table', 'tag', 'cd
 
 /** Words of an entry. */
 export const Field = {
-  /** kind[3:0] pending[4] level[7:5] stage[9:8] global[10] granule[16:12] combined[17] nested[18] wide[19] */
+  /**
+   * kind[3:0] pending[4] level[7:5] stage[9:8] global[10] granule[16:12] combined[17], then of a TLB entry the fields of
+   * the walk that made it (`walkedWith`, `underLimits`)
+   */
   what: 0,
   /** vmid[31:16] asid[15:0] of a TLB entry. */
   tag: 1,
@@ -45,8 +49,8 @@ export const Field = {
   /** Part that an invalidation has covered, relative to the first page or StreamID. */
   coveredFrom: 12,
   coveredTo: 13,
-  /** Global leaves below a `table` that an invalidation covered are still cached. */
-  globalsStay: 14,
+  /** What below the covered part of a `table` is still cached: see `Remainder.spared`. */
+  spared: 14,
   /** A stage-2 entry: what combines it with stage 1 has been invalidated since its own invalidation. */
   combinedGone: 15,
 } as const;
@@ -56,10 +60,6 @@ export const PENDING = 1 << 4;
 export const GLOBAL = 1 << 10;
 /** A stage-2 leaf that is cached only as a part of stage-1 entries: no invalidation by IPA finds it. */
 export const COMBINED = 1 << 17;
-/** A stage-1 entry whose output is an IPA. */
-export const NESTED = 1 << 18;
-/** Its descriptor holds a 52-bit address. */
-export const WIDE = 1 << 19;
 const LOOK_BACK = 64;
 const ENTRY_WORDS = 16;
 
@@ -130,8 +130,21 @@ export class StaleSet {
     return (this.records.get(i, Field.what) & NESTED) !== 0;
   }
 
-  wide(i: number): boolean {
-    return (this.records.get(i, Field.what) & WIDE) !== 0;
+  /** Limits of the tables above a TLB entry ({@link TableLimit}). */
+  limits(i: number): number {
+    return limitsOf(this.records.get(i, Field.what));
+  }
+
+  /** Whether the address that a TLB entry matches leaves out the top byte. */
+  ignoresTopByte(i: number): boolean {
+    return (this.records.get(i, Field.what) & NO_TOP_BYTE) !== 0;
+  }
+
+  /** Fills what is known of the regime that a TLB entry was walked with: all but its start and its input size. */
+  regime(i: number, regime: Regime): void {
+    regime.stage = this.stage(i) === 1 ? 1 : 2;
+    regime.granule = this.granule(i);
+    walkedRegime(this.records.get(i, Field.what), regime);
   }
 
   granule(i: number): number {
