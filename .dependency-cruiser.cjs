@@ -9,7 +9,7 @@ const rooms = (...names) => `^(\\.plain/)?(${names.join('|')})/`;
 const house = '^(\\.plain/.*|(hypercall-abi|machine|io-pgtable|hyp|host|lab|docs|test)/)';
 const oracle = '^lab/oracle/';
 /** What runs only in Node: all else also runs in a browser. */
-const nodeOnly = '^(lab/(cli|io|build|bench)/|docs/|test/|[^/]+$)';
+const nodeOnly = '^(lab/(cli|io|build|bench)/|docs/|test/|\\.ci/|[^/]+$)';
 const packages = ['npm', 'npm-dev', 'npm-optional', 'npm-peer', 'npm-bundled', 'npm-no-pkg', 'npm-unknown'];
 
 /** @type {import('dependency-cruiser').IConfiguration} */

@@ -9,6 +9,7 @@ import { err } from '#hypercall-abi';
 import type { Steps } from '#machine';
 import type { Hyp } from './context.ts';
 import { allocCd, cdAsid, cdOfSte, freeCd, writeCd } from './context-descriptor.ts';
+import { getDeviceContext, putDeviceContext } from './device.ts';
 import {
   domainPageTable,
   domainRecord,
@@ -16,7 +17,6 @@ import {
   domainSmmu,
   domainStage,
   getDomain,
-  HOST_OWNER,
   putDomain,
 } from './domain-record.ts';
 import { lock, unlock } from './lock.ts';
@@ -34,20 +34,24 @@ import {
 } from './stream-table.ts';
 
 /**
- * attach_dev. @returns 0; -EINVAL no such domain, or PASID without a CD table; -ENODEV no such IOMMU; -EBUSY the domain
- * is bound to another IOMMU or the stream has an entry; -ENOMEM (with a request only where memory would help: a
- * StreamID out of range has none); -E2BIG PASID too large
+ * attach_dev. @param vm handle of the VM that asks, 0 for the host
+ * @returns 0; -EPERM the device is somebody else's; -EINVAL no such domain, or PASID without a CD table; -ENODEV no such
+ * IOMMU; -EBUSY the domain is bound to another IOMMU or the stream has an entry; -ENOMEM (with a request only where
+ * memory would help: a StreamID out of range has none); -E2BIG PASID too large
  */
-export function* attachDev(h: Hyp, iommu: number, id: number, sid: number, pasid: number): Steps<number> {
+export function* attachDev(h: Hyp, vm: number, iommu: number, id: number, sid: number, pasid: number): Steps<number> {
+  const context = yield* getDeviceContext(h, iommu, sid, vm);
+  if (context !== 0) return context;
   const domain = domainRecord(h, id);
   yield* lock(h, h.layout.domainLock);
   let result = err('EINVAL');
-  if (yield* getDomain(h, domain, HOST_OWNER)) {
+  if (yield* getDomain(h, domain, vm)) {
     result = yield* attachStream(h, iommu, domain, id, sid, pasid);
     // Without an answer from the hardware the entry may be in use: the domain stays referenced, lost but safe.
     if (result !== 0 && result !== err('ETIMEDOUT')) yield* putDomain(h, domain);
   }
   yield* unlock(h, h.layout.domainLock);
+  yield* putDeviceContext(h, iommu, sid);
   return result;
 }
 
@@ -105,10 +109,13 @@ function* attachS2(
 }
 
 /**
- * detach_dev. @returns 0; -EINVAL no such domain or nothing attached to it; -ENODEV no such IOMMU or no entry for the
- * StreamID; -E2BIG PASID too large; -EACCES the stream's entry is not this domain's
+ * detach_dev. @param vm handle of the VM that asks, 0 for the host
+ * @returns 0; -EPERM the device is somebody else's; -EINVAL no such domain or nothing attached to it; -ENODEV no such
+ * IOMMU or no entry for the StreamID; -E2BIG PASID too large; -EACCES the stream's entry is not this domain's
  */
-export function* detachDev(h: Hyp, iommu: number, id: number, sid: number, pasid: number): Steps<number> {
+export function* detachDev(h: Hyp, vm: number, iommu: number, id: number, sid: number, pasid: number): Steps<number> {
+  const context = yield* getDeviceContext(h, iommu, sid, vm);
+  if (context !== 0) return context;
   const domain = domainRecord(h, id);
   yield* lock(h, h.layout.domainLock);
   let result = err('EINVAL');
@@ -117,6 +124,7 @@ export function* detachDev(h: Hyp, iommu: number, id: number, sid: number, pasid
     if (result === 0) yield* putDomain(h, domain);
   }
   yield* unlock(h, h.layout.domainLock);
+  yield* putDeviceContext(h, iommu, sid);
   return result;
 }
 

@@ -10,6 +10,7 @@ import { type BootParameters, err } from '#hypercall-abi';
 import { type Cpu, type Steps, SystemRegister } from '#machine';
 import { StateClass } from '#machine/memory';
 import type { Hyp } from './context.ts';
+import { registerDevices } from './device.ts';
 import { annotateAtBoot } from './host-stage2.ts';
 import { snapshotHostStage2 } from './identity.ts';
 import { OwnerId, PageState, SmmuRecord } from './layout.ts';
@@ -39,6 +40,7 @@ const SPLIT = 8;
 /** @returns 0; -EINVAL what the host set up is not acceptable; -EPERM it is not the host's; -ENOMEM */
 export function* boot(h: Hyp, parameters: BootParameters): Steps<number> {
   ownCarveOut(h);
+  registerDevices(h);
   yield* addPages(h, h.layout.heapPool, h.layout.heap.base, h.layout.heap.size / PAGE_SIZE);
   const root = yield* allocPages(h, h.layout.heapPool, 0);
   writePointer(h, h.layout.hostStage2Root, root);
@@ -100,9 +102,10 @@ function* takeSmmu(h: Hyp, index: number): Steps<number> {
   const twoLevel = ((config >>> 16) & 3) === 1;
   const split = twoLevel ? (config >>> 6) & 0x1f : 0;
   if ((config & ~0x307ff) !== 0 || ((config >>> 16) & 3) > 1 || log2 > sidBits) return err('EINVAL');
-  if (twoLevel && (!twoLevelStreamTable || split !== SPLIT || log2 < SPLIT)) return err('EINVAL');
+  if (twoLevel && (!twoLevelStreamTable || split !== SPLIT)) return err('EINVAL');
   const strtab = read64(h, base + Register.STRTAB_BASE);
-  const strtabBytes = twoLevel ? L1STD_SIZE * 2 ** (log2 - split) : STE_SIZE * 2 ** log2;
+  // Fewer streams than one level-2 table has: there is one descriptor all the same.
+  const strtabBytes = twoLevel ? L1STD_SIZE * 2 ** Math.max(0, log2 - split) : STE_SIZE * 2 ** log2;
   // Hardware aligns the base down to the table's size: one that is not aligned would be somewhere else.
   if (strtab % strtabBytes !== 0) return err('EINVAL');
   let result = yield* donateZeroed(h, strtab, strtabBytes);

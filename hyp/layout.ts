@@ -89,6 +89,40 @@ export const SmmuRecord: RecordTable = {
   ],
 };
 
+/** A device of the registry: one that a guest may be given. */
+export const DeviceRecord: RecordTable = {
+  name: 'device',
+  size: 32,
+  fields: [
+    word('context', 0, 'handle of the VM that has the device, 0 for the host'),
+    word('refs', 4, 'calls in flight that count on the context'),
+    word('group', 8, 'isolation group: its devices change hands together'),
+    bits('firstStream', 12, 0, 16, 'position of its first stream in the table of streams'),
+    bits('streams', 12, 16, 16, 'number of its streams'),
+    bits('firstResource', 16, 0, 16, 'position of its first register range in the table of resources'),
+    bits('resources', 16, 16, 16, 'number of its register ranges'),
+  ],
+};
+
+/** A stream of a device of the registry. */
+export const DeviceStreamRecord: RecordTable = {
+  name: 'device stream',
+  size: 8,
+  fields: [word('iommu', 0, 'index of the SMMU'), word('endpoint', 4, 'StreamID there')],
+};
+
+/** A register range of a device of the registry. */
+export const DeviceResourceRecord: RecordTable = {
+  name: 'device resource',
+  size: 16,
+  fields: [
+    word('baseLo', 0, 'physical address, bits 31:0'),
+    word('baseHi', 4, 'same, bits 51:32'),
+    word('sizeLo', 8, 'size in bytes, bits 31:0'),
+    word('sizeHi', 12, 'same, bits 51:32'),
+  ],
+};
+
 /** Virtual machine record. */
 export const VmRecord: RecordTable = {
   name: 'vm',
@@ -133,7 +167,17 @@ export const CpuRecord: RecordTable = {
  * never two of a class. `guest`, `domain`, `smmu` and `pool` are the `lock` fields of VM, domain, SMMU and pool records,
  * the others global words of {@link HypLayout}.
  */
-export const LOCK_ORDER = ['vmTable', 'domainTable', 'domain', 'host', 'guest', 'hyp', 'smmu', 'pool'] as const;
+export const LOCK_ORDER = [
+  'vmTable',
+  'device',
+  'domainTable',
+  'domain',
+  'host',
+  'guest',
+  'hyp',
+  'smmu',
+  'pool',
+] as const;
 
 /** Highest block order of a pool: 2^6 pages. */
 export const POOL_ORDER_MAX = 6;
@@ -154,6 +198,8 @@ export interface HypLayout {
   readonly domainLock: number;
   /** Lock of the VM table. */
   readonly vmLock: number;
+  /** Lock of the contexts of devices. */
+  readonly deviceLock: number;
   readonly hostStage2Root: number;
   /** Pointer to the identity domain's table; 0 before the snapshot, and where no SMMU has stage 2. */
   readonly identityRoot: number;
@@ -164,6 +210,11 @@ export interface HypLayout {
   readonly cpuRecords: number;
   readonly unmapCaches: number;
   readonly domains: number;
+  /** The registry: number of devices, their records, and the tables of their streams and register ranges. */
+  readonly deviceCount: number;
+  readonly devices: number;
+  readonly deviceStreams: number;
+  readonly deviceResources: number;
   readonly vmemmap: number;
   readonly heap: { readonly base: number; readonly size: number };
 }
@@ -173,6 +224,13 @@ export interface PlacedMachine {
   readonly ram: readonly { readonly base: number; readonly size: number }[];
   readonly carveOut: { readonly base: number; readonly size: number };
   readonly cpus: number;
+  readonly devices: readonly PlacedDevice[];
+}
+
+/** What of a device decides how much room the registry takes. */
+export interface PlacedDevice {
+  readonly moreStreams?: readonly unknown[];
+  readonly assignable?: { readonly mmio: readonly unknown[] };
 }
 
 /**
@@ -193,6 +251,8 @@ export function hypLayout(machine: PlacedMachine, profile: Profile = defaultProf
   const cpuRecords = take(machine.cpus * CpuRecord.size);
   const unmapCaches = take(machine.cpus * UNMAP_CACHE_ENTRIES * 16);
   const domains = take(profile.domains.count * DomainRecord.size);
+  const registry = placeRegistry(machine.devices);
+  const devices = take(registry.size);
   const pages = machine.ram.reduce((sum, range) => sum + range.size / PAGE, 0);
   const vmemmap = take(pages * HypPage.size);
   if (base + size - at < 32 * PAGE) {
@@ -206,6 +266,7 @@ export function hypLayout(machine: PlacedMachine, profile: Profile = defaultProf
     hypLock: globals + 4,
     domainLock: globals + 8,
     vmLock: globals + 12,
+    deviceLock: globals + 32,
     hostStage2Root: globals + 16,
     identityRoot: globals + 24,
     heapPool: globals + 128,
@@ -215,7 +276,31 @@ export function hypLayout(machine: PlacedMachine, profile: Profile = defaultProf
     cpuRecords,
     unmapCaches,
     domains,
+    deviceCount: registry.devices,
+    devices,
+    deviceStreams: devices + registry.streams,
+    deviceResources: devices + registry.resources,
     vmemmap,
     heap: { base: at, size: base + size - at },
+  };
+}
+
+/** Number of devices in the registry, byte offsets of its tables from its start, and its size. */
+function placeRegistry(all: readonly PlacedDevice[]): {
+  readonly devices: number;
+  readonly streams: number;
+  readonly resources: number;
+  readonly size: number;
+} {
+  const registered = all.filter(({ assignable }) => assignable !== undefined);
+  const streamCount = registered.reduce((sum, { moreStreams = [] }) => sum + 1 + moreStreams.length, 0);
+  const resourceCount = registered.reduce((sum, { assignable }) => sum + assignable!.mmio.length, 0);
+  const streams = registered.length * DeviceRecord.size;
+  const resources = streams + streamCount * DeviceStreamRecord.size;
+  return {
+    devices: registered.length,
+    streams,
+    resources,
+    size: resources + resourceCount * DeviceResourceRecord.size,
   };
 }

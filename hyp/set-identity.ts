@@ -9,6 +9,8 @@
 import { err } from '#hypercall-abi';
 import type { Steps } from '#machine';
 import type { Hyp } from './context.ts';
+import { getDeviceContext, putDeviceContext } from './device.ts';
+import { HOST_OWNER } from './domain-record.ts';
 import { identityTable } from './identity.ts';
 import { lock, unlock } from './lock.ts';
 import { IDENTITY_STREAMS, identityStreams, SMMU_LOCK, smmuRecord } from './smmu.ts';
@@ -19,11 +21,19 @@ import { IDENTITY_VMID, invalidateIdentityTag } from './tlb.ts';
 const DRIVER_ID = 0;
 
 /**
- * set_identity. @returns 0; -ENODEV unknown driver or IOMMU; -EINVAL no stage 2 there, or off where identity is not on;
+ * set_identity. @returns 0; -ENODEV unknown driver or IOMMU; -EPERM the device is a guest's; -EINVAL no stage 2 there, or off where identity is not on;
  * -ENOMEM (with a request only where memory would help); -EBUSY on where the stream has an entry; -ETIMEDOUT
  */
 export function* setIdentity(h: Hyp, driver: number, iommu: number, sid: number, on: boolean): Steps<number> {
   if (driver !== DRIVER_ID) return err('ENODEV');
+  const context = yield* getDeviceContext(h, iommu, sid, HOST_OWNER);
+  if (context !== 0) return context;
+  const result = yield* setEntry(h, iommu, sid, on);
+  yield* putDeviceContext(h, iommu, sid);
+  return result;
+}
+
+function* setEntry(h: Hyp, iommu: number, sid: number, on: boolean): Steps<number> {
   const smmu = smmuRecord(h, iommu);
   if (smmu < 0) return err('ENODEV');
   // Upstream writes an entry that the hardware calls illegal.

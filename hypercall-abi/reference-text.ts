@@ -130,6 +130,7 @@ export const errorText: Readonly<Record<CallName, Readonly<Partial<Record<ErrnoN
     ENODEV: 'the domain was never allocated',
   },
   attach_dev: {
+    EPERM: 'the device is with a guest',
     EINVAL: 'no such domain of the host; a PASID on a stream that is not attached',
     ENODEV: 'no such IOMMU',
     EBUSY: 'the domain belongs to another IOMMU; the stream is attached already; a PASID with a stage-2 domain',
@@ -138,6 +139,7 @@ export const errorText: Readonly<Record<CallName, Readonly<Partial<Record<ErrnoN
     ETIMEDOUT: unanswered,
   },
   detach_dev: {
+    EPERM: 'the device is with a guest',
     EINVAL: 'no such domain, or nothing is attached to it',
     ENODEV: 'no such IOMMU, or no entry for the StreamID',
     EACCES: 'the stream is not attached to that domain',
@@ -160,6 +162,7 @@ export const errorText: Readonly<Record<CallName, Readonly<Partial<Record<ErrnoN
   iova_to_phys: {},
   set_identity: {
     ENODEV: 'no such driver, or no such IOMMU',
+    EPERM: 'the device is with a guest',
     EINVAL: 'the IOMMU has no stage 2; off, and identity is not on for the stream',
     ENOMEM: 'no memory for tables, with a request; or a StreamID out of range, with none',
     EBUSY: 'on, and the stream has an entry already',

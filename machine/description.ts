@@ -4,8 +4,11 @@
  * trust and names the field that is wrong. Addresses and sizes are bytes.
  */
 
+import { address, DescriptionError, integer, list, names, object, range, text, unique } from './description-fields.ts';
 import type { RamRange } from './memory/index.ts';
 import { ID_REGISTER_NAMES, NOT_MODELLED } from './smmu-v3/id-fields.ts';
+
+export { DescriptionError } from './description-fields.ts';
 
 /** A range of MMIO that is not an SMMU's: reads zero, remembers writes, unless a model is attached to it. */
 export interface MmioRange {
@@ -94,11 +97,32 @@ export function featuresOf(description: SmmuDescription): SmmuFeatures {
   };
 }
 
-/** A device that does DMA: its name, the SMMU it sits behind, and its StreamID there. */
-export interface DeviceDescription {
-  readonly name: string;
+/** One stream of a device: the SMMU it goes through, and its StreamID there. */
+export interface StreamDescription {
   readonly smmu: string;
   readonly sid: number;
+}
+
+/** What a device that a guest may be given brings along. */
+export interface AssignableDescription {
+  /** Isolation group, 0 to 65535: its devices change hands together. */
+  readonly group: number;
+  /** Names of the MMIO ranges that are its registers. */
+  readonly mmio: readonly string[];
+}
+
+/** A device that does DMA: its name, the SMMU it sits behind, and its StreamID there. */
+export interface DeviceDescription extends StreamDescription {
+  readonly name: string;
+  /** Its further streams, behind whichever SMMUs. Left out: none. */
+  readonly moreStreams?: readonly StreamDescription[];
+  /** A guest may be given it: the hypervisor has it in its registry. Left out: it is the host's for good. */
+  readonly assignable?: AssignableDescription;
+}
+
+/** All streams of a device, the first one first. */
+export function streamsOf({ smmu, sid, moreStreams = [] }: DeviceDescription): readonly StreamDescription[] {
+  return [{ smmu, sid }, ...moreStreams];
 }
 
 /** A whole machine. */
@@ -117,20 +141,6 @@ export interface MachineDescription {
 /** Bytes of register space of one SMMU: two pages of 64 KiB. */
 export const SMMU_MMIO_SIZE = 0x20000;
 
-/** A machine description that cannot be used: the field, and what was expected there. */
-export class DescriptionError extends Error {
-  readonly field: string;
-  constructor(field: string, expected: string) {
-    super(`machine description: ${field}: expected ${expected}`);
-    this.name = 'DescriptionError';
-    this.field = field;
-  }
-}
-
-type Fields = Record<string, unknown>;
-
-const PAGE = 4096;
-const SPACE = 2 ** 52;
 const WIDTHS = [32, 36, 40, 42, 44, 48, 52];
 
 /**
@@ -148,17 +158,7 @@ export function validateDescription(value: unknown): MachineDescription {
     return { name: text(entry.name, `${at}.name`), ...range({ base: entry.base, size: entry.size }, at) };
   });
   const smmus = list(fields.smmus, 'smmus', 0).map((item, i) => smmu(item, `smmus[${i}]`));
-  const devices = list(fields.devices, 'devices', 0).map((item, i): DeviceDescription => {
-    const at = `devices[${i}]`;
-    const entry = object(item, at, ['name', 'smmu', 'sid']);
-    const owner = smmus.find((candidate) => candidate.name === entry.smmu);
-    if (owner === undefined) throw new DescriptionError(`${at}.smmu`, `one of ${names(smmus)}`);
-    return {
-      name: text(entry.name, `${at}.name`),
-      smmu: owner.name,
-      sid: integer(entry.sid, `${at}.sid`, 0, 2 ** owner.sidBits - 1),
-    };
-  });
+  const devices = list(fields.devices, 'devices', 0).map((item, i) => device(item, `devices[${i}]`, smmus, mmio));
   const description: MachineDescription = {
     name: text(fields.name, 'name'),
     ram,
@@ -197,10 +197,85 @@ function checkPlacement({ ram, mmio, carveOut, smmus, devices }: MachineDescript
   }
   unique(smmus, 'smmus');
   unique(devices, 'devices');
+  checkStreams(devices);
+  checkRegisters(devices);
+}
+
+/** No two streams are one. */
+function checkStreams(devices: readonly DeviceDescription[]): void {
+  const seen = new Map<string, string>();
   devices.forEach((device, i) => {
-    const twin = devices.findIndex((other) => other.smmu === device.smmu && other.sid === device.sid);
-    if (twin !== i) throw new DescriptionError(`devices[${i}].sid`, `another StreamID than devices[${twin}]`);
+    streamsOf(device).forEach(({ smmu, sid }, n) => {
+      const field = n === 0 ? `devices[${i}]` : `devices[${i}].moreStreams[${n - 1}]`;
+      const twin = seen.get(`${smmu} ${sid}`);
+      if (twin !== undefined) throw new DescriptionError(`${field}.sid`, `another StreamID than ${twin}`);
+      seen.set(`${smmu} ${sid}`, field);
+    });
   });
+}
+
+/** No two devices have the same registers. */
+function checkRegisters(devices: readonly DeviceDescription[]): void {
+  const seen = new Map<string, string>();
+  devices.forEach(({ assignable }, i) => {
+    assignable?.mmio.forEach((name, n) => {
+      const field = `devices[${i}].assignable.mmio[${n}]`;
+      const twin = seen.get(name);
+      if (twin !== undefined) throw new DescriptionError(field, `another range than ${twin}`);
+      seen.set(name, field);
+    });
+  });
+}
+
+/** A device may have no more streams and no more MMIO ranges than upstream's record of it has room for. */
+const DEVICE_LIST_MAX = 32;
+
+function device(
+  value: unknown,
+  at: string,
+  smmus: readonly SmmuDescription[],
+  mmio: readonly MmioRange[],
+): DeviceDescription {
+  const fields = object(value, at, ['name', 'smmu', 'sid', 'moreStreams', 'assignable']);
+  const name = text(fields.name, `${at}.name`);
+  const { moreStreams, assignable } = fields;
+  const result: DeviceDescription = {
+    name,
+    ...stream({ smmu: fields.smmu, sid: fields.sid }, at, smmus),
+    ...(moreStreams === undefined
+      ? {}
+      : {
+          moreStreams: list(moreStreams, `${at}.moreStreams`, 0).map((item, i) =>
+            stream(item, `${at}.moreStreams[${i}]`, smmus),
+          ),
+        }),
+    ...(assignable === undefined ? {} : { assignable: assignableOf(assignable, `${at}.assignable`, mmio) }),
+  };
+  if (streamsOf(result).length > DEVICE_LIST_MAX) {
+    throw new DescriptionError(`${at}.moreStreams`, `at most ${DEVICE_LIST_MAX - 1} streams`);
+  }
+  return result;
+}
+
+function stream(value: unknown, at: string, smmus: readonly SmmuDescription[]): StreamDescription {
+  const fields = object(value, at, ['smmu', 'sid']);
+  const owner = smmus.find((candidate) => candidate.name === fields.smmu);
+  if (owner === undefined) throw new DescriptionError(`${at}.smmu`, `one of ${names(smmus)}`);
+  return { smmu: owner.name, sid: integer(fields.sid, `${at}.sid`, 0, 2 ** owner.sidBits - 1) };
+}
+
+function assignableOf(value: unknown, at: string, mmio: readonly MmioRange[]): AssignableDescription {
+  const fields = object(value, at, ['group', 'mmio']);
+  const ranges = list(fields.mmio, `${at}.mmio`, 0).map((item, i) => {
+    const range = mmio.find(({ name }) => name === item);
+    if (range === undefined) {
+      const known = mmio.map(({ name }) => name).join(', ') || 'the MMIO ranges (there are none)';
+      throw new DescriptionError(`${at}.mmio[${i}]`, `one of ${known}`);
+    }
+    return range.name;
+  });
+  if (ranges.length > DEVICE_LIST_MAX) throw new DescriptionError(`${at}.mmio`, `at most ${DEVICE_LIST_MAX} ranges`);
+  return { group: integer(fields.group, `${at}.group`, 0, 0xffff), mmio: ranges };
 }
 
 const SMMU_FIELDS = [
@@ -294,7 +369,7 @@ function smmu(value: unknown, at: string): SmmuDescription {
 /** What is left without features that are not modelled, which may only be off. */
 function withoutDenied(value: unknown, at: string): unknown {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
-  const rest: Fields = { ...value };
+  const rest: Record<string, unknown> = { ...value };
   for (const [field, { register, name, meaning }] of NOT_MODELLED) {
     const asked = rest[field];
     delete rest[field];
@@ -305,62 +380,4 @@ function withoutDenied(value: unknown, at: string): unknown {
     );
   }
   return rest;
-}
-
-function object(value: unknown, at: string, known: readonly string[]): Fields {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new DescriptionError(at, 'an object');
-  for (const key of Object.keys(value)) {
-    if (!known.includes(key)) throw new DescriptionError(`${at}.${key}`, `only the fields ${known.join(', ')}`);
-  }
-  return value as Fields;
-}
-
-function list(value: unknown, at: string, least: number): unknown[] {
-  if (!Array.isArray(value) || value.length < least) {
-    throw new DescriptionError(at, least === 0 ? 'a list' : `a list of at least ${least}`);
-  }
-  return value;
-}
-
-function text(value: unknown, at: string): string {
-  if (typeof value !== 'string' || value === '') throw new DescriptionError(at, 'a name');
-  return value;
-}
-
-function integer(value: unknown, at: string, min: number, max: number): number {
-  const given = typeof value === 'string' && /^(0x[0-9a-f]+|[0-9]+)$/i.test(value) ? Number(value) : value;
-  if (typeof given !== 'number' || !Number.isInteger(given) || given < min || given > max) {
-    throw new DescriptionError(at, `a whole number from ${min} to ${max}`);
-  }
-  return given;
-}
-
-function address(value: unknown, at: string): number {
-  const given = typeof value === 'string' && /^(0x[0-9a-f]+|[0-9]+)$/i.test(value) ? Number(value) : value;
-  if (typeof given !== 'number' || !Number.isInteger(given) || given < 0 || given >= SPACE) {
-    throw new DescriptionError(at, 'an address below 2^52');
-  }
-  if (given % PAGE !== 0) throw new DescriptionError(at, 'a multiple of 4096');
-  return given;
-}
-
-function range(value: unknown, at: string): RamRange {
-  const fields = object(value, at, ['base', 'size']);
-  const base = address(fields.base, `${at}.base`);
-  const size = address(fields.size, `${at}.size`);
-  if (size === 0) throw new DescriptionError(`${at}.size`, 'a positive multiple of 4096');
-  if (base + size > SPACE) throw new DescriptionError(`${at}.size`, 'a range that ends below 2^52');
-  return { base, size };
-}
-
-function unique(items: readonly { readonly name: string }[], at: string): void {
-  items.forEach(({ name }, i) => {
-    if (items.findIndex((other) => other.name === name) !== i) {
-      throw new DescriptionError(`${at}[${i}].name`, `a name of its own (there are two called ${name})`);
-    }
-  });
-}
-
-function names(items: readonly { readonly name: string }[]): string {
-  return items.map(({ name }) => name).join(', ') || 'the SMMUs (there are none)';
 }

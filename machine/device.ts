@@ -15,6 +15,8 @@ export interface DmaOptions {
   readonly outcome?: number;
   /** SubstreamID of the access; none when left out. */
   readonly ssid?: number;
+  /** Which of the device's streams the access comes from, by its position among them; the first when left out. */
+  readonly stream?: number;
   /** The address is one that the device calls translated (ATS): it claims to have been told it. */
   readonly translated?: boolean;
 }
@@ -46,18 +48,33 @@ export type DmaWrite = { readonly ok: true; readonly pa: number; readonly via: s
 
 const PAGE = 4096;
 
+/** One stream of a device: the SMMU it goes through, and its StreamID there. */
+export interface DeviceStream {
+  readonly smmu: Smmu;
+  readonly sid: number;
+}
+
 export class DmaDevice {
   readonly name: string;
-  /** Its StreamID. */
+  /** StreamID of its first stream. */
   readonly sid: number;
-  readonly #smmu: Smmu;
+  readonly #streams: readonly DeviceStream[];
   readonly #bus: Bus;
 
-  constructor(name: string, sid: number, smmu: Smmu, bus: Bus) {
+  /** @param streams at least one */
+  constructor(name: string, streams: readonly DeviceStream[], bus: Bus) {
     this.name = name;
-    this.sid = sid;
-    this.#smmu = smmu;
+    this.#streams = streams;
+    this.sid = this.#stream(0).sid;
     this.#bus = bus;
+  }
+
+  /** @throws RangeError when the device has no such stream */
+  #stream(index: number): DeviceStream {
+    const stream = this.#streams[index];
+    if (stream === undefined)
+      throw new RangeError(`${this.name} has ${this.#streams.length} stream(s), not ${index + 1}`);
+    return stream;
   }
 
   /**
@@ -85,28 +102,30 @@ export class DmaDevice {
   }
 
   /** Everything that could happen to an access now; the first is what the tables say. */
-  possible(iova: number, write: boolean, ssid?: number): Outcome[] {
-    return this.#smmu.possible(this.sid, iova, write, ssid);
+  possible(iova: number, write: boolean, ssid?: number, stream = 0): Outcome[] {
+    const { smmu, sid } = this.#stream(stream);
+    return smmu.possible(sid, iova, write, ssid);
   }
 
   /** Asks for the translation of a page ahead (ATS); the device keeps a granted one. */
   requestTranslation(iova: number, write: boolean, ssid?: number): AtsAnswer {
-    return this.#smmu.translationRequest(this.sid, iova, write, ssid);
+    return this.#stream(0).smmu.translationRequest(this.sid, iova, write, ssid);
   }
 
   /** Asks for a page (PRI). */
   requestPage(request: PageRequest): Receipt {
-    return this.#smmu.pageRequest(this.sid, request);
+    return this.#stream(0).smmu.pageRequest(this.sid, request);
   }
 
   /** What software, or the SMMU itself, answered to a group of page requests; told once. Null: nothing was asked. */
   pageResponse(group: number): PageGroup | null {
-    return this.#smmu.collectPageResponse(this.sid, group);
+    return this.#stream(0).smmu.collectPageResponse(this.sid, group);
   }
 
   /** What software decided about an access that stalled; told once. `retry`: do it again. Null: there is none. */
-  stallAnswer(stag: number): StallState | null {
-    return this.#smmu.collectStall(this.sid, stag);
+  stallAnswer(stag: number, stream = 0): StallState | null {
+    const { smmu, sid } = this.#stream(stream);
+    return smmu.collectStall(sid, stag);
   }
 
   #access(
@@ -118,6 +137,7 @@ export class DmaDevice {
   ): DmaWrite {
     if (iova % 4 !== 0 || !(words > 0))
       throw new RangeError('DMA takes a 4-byte aligned address and at least one word');
+    const { smmu, sid } = this.#stream(options?.stream ?? 0);
     let first = -1;
     let via = '';
     let ignored: DmaFault | null = null;
@@ -125,8 +145,8 @@ export class DmaDevice {
       const at = iova + 4 * i;
       const outcome =
         options?.translated === true
-          ? this.#smmu.translatedAccess(this.sid, at, write)
-          : this.#smmu.transact(this.sid, at, write, options?.outcome ?? 0, options?.ssid);
+          ? smmu.translatedAccess(sid, at, write)
+          : smmu.transact(sid, at, write, options?.outcome ?? 0, options?.ssid);
       const { ok, pa, event, via: how, stag } = outcome;
       if (outcome.ignored === true) {
         ignored ??= { ok: false, event, iova: at, via: how, ignored: true };

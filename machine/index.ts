@@ -5,6 +5,7 @@ export { Interleaving, StoreBuffers, type TouchObserver } from './concurrency/in
 export { Cpu, HCR_VM, type HostPort, hostPort, SystemRegister } from './cpu.ts';
 export {
   type AddressWidth,
+  type AssignableDescription,
   DescriptionError,
   type DeviceDescription,
   featuresOf,
@@ -15,13 +16,15 @@ export {
   type SmmuDescription,
   type SmmuFeatures,
   type StallModel,
+  type StreamDescription,
+  streamsOf,
   type TermModel,
   validateDescription,
 } from './description.ts';
 export { DmaDevice, type DmaFault, type DmaOptions, type DmaRead, type DmaWrite } from './device.ts';
 export { createMachine, type Machine } from './machine.ts';
 export * from './memory/index.ts';
-export { mmu700, preset, presets, qemuVirt, smmuFeatures, tiny } from './presets.ts';
+export { mmu700, preset, presets, qemuVirt, smmuFeatures, tiny, twoSmmus } from './presets.ts';
 export { COMMAND_NAMES, Opcode } from './smmu-v3/commands.ts';
 export { EVENT_NAMES, EventClass, EventType } from './smmu-v3/events.ts';
 export type { ExplainedDescriptor, ExplainedEntry, Explanation } from './smmu-v3/explain.ts';

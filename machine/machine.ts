@@ -2,7 +2,7 @@
 
 import { Bus, ScratchMmio } from './bus.ts';
 import { Cpu } from './cpu.ts';
-import { type MachineDescription, SMMU_MMIO_SIZE } from './description.ts';
+import { type MachineDescription, SMMU_MMIO_SIZE, streamsOf } from './description.ts';
 import { DmaDevice } from './device.ts';
 import { PhysicalMemory } from './memory/index.ts';
 import { Smmu } from './smmu-v3/smmu.ts';
@@ -43,7 +43,10 @@ export function createMachine(description: MachineDescription): Machine {
     return found;
   };
   const cpus = Array.from({ length: description.cpus }, (_, i) => new Cpu(i, bus));
-  const devices = description.devices.map((entry) => new DmaDevice(entry.name, entry.sid, smmu(entry.smmu), bus));
+  const devices = description.devices.map((entry) => {
+    const streams = streamsOf(entry).map((stream) => ({ smmu: smmu(stream.smmu), sid: stream.sid }));
+    return new DmaDevice(entry.name, streams, bus);
+  });
   const device = (which: string | number): DmaDevice => {
     const found = devices.find((candidate) => candidate.name === which || candidate.sid === which);
     if (found === undefined) {

@@ -123,8 +123,57 @@ export const mmu700: MachineDescription = {
   ],
 };
 
+/**
+ * Two SMMUs and devices that a guest may be given, in the RAM of {@link tiny}. The first SMMU has a two-level stream
+ * table, substreams and stalls; the second a linear one, 8-bit ASIDs and VMIDs, and no range invalidation. The GPU has
+ * three streams, one of them behind the second SMMU; the camera and its DMA engine are one group.
+ */
+export const twoSmmus: MachineDescription = {
+  ...tiny,
+  name: 'two-smmus',
+  mmio: [
+    { name: 'net-registers', base: 0x0a000000, size: 0x1000 },
+    { name: 'gpu-registers', base: 0x0a010000, size: 0x2000 },
+    { name: 'gpu-doorbells', base: 0x0a014000, size: 0x1000 },
+    { name: 'camera-registers', base: 0x0a020000, size: 0x1000 },
+  ],
+  smmus: [
+    { ...tiny.smmus[0]!, sidBits: 10, oas: 44, twoLevelStreamTable: true, ssidBits: 12, stallModel: 'both' },
+    {
+      ...tiny.smmus[0]!,
+      name: 'smmu1',
+      base: 0x09090000,
+      sidBits: 4,
+      asid16: false,
+      vmid16: false,
+      rangeInvalidation: false,
+    },
+  ],
+  devices: [
+    { name: 'disk', smmu: 'smmu0', sid: 0x10 },
+    { name: 'net', smmu: 'smmu0', sid: 0x20, assignable: { group: 0, mmio: ['net-registers'] } },
+    {
+      name: 'gpu',
+      smmu: 'smmu0',
+      sid: 0x200,
+      moreStreams: [
+        { smmu: 'smmu0', sid: 0x201 },
+        { smmu: 'smmu1', sid: 3 },
+      ],
+      assignable: { group: 1, mmio: ['gpu-registers', 'gpu-doorbells'] },
+    },
+    { name: 'camera', smmu: 'smmu1', sid: 5, assignable: { group: 2, mmio: ['camera-registers'] } },
+    { name: 'camera-dma', smmu: 'smmu1', sid: 6, assignable: { group: 2, mmio: [] } },
+  ],
+};
+
 /** Every preset by its name. */
-export const presets: Readonly<Record<string, MachineDescription>> = { tiny, 'qemu-virt': qemuVirt, mmu700 };
+export const presets: Readonly<Record<string, MachineDescription>> = {
+  tiny,
+  'qemu-virt': qemuVirt,
+  mmu700,
+  'two-smmus': twoSmmus,
+};
 
 /**
  * The preset of that name.

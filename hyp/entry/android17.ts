@@ -85,11 +85,11 @@ export function* enterAndroid17(h: Hyp): Steps<void> {
       setNumber(x, 1, yield* freeDomain(h, u32(h, 1)));
       break;
     case ATTACH_DEV:
-      setNumber(x, 1, yield* attachDev(h, u32(h, 1), u32(h, 2), u32(h, 3), u32(h, 4)));
+      setNumber(x, 1, yield* attachDev(h, HOST_OWNER, u32(h, 1), u32(h, 2), u32(h, 3), u32(h, 4)));
       yield* returnRequest(h);
       break;
     case DETACH_DEV:
-      setNumber(x, 1, yield* detachDev(h, u32(h, 1), u32(h, 2), u32(h, 3), u32(h, 4)));
+      setNumber(x, 1, yield* detachDev(h, HOST_OWNER, u32(h, 1), u32(h, 2), u32(h, 3), u32(h, 4)));
       break;
     case SET_IDENTITY:
       setNumber(x, 1, yield* setIdentity(h, u32(h, 1), u32(h, 2), u32(h, 3), u64(h, 4) !== 0));

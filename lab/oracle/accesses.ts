@@ -15,6 +15,8 @@ const IOVA_END = 2 ** 48;
 export interface DeviceAccess {
   readonly smmu: number;
   readonly sid: number;
+  /** 0 for an access without one. */
+  readonly pasid: number;
   /** As the device gave it; negative for the upper half of the space. */
   readonly iova: number;
   readonly pa: number;

@@ -58,6 +58,7 @@ export class Comparison {
     for (let i = 0; i < touched.tags.length; i++) this.tag(touched.tags.items[i]!);
     for (let i = 0; i < touched.vms.length; i++) this.vm(touched.vms.items[i]!);
     for (let i = 0; i < touched.cpus.length; i++) this.cpu(touched.cpus.items[i]!);
+    for (let i = 0; i < touched.devices.length; i++) this.device(touched.devices.items[i]!);
     for (let i = 0; i < touched.streams.length; i += 2) this.stream(touched.streams[i]!, touched.streams[i + 1]!);
     this.owners(touched.owners, failed);
     for (let i = 0; i < touched.devicePages.length; i++) {
@@ -228,6 +229,29 @@ export class Comparison {
       `the record of VM ${handle} says state ${reader.vmState(slot)}, ${reader.vmPages(slot)} pages, ` +
       `${reader.vmLoads(slot)} loaded; it must be ${life}, ${ghost.vmPages(slot)}, ${ghost.vmLoads(slot)}`;
     this.differs('ownership', 'vm-record', text, { slot });
+  }
+
+  /** The record of one device of the registry, with its streams and register ranges. */
+  device(index: number): void {
+    const { reader } = this;
+    const wanted = this.facts.registry[index];
+    const context = this.ghost.deviceContext(index);
+    if (reader.deviceContext(index) !== context || reader.deviceRefs(index) !== 0) {
+      const text =
+        `device ${index} of the registry is with ${hex(reader.deviceContext(index))} and has ${reader.deviceRefs(index)} ` +
+        `references; it must be with ${hex(context)} and have none`;
+      this.differs('ownership', 'device-context', text, { device: index });
+    }
+    const streams = wanted?.streams.flatMap(({ smmu, sid }) => [smmu, sid]) ?? [];
+    const resources = wanted?.resources.flatMap(({ base, size }) => [base, size]) ?? [];
+    const same =
+      wanted !== undefined &&
+      reader.deviceGroup(index) === wanted.group &&
+      String(reader.deviceStreams(index)) === String(streams) &&
+      String(reader.deviceResources(index)) === String(resources);
+    if (same) return;
+    const text = `device ${index} of the registry is not the one that the machine has`;
+    this.differs('structure', 'device-record', text, { device: index });
   }
 
   /** The record of one CPU: the loaded VM, and that no request is left. */

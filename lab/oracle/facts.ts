@@ -26,12 +26,32 @@ export interface OracleSmmu {
   readonly ssidBits: number;
 }
 
+/** A stream of a device, by the name of its SMMU. */
+export interface OracleStream {
+  readonly smmu: string;
+  readonly sid: number;
+}
+
+/** What of a device concerns the oracle: its streams, and what it brings along when a guest may be given it. */
+export interface OracleDevice extends OracleStream {
+  readonly moreStreams?: readonly OracleStream[];
+  readonly assignable?: { readonly group: number; readonly mmio: readonly string[] };
+}
+
 export interface OracleDescription {
   readonly ram: readonly Range[];
-  readonly mmio: readonly Range[];
+  readonly mmio: readonly (Range & { readonly name: string })[];
   readonly carveOut: Range;
   readonly cpus: number;
   readonly smmus: readonly OracleSmmu[];
+  readonly devices: readonly OracleDevice[];
+}
+
+/** A device of the registry, as the description has it: SMMUs by number. */
+export interface RegisteredDevice {
+  readonly group: number;
+  readonly streams: readonly { readonly smmu: number; readonly sid: number }[];
+  readonly resources: readonly Range[];
 }
 
 /** Two int32 words of a 64-bit register. */
@@ -97,6 +117,22 @@ export function geometryOf(stage: number, oas: number): Geometry {
 /** IPS, S2PS encodings by output size. */
 export const SIZE_CODES: Readonly<Record<number, number>> = { 32: 0, 36: 1, 40: 2, 42: 3, 44: 4, 48: 5 };
 
+function registryOf({ smmus, mmio, devices }: OracleDescription): RegisteredDevice[] {
+  const found: RegisteredDevice[] = [];
+  for (const { smmu, sid, moreStreams = [], assignable } of devices) {
+    if (assignable === undefined) continue;
+    found.push({
+      group: assignable.group,
+      streams: [{ smmu, sid }, ...moreStreams].map((stream) => ({
+        smmu: smmus.findIndex(({ name }) => name === stream.smmu),
+        sid: stream.sid,
+      })),
+      resources: assignable.mmio.flatMap((wanted) => mmio.filter(({ name }) => name === wanted)),
+    });
+  }
+  return found;
+}
+
 export class Facts {
   readonly memory: PhysicalMemory;
   readonly description: OracleDescription;
@@ -111,6 +147,8 @@ export class Facts {
   /** Output size in bits of the identity table: the least of those SMMUs'. */
   readonly identityBits: number;
   readonly identityGeometry: Geometry;
+  /** Devices that a guest may be given, in the order of the description. */
+  readonly registry: readonly RegisteredDevice[];
   private readonly bases: readonly number[];
   private readonly sizes: readonly number[];
   private readonly firsts: readonly number[];
@@ -131,6 +169,12 @@ export class Facts {
     this.identitySmmus = description.smmus.flatMap(({ stage2 }, i) => (stage2 ? [i] : []));
     this.identityBits = Math.min(48, ...this.identitySmmus.map((i) => description.smmus[i]!.oas));
     this.identityGeometry = geometryOf(2, this.identityBits);
+    this.registry = registryOf(description);
+  }
+
+  /** Number of the registered device that has that stream, or -1. */
+  deviceOf(smmu: number, sid: number): number {
+    return this.registry.findIndex(({ streams }) => streams.some((one) => one.smmu === smmu && one.sid === sid));
   }
 
   /** Number of the page at `pa`, or -1. */

@@ -101,6 +101,9 @@ export class FullCheck {
     this.stage2.checkHost();
     for (let slot = 0; slot < VM_COUNT; slot++) this.vm(slot);
     for (let cpu = 0; cpu < this.facts.description.cpus; cpu++) this.comparison.cpu(cpu);
+    this.facts.registry.forEach((_, device) => {
+      this.comparison.device(device);
+    });
     this.comparison.locks();
   }
 
@@ -211,7 +214,7 @@ export class FullCheck {
       this.stes(smmu, table, 0, 2 ** log2);
       return;
     }
-    for (let i = 0; i < 2 ** (log2 - split); i++) {
+    for (let i = 0; i < 2 ** Math.max(0, log2 - split); i++) {
       const at = facts.memory.indexOf(table + 8 * i);
       const lo = facts.memory.words[at]!;
       const entries = l1stdEntries(lo, split);

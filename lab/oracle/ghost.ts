@@ -43,6 +43,7 @@ export class Ghost {
   private readonly domains: number;
   private readonly vms: number;
   private readonly cpus: number;
+  private readonly devices: number;
   private readonly streams: JournaledTable;
   private readonly guests: JournaledTable;
   private readonly devicePages: JournaledTable;
@@ -58,6 +59,7 @@ export class Ghost {
     this.domains = file(facts.profile.domains.count * DOMAIN_STRIDE);
     this.vms = file(VM_COUNT * VM_STRIDE);
     this.cpus = file(facts.description.cpus);
+    this.devices = file(Math.max(1, facts.registry.length));
     this.maplets = new Maplets(memory);
     this.streams = new JournaledTable(memory, 1);
     this.guests = new JournaledTable(memory, 2);
@@ -275,6 +277,13 @@ export class Ghost {
       this.add(this.dma + page, sign);
       touched(page);
     }
+  }
+
+  // ---- devices of the registry
+
+  /** Handle of the VM that the device is with, 0 for the host. */
+  deviceContext(device: number): number {
+    return this.memory.words[this.devices + device]!;
   }
 
   // ---- streams

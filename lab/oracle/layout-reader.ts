@@ -5,6 +5,9 @@
 
 import {
   CpuRecord,
+  DeviceRecord,
+  DeviceResourceRecord,
+  DeviceStreamRecord,
   DomainRecord,
   type Field,
   type HypLayout,
@@ -51,6 +54,7 @@ export const PageWord = {
 };
 
 export const PAGE_RECORD_BYTES = HypPage.size;
+export const DEVICE_RECORD_BYTES = DeviceRecord.size;
 export const DOMAIN_RECORD_BYTES = DomainRecord.size;
 export const SMMU_RECORD_BYTES = SmmuRecord.size;
 export const VM_RECORD_BYTES = VmRecord.size;
@@ -219,6 +223,49 @@ export class LayoutReader {
     return this.word(this.cpu(cpu) + offsetOf(CpuRecord, 'requestType'));
   }
 
+  private deviceField(index: number, name: string): number {
+    const at = this.layout.devices + index * DEVICE_RECORD_BYTES;
+    return fieldReader(DeviceRecord, name)(this.memory.read32(at + offsetOf(DeviceRecord, name)));
+  }
+
+  /** Handle of the VM that a device of the registry is with, 0 for the host. */
+  deviceContext(index: number): number {
+    return this.deviceField(index, 'context');
+  }
+
+  /** Calls in flight that count on it. */
+  deviceRefs(index: number): number {
+    return this.deviceField(index, 'refs');
+  }
+
+  deviceGroup(index: number): number {
+    return this.deviceField(index, 'group');
+  }
+
+  /** Streams of a device of the registry, as pairs (SMMU, StreamID). */
+  deviceStreams(index: number): number[] {
+    const first = this.deviceField(index, 'firstStream');
+    return Array.from({ length: this.deviceField(index, 'streams') }, (_, i) => {
+      const at = this.layout.deviceStreams + (first + i) * DeviceStreamRecord.size;
+      return [
+        this.word(at + offsetOf(DeviceStreamRecord, 'iommu')),
+        this.word(at + offsetOf(DeviceStreamRecord, 'endpoint')),
+      ];
+    }).flat();
+  }
+
+  /** Register ranges of a device of the registry, as pairs (base, size). */
+  deviceResources(index: number): number[] {
+    const first = this.deviceField(index, 'firstResource');
+    return Array.from({ length: this.deviceField(index, 'resources') }, (_, i) => {
+      const at = this.layout.deviceResources + (first + i) * DeviceResourceRecord.size;
+      return [
+        this.pointer(at + offsetOf(DeviceResourceRecord, 'baseLo')),
+        this.pointer(at + offsetOf(DeviceResourceRecord, 'sizeLo')),
+      ];
+    }).flat();
+  }
+
   /** Address of a pool's record: 0 heap, 1 IOMMU. */
   private pool(id: number): number {
     return id === 0 ? this.layout.heapPool : this.layout.iommuPool;
@@ -253,6 +300,7 @@ export class LayoutReader {
     if (this.word(layout.hypLock) !== 0) return 'hyp lock';
     if (this.word(layout.domainLock) !== 0) return 'domain table lock';
     if (this.word(layout.vmLock) !== 0) return 'VM table lock';
+    if (this.word(layout.deviceLock) !== 0) return 'device lock';
     if (this.poolLock(0) !== 0) return 'heap pool lock';
     return this.poolLock(1) !== 0 ? 'IOMMU pool lock' : null;
   }

@@ -16,6 +16,7 @@ import { type Findings, hex } from './findings.ts';
 import { type Ghost, Owner } from './ghost.ts';
 import {
   CPU_RECORD_BYTES,
+  DEVICE_RECORD_BYTES,
   DOMAIN_RECORD_BYTES,
   DOMAIN_REFS,
   DOMAIN_ROOT,
@@ -35,7 +36,7 @@ import { Touched } from './touched.ts';
 import { describeWay } from './ways.ts';
 
 /** What a page of the hypervisor's layout holds. */
-const Role = { none: 0, pages: 1, domains: 2, vms: 3, cpus: 4, smmus: 5, globals: 6 } as const;
+const Role = { none: 0, pages: 1, domains: 2, vms: 3, cpus: 4, smmus: 5, globals: 6, registry: 7 } as const;
 
 export class Monitor {
   readonly store: NodeStore;
@@ -107,6 +108,7 @@ export class Monitor {
     this.watchRange(layout.domains, domains * DOMAIN_RECORD_BYTES, Role.domains);
     this.watchRange(layout.vms, PAGE, Role.vms);
     this.watchRange(layout.cpuRecords, cpus * CPU_RECORD_BYTES, Role.cpus);
+    this.watchRange(layout.devices, layout.deviceCount * DEVICE_RECORD_BYTES, Role.registry);
     this.watchRange(layout.smmus, smmus.length * SMMU_RECORD_BYTES, Role.smmus);
   }
 
@@ -126,6 +128,7 @@ export class Monitor {
   start(): void {
     this.linkIdentity();
     this.memory.put(this.state, 1);
+    for (let i = 0; i < this.reader.layout.deviceCount; i++) this.touched.devices.add(i);
     this.facts.description.smmus.forEach((_, i) => {
       const log2 = this.reader.streamTableLog2(i);
       this.routes.addStreamTable(i, this.reader.streamTable(i), log2, this.reader.streamTableSplit(i));
@@ -211,6 +214,13 @@ export class Monitor {
       case Role.cpus:
         this.touched.cpus.add(Math.floor((pa - layout.cpuRecords) / CPU_RECORD_BYTES));
         break;
+      case Role.registry: {
+        const device = Math.floor((pa - layout.devices) / DEVICE_RECORD_BYTES);
+        // The tables of streams and resources lie behind the devices: whatever is written there concerns all of them.
+        if (device < layout.deviceCount) this.touched.devices.add(device);
+        else for (let i = 0; i < layout.deviceCount; i++) this.touched.devices.add(i);
+        break;
+      }
       case Role.smmus: {
         const offset = pa - layout.smmus;
         const inRecord = offset % SMMU_RECORD_BYTES;

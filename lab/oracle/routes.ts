@@ -82,7 +82,7 @@ export class Routes {
   /** Take the stream table (or level-1 table) that an SMMU was given at boot into the graph. `split` 0: linear. */
   addStreamTable(smmu: number, pa: number, log2: number, split: number): void {
     const entryBytes = split === 0 ? STE_BYTES : 8;
-    const total = 2 ** (log2 - split);
+    const total = 2 ** Math.max(0, log2 - split);
     const kind = split === 0 ? NodeKind.ste : NodeKind.l1std;
     const perPage = PAGE / entryBytes;
     for (let first = 0; first < total; first += perPage) {

@@ -6,7 +6,7 @@
  */
 
 import { PageState } from '#hyp/layout';
-import { COMMAND_BYTES, STE_BYTES } from './decode/index.ts';
+import { COMMAND_BYTES } from './decode/index.ts';
 import { type Facts, PAGE } from './facts.ts';
 import { type Findings, hex } from './findings.ts';
 import { type Ghost, Owner } from './ghost.ts';
@@ -63,7 +63,7 @@ export class Takeover {
     const { reader } = this;
     const log2 = reader.streamTableLog2(smmu);
     const split = reader.streamTableSplit(smmu);
-    const bytes = split === 0 ? STE_BYTES * 2 ** log2 : 8 * 2 ** (log2 - split);
+    const bytes = streamTableBytes({ streamTableLog2: log2, split });
     this.own(`stream table of ${name}`, reader.streamTable(smmu), bytes);
     this.own(`command queue of ${name}`, reader.commandQueue(smmu), COMMAND_BYTES * 2 ** reader.commandQueueLog2(smmu));
   }

@@ -49,6 +49,8 @@ export class Touched {
   readonly tags = new NumberList(1024);
   readonly vms = new NumberList(64);
   readonly cpus = new NumberList(16);
+  /** Devices of the registry. */
+  readonly devices = new NumberList(64);
   /** Streams as pairs (SMMU, StreamID). */
   readonly streams: number[] = [];
   /** Guest pages as pairs (VM slot, guest page number). */
@@ -80,6 +82,7 @@ export class Touched {
     this.tags.clear();
     this.vms.clear();
     this.cpus.clear();
+    this.devices.clear();
     if (this.streams.length !== 0) this.streams.length = 0;
     if (this.guestPages.length !== 0) this.guestPages.length = 0;
     if (this.devicePages.length !== 0) this.devicePages.length = 0;

@@ -1,7 +1,7 @@
 /** Values at which arithmetic and checks tend to go wrong, by what an argument means. */
 
 import type { ArgumentUnit } from '#hypercall-abi';
-import type { MachineDescription } from '#machine';
+import { type MachineDescription, streamsOf } from '#machine';
 import type { Value } from '../scenario/index.ts';
 import type { Prng } from './prng.ts';
 
@@ -49,7 +49,9 @@ export function edgesOf({ ram, mmio, carveOut, smmus, devices }: MachineDescript
   ];
   const counts: Value[] = [0, 1, 2, 511, 512, 513, 2 ** 20, 2 ** 52, TOP_BIT, MAX64];
   const words: Value[] = [0, 1, 2, 3, 0x7fffffff, 0xffffffff];
-  const sids: Value[] = devices.flatMap(({ sid }) => [sid, sid + 1, 2 ** (smmus[0]?.sidBits ?? 0)]);
+  const sids: Value[] = devices.flatMap((device) =>
+    streamsOf(device).flatMap(({ sid }) => [sid, sid + 1, 2 ** (smmus[0]?.sidBits ?? 0)]),
+  );
   return {
     pfn: frames,
     gfn: [0, 1, 2, 511, 512, 2 ** 27, 2 ** 28 - 1, 2 ** 28, 2 ** 40, 2 ** 52, MAX64],

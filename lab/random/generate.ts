@@ -7,7 +7,7 @@
 
 import { type CallName, defaultProfile, FUNCTION_ID_BASE, type Profile } from '#hypercall-abi';
 import type { MachineDescription } from '#machine';
-import type { CallStep, Step, Value } from '../scenario/index.ts';
+import { type CallStep, type NamedStream, namedStreams, type Step, type Value } from '../scenario/index.ts';
 import { edge, edgesOf } from './edges.ts';
 import { GuestSteps } from './guests.ts';
 import { MappingSteps } from './mappings.ts';
@@ -30,6 +30,7 @@ export class StepGenerator {
   private readonly profile: Profile;
   private prng: Prng;
   private readonly machine: MachineDescription;
+  private readonly streams: readonly NamedStream[];
   private readonly allowed: ReadonlySet<CallName>;
   private readonly edges: ReturnType<typeof edgesOf>;
   private readonly recipes: readonly (readonly [weight: number, calls: readonly CallName[], recipe: Recipe])[];
@@ -53,6 +54,7 @@ export class StepGenerator {
     this.machine = machine;
     this.profile = profile;
     this.world = new World(profile);
+    this.streams = namedStreams(machine);
     this.allowed = new Set(allowed);
     this.edges = edgesOf(machine, taken);
     this.prng = prng;
@@ -150,7 +152,7 @@ export class StepGenerator {
     }
     if (unit === 'handle' && this.world.vms.length > 0 && prng.chance(50))
       value = { name: prng.pick(this.world.vms).name };
-    if (unit === 'stream' && prng.chance(50)) value = { name: prng.pick(this.machine.devices).name };
+    if (unit === 'stream' && prng.chance(50)) value = { name: prng.pick(this.streams).name };
     return { ...step, args: { ...step.args, [name]: value } };
   }
 

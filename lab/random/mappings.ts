@@ -2,7 +2,7 @@
 
 import { Prot } from '#hypercall-abi';
 import type { MachineDescription } from '#machine';
-import type { Step, Value } from '../scenario/index.ts';
+import { type NamedStream, namedStreams, type Step, type Value } from '../scenario/index.ts';
 import { callStep } from './call-step.ts';
 import type { Prng } from './prng.ts';
 import type { Domain, Mapping, World } from './world.ts';
@@ -27,11 +27,13 @@ const PROTS = [
 
 export class MappingSteps {
   private readonly machine: MachineDescription;
+  private readonly streams: readonly NamedStream[];
   private readonly world: World;
   private prng: Prng;
 
   constructor(machine: MachineDescription, world: World, prng: Prng) {
     this.machine = machine;
+    this.streams = namedStreams(machine);
     this.world = world;
     this.prng = prng;
   }
@@ -66,11 +68,11 @@ export class MappingSteps {
   attach(): Step | null {
     const domain = this.domain();
     if (domain === null || (domain.attached.length > 0 && this.prng.chance(70))) return null;
-    const endpoint = { name: this.prng.pick(this.machine.devices).name };
+    const stream = this.stream();
     return callStep(this.world.profile, this.cpu(), 'attach_dev', {
-      iommu: this.iommu(),
+      iommu: this.iommuOf(stream),
       domain: { name: domain.name },
-      endpoint,
+      endpoint: { name: stream.name },
     });
   }
 
@@ -79,11 +81,11 @@ export class MappingSteps {
     const domain = this.domain();
     if (domain === null) return null;
     const own = domain.attached.length > 0 && prng.chance(75);
-    const endpoint = { name: own ? prng.pick(domain.attached) : prng.pick(this.machine.devices).name };
+    const stream = own ? this.named(prng.pick(domain.attached)) : this.stream();
     return callStep(this.world.profile, this.cpu(), 'detach_dev', {
-      iommu: this.iommu(),
+      iommu: this.iommuOf(stream),
       domain: { name: domain.name },
-      endpoint,
+      endpoint: { name: stream.name },
     });
   }
 
@@ -165,8 +167,8 @@ export class MappingSteps {
     const { prng } = this;
     const { identity, domains } = this.world;
     const off = identity.length > 0 && prng.chance(60);
-    const free = this.machine.devices.filter(({ name }) => !domains.some(({ attached }) => attached.includes(name)));
-    const devices = prng.chance(85) && free.length > 0 ? free : this.machine.devices;
+    const free = this.streams.filter(({ name }) => !domains.some(({ attached }) => attached.includes(name)));
+    const devices = prng.chance(85) && free.length > 0 ? free : this.streams;
     const endpoint = { name: off ? prng.pick(identity) : prng.pick(devices).name };
     return callStep(this.world.profile, this.cpu(), 'set_identity', { iommu: this.iommu(), endpoint, on: off ? 0 : 1 });
   }
@@ -192,7 +194,7 @@ export class MappingSteps {
     const domain = attached.length > 0 && prng.chance(90) ? prng.pick(attached) : this.domain();
     if (domain === null) return null;
     const own = domain.attached.length > 0 && prng.chance(90);
-    const device = own ? prng.pick(domain.attached) : prng.pick(this.machine.devices).name;
+    const device = own ? prng.pick(domain.attached) : this.stream().name;
     const iova = this.usedIova(domain) + 4 * prng.below(4);
     const cached = prng.chance(30) ? { cached: true as const } : {};
     if (prng.chance(50)) return { kind: 'dma', device, access: 'read', iova, ...cached };
@@ -253,5 +255,19 @@ export class MappingSteps {
 
   private iommu(): number {
     return this.prng.below(this.machine.smmus.length);
+  }
+
+  /** The SMMU that the stream is behind, most of the time. */
+  private iommuOf({ iommu }: NamedStream): number {
+    const any = this.iommu();
+    return this.machine.smmus.length > 1 && this.prng.chance(90) ? iommu : any;
+  }
+
+  private stream(): NamedStream {
+    return this.prng.pick(this.streams);
+  }
+
+  private named(name: string): NamedStream {
+    return this.streams.find((stream) => stream.name === name)!;
   }
 }

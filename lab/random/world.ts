@@ -123,7 +123,7 @@ export class World {
         domain.unmapped.push(...domain.mappings.splice(0));
         break;
       case 'attach_dev':
-        domain?.attached.push(nameIn(args.endpoint));
+        if (nameIn(args.endpoint) !== '') domain?.attached.push(nameIn(args.endpoint));
         break;
       case 'detach_dev': {
         const at = domain?.attached.indexOf(nameIn(args.endpoint)) ?? -1;

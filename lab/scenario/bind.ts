@@ -8,6 +8,7 @@
 import type { HostMemory } from '#host';
 import type { ArgumentUnit, ArgumentValue } from '#hypercall-abi';
 import type { MachineDescription } from '#machine';
+import { namedStreams } from './streams.ts';
 import type { PageRef, Value } from './types.ts';
 import { isBig, isPage, pageRef } from './value.ts';
 
@@ -38,7 +39,7 @@ export class NameBinder {
 
   /** @param memory the host's allocator after the machine has booted: nothing else may take pages from it */
   constructor(machine: MachineDescription, memory: HostMemory) {
-    this.sids = new Map(machine.devices.map(({ name, sid }) => [name, sid]));
+    this.sids = new Map(namedStreams(machine).map(({ name, sid }) => [name, sid]));
     const highest = memory.alloc(0);
     if (highest === 0) throw new RangeError(`the host of machine ${machine.name} has no free page`);
     memory.free(highest);

@@ -3,6 +3,7 @@
 import type { MachineDescription } from '#machine';
 import { InputError } from '../input-error.ts';
 import { firstStepLine } from './print.ts';
+import { namedStreams } from './streams.ts';
 import type { Scenario, Step, Value } from './types.ts';
 import { isName, isPage } from './value.ts';
 
@@ -21,7 +22,7 @@ export function lineOf(scenario: Scenario, i: number, { lines }: Placement): num
 
 /** @throws InputError at the first step that the machine cannot do */
 export function checkFits(scenario: Scenario, machine: MachineDescription, placement: Placement = {}): void {
-  const devices = new Set(machine.devices.map(({ name }) => name));
+  const devices = new Set(namedStreams(machine).map(({ name }) => name));
   scenario.steps.forEach((step, i) => {
     const fail = (field: string, expected: string, got: string): never => {
       const file = placement.file ?? 'scenario';

@@ -21,6 +21,7 @@ import {
 import { BusError, type DmaDevice } from '#machine';
 import { fromLifeCycle, type Session, type Violation } from '../session/session.ts';
 import { CannotDo, NameBinder } from './bind.ts';
+import { type NamedStream, namedStreams } from './streams.ts';
 import type { AccessExpectation, CallStep, DescribeStep, DmaStep, HvcStep, Step, TopupStep, Value } from './types.ts';
 
 const TWO32 = 2 ** 32;
@@ -39,6 +40,7 @@ export class Executor {
   private readonly session: Session;
   private readonly tracker: LifeCycleTracker | null;
   private readonly mark: number;
+  private readonly streams: ReadonlyMap<string, NamedStream>;
   private seenFindings = 0;
   private seenLifeCycles = 0;
 
@@ -50,6 +52,7 @@ export class Executor {
     // A boundary of its own, because its tracker must be taken back to boot for every run.
     this.boundary = oracle === null ? session.boundary : new Boundary(oracle, session.ports, this.tracker);
     this.names = new NameBinder(machine.description, session.hostMemory);
+    this.streams = new Map(namedStreams(machine.description).map((stream) => [stream.name, stream]));
     this.mark = machine.memory.mark();
   }
 
@@ -179,12 +182,16 @@ export class Executor {
     }
   }
 
-  private dma({ device, access, iova, value, cached }: DmaStep): Outcome {
-    const engine = this.session.devices.find((candidate) => candidate.device.name === device);
-    if (engine === undefined) throw new CannotDo(`no device ${device}`);
+  private dma({ device, access, iova, value, pasid, cached }: DmaStep): Outcome {
+    const named = this.streams.get(device);
+    if (named === undefined) throw new CannotDo(`no device ${device}`);
+    const engine = this.session.devices[named.device]!;
+    const { stream } = named;
     const at = this.deviceAddress(iova);
     const write = access === 'write';
-    const options = { outcome: cached ? otherOutcome(engine.device, at, write) : 0 };
+    const substream = pasid === undefined ? {} : { ssid: pasid };
+    const outcome = cached ? otherOutcome(engine.device, at, write, pasid, stream) : 0;
+    const options = { outcome, stream, ...substream };
     const done = write ? engine.write(at, this.word(value ?? 0), options) : engine.read(at, options);
     if (done.ok) return { kind: 'dma', pa: done.pa, fault: null };
     return { kind: 'dma', pa: -1, fault: done.event === null ? null : done.event.name };
@@ -212,8 +219,14 @@ export class Executor {
 }
 
 /** The first possible outcome, other than what the tables say, that goes through; else what the tables say. */
-function otherOutcome(engine: DmaDevice, iova: number, write: boolean): number {
-  const other = engine.possible(iova, write).findIndex(({ ok }, i) => i > 0 && ok);
+function otherOutcome(
+  engine: DmaDevice,
+  iova: number,
+  write: boolean,
+  pasid: number | undefined,
+  stream: number,
+): number {
+  const other = engine.possible(iova, write, pasid, stream).findIndex(({ ok }, i) => i > 0 && ok);
   return Math.max(0, other);
 }
 

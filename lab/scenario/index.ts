@@ -12,4 +12,5 @@ export { type RunOptions, runScenario, type ScenarioReport, type StepResult } fr
 export { decodeShare, encodeShare, isShare } from './share.ts';
 export { type RunCandidate, type ShrinkOptions, type ShrinkResult, shrink, withoutExpectation } from './shrink.ts';
 export { callOf, type Found, type Signature, sameSignature } from './signature.ts';
+export { type NamedStream, namedStreams } from './streams.ts';
 export * from './types.ts';

@@ -16,6 +16,8 @@ import { isNameText, parseValue, valueKinds } from './value.ts';
 
 /** No CPU or chunk has a number of more digits than this lets through. */
 const SMALL = /^\d{1,6}$/;
+/** SubstreamIDs have 20 bits. */
+const PASID_MAX = 2 ** 20 - 1;
 const ORDER_MAX = 12;
 const PROPERTY = /^[\w./:+-]+$/;
 
@@ -216,11 +218,32 @@ function parseDma(rest: Line, device: string): Step {
   }
   const iova = rest.value(rest.next('an IOVA'), 'iova', 'iova');
   const value = access === 'write' ? { value: rest.value(rest.next('a value'), 'value', 'flags') } : {};
+  const pasid = parsePasid(rest);
   const cached = rest.words[0] === 'cached' ? { cached: true as const } : {};
   if (rest.words[0] === 'cached') rest.words.shift();
   rest.end();
   const forms = 'page:name, an address, fault NAME or abort';
-  return { kind: 'dma', device, access, iova, ...value, ...cached, ...rest.expect(parseDmaExpectation, forms) };
+  return {
+    kind: 'dma',
+    device,
+    access,
+    iova,
+    ...value,
+    ...pasid,
+    ...cached,
+    ...rest.expect(parseDmaExpectation, forms),
+  };
+}
+
+/** `pasid=3` in front, if it is there. */
+function parsePasid(rest: Line): { pasid?: number } {
+  const [word] = rest.words;
+  if (word === undefined || !word.startsWith('pasid=')) return {};
+  rest.words.shift();
+  const text = word.slice('pasid='.length);
+  const pasid = /^\d{1,7}$/.test(text) ? Number(text) : PASID_MAX + 1;
+  if (pasid > PASID_MAX) rest.fail({ field: 'pasid', expected: `a number from 0 to ${PASID_MAX}`, got: quoted(text) });
+  return { pasid };
 }
 
 /** `text` without its comment, which begins with a `#` at the start of the line or after space. */

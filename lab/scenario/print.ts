@@ -65,10 +65,11 @@ export function printStep(step: Step, profile: Profile = defaultProfile): string
       return `@cpu${cpu} describe ${place(at)} ${fields}${arrow(step.expect)}`;
     }
     case 'dma': {
-      const { device, access, iova, value, cached } = step;
+      const { device, access, iova, value, pasid, cached } = step;
       const written = value === undefined ? '' : ` ${word(value)}`;
       const expected = step.expect === undefined ? undefined : printDmaExpectation(step.expect);
-      return `${device} ${access} ${place(iova)}${written}${cached ? ' cached' : ''}${arrow(expected)}`;
+      const how = `${pasid === undefined ? '' : ` pasid=${pasid}`}${cached ? ' cached' : ''}`;
+      return `${device} ${access} ${place(iova)}${written}${how}${arrow(expected)}`;
     }
     case 'expect':
       return `expect violation ${step.property}${step.text === undefined ? '' : ` ${oneLine(step.text)}`}`;

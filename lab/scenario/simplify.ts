@@ -88,6 +88,11 @@ function* simplerStep(step: Step, profile: Profile | undefined): Generator<Step>
     const { cached: _, ...rest } = step;
     yield rest;
   }
+  if (step.kind === 'dma' && step.pasid !== undefined) {
+    const { pasid, ...rest } = step;
+    yield rest;
+    for (const smaller of smallerNumbers(pasid)) yield { ...step, pasid: smaller };
+  }
   if (step.kind === 'hvc') {
     const spec = callOfRegisters(step.registers, profile);
     if (spec !== undefined) {

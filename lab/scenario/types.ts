@@ -113,11 +113,14 @@ export type DmaExpectation = { readonly reaches: Value } | { readonly fault: str
 /** A device reads or writes 32 bits. */
 export interface DmaStep {
   readonly kind: 'dma';
+  /** Name of the device, or of one of its further streams: `gpu`, `gpu-1`. */
   readonly device: string;
   readonly access: 'read' | 'write';
   readonly iova: Value;
   /** What is written. */
   readonly value?: Value;
+  /** SubstreamID of the access; none when left out. */
+  readonly pasid?: number;
   /** The caches answer with something other than what the tables say now, if they may still hold such a thing. */
   readonly cached?: true;
   readonly expect?: DmaExpectation;

@@ -6,7 +6,7 @@
 import { HostMemory, IommuDriver, type SmmuMemory, setUpSmmu } from '#host';
 import { createHypervisor } from '#hyp/plain';
 import { Boundary, type Hypervisor, LifeCycleTracker, type LifeCycleViolation, type Profile } from '#hypercall-abi';
-import { createMachine, type HostPort, type Machine, type MachineDescription } from '#machine';
+import { createMachine, type HostPort, type Machine, type MachineDescription, streamsOf } from '#machine';
 import { CheckedHypervisor, type Finding } from '../oracle/index.ts';
 import { oracleView } from './oracle-view.ts';
 import { WatchedDevice, watchedPort } from './watched.ts';
@@ -70,9 +70,11 @@ export class Session {
     const ports = machine.cpus.map((cpu) => watchedPort(cpu, this.oracle));
     this.ports = ports;
     this.devices = machine.devices.map((device, i) => {
-      const { smmu } = options.machine.devices[i]!;
-      const number = options.machine.smmus.findIndex(({ name }) => name === smmu);
-      return new WatchedDevice(device, number, this.oracle);
+      const streams = streamsOf(options.machine.devices[i]!).map(({ smmu, sid }) => ({
+        smmu: options.machine.smmus.findIndex(({ name }) => name === smmu),
+        sid,
+      }));
+      return new WatchedDevice(device, streams, this.oracle);
     });
     const tracker = options.unchecked ? null : new LifeCycleTracker(inner.profile);
     this.boundary = new Boundary(this.oracle ?? inner, ports, tracker);

@@ -43,16 +43,23 @@ export function watchedPort(cpu: Cpu, oracle: CheckedHypervisor | null): HostPor
   });
 }
 
+/** A stream as the oracle knows it. */
+export interface WatchedStream {
+  /** Number of the SMMU. */
+  readonly smmu: number;
+  readonly sid: number;
+}
+
 /** A device whose accesses the oracle sees. Each reaches one page at most. */
 export class WatchedDevice {
   readonly device: DmaDevice;
-  private readonly smmu: number;
+  /** Its streams: number of the SMMU, and StreamID there. */
+  readonly streams: readonly WatchedStream[];
   private readonly oracle: CheckedHypervisor | null;
 
-  /** @param smmu number of the SMMU that it is behind */
-  constructor(device: DmaDevice, smmu: number, oracle: CheckedHypervisor | null) {
+  constructor(device: DmaDevice, streams: readonly WatchedStream[], oracle: CheckedHypervisor | null) {
     this.device = device;
-    this.smmu = smmu;
+    this.streams = streams;
     this.oracle = oracle;
   }
 
@@ -71,7 +78,9 @@ export class WatchedDevice {
   }
 
   private reached(iova: number, pa: number, write: boolean, options: DmaOptions | undefined): void {
-    const cached = (options?.outcome ?? 0) !== 0;
-    this.oracle?.deviceReached({ smmu: this.smmu, sid: this.device.sid, iova, pa, write, cached });
+    if (this.oracle === null) return;
+    const { outcome = 0, ssid, stream = 0 } = options ?? {};
+    const pasid = ssid ?? 0;
+    this.oracle.deviceReached({ ...this.streams[stream]!, pasid, iova, pa, write, cached: outcome !== 0 });
   }
 }

@@ -3,7 +3,7 @@
  * what caches may still hold, the entries behind that, and the commands that are missing. The walk is by the literal
  * decoder, what caches hold by the machine.
  */
-import type { Machine, Outcome, StaleEntry } from '#machine';
+import { type Machine, type Outcome, type StaleEntry, streamsOf } from '#machine';
 import { machineSource } from '../replay/live.ts';
 import { heldSentence, missingCommands } from './held.ts';
 import type { Walk } from './result.ts';
@@ -66,8 +66,8 @@ export function explainAccess(machine: Machine, access: ModelAccess, placeOf: (p
   const deciding = new Set(possible.flatMap(({ via }) => [...via.matchAll(VIA_ENTRY)].map(([, id]) => Number(id))));
   const stale = smmu.stale();
   const held = stale.filter((entry) => deciding.has(entry.id) || covers(entry, walk));
-  const device = machine.description.devices.find(
-    (each) => each.sid === sid && each.smmu === smmu.description.name,
+  const device = machine.description.devices.find((each) =>
+    streamsOf(each).some((stream) => stream.sid === sid && stream.smmu === smmu.description.name),
   )?.name;
   return {
     device: device ?? `stream ${sid}`,

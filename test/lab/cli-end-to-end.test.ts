@@ -126,7 +126,7 @@ test.each([
   [
     'an unknown machine',
     () => ['replay', trace, '--machine', 'huge'],
-    /huge: expected a preset \(tiny, qemu-virt, mmu700\) or a file/,
+    /huge: expected a preset \(tiny, qemu-virt, mmu700, two-smmus\) or a file/,
   ],
   [
     'a machine description with a wrong field',

@@ -1,7 +1,7 @@
 /** Long random call sequences, sensible and garbage: on the hypervisor as it is the oracle has nothing to say. */
 
 import { expect, test } from 'vitest';
-import { type MachineDescription, tiny } from '#machine';
+import { type MachineDescription, tiny, twoSmmus } from '#machine';
 import { makeRig, RandomHost, tell } from './oracle-rig.ts';
 
 const smmu = tiny.smmus[0]!;
@@ -25,7 +25,7 @@ const wide: MachineDescription = {
   devices: [...tiny.devices, { name: 'far', smmu: smmu.name, sid: 0x200 }],
 };
 
-test.each([tiny, two, wide])('everything decoded anew after every call, machine $name', (machine) => {
+test.each([tiny, two, wide, twoSmmus])('everything decoded anew after every call, machine $name', (machine) => {
   const { session, oracle } = makeRig({ machine, full: 'every' });
   const host = new RandomHost(session, 11);
   for (let i = 0; i < 250 && oracle.findings.length === 0; i++) host.step();
@@ -39,6 +39,7 @@ test.each([
   { machine: tiny, seed: 2 },
   { machine: two, seed: 3 },
   { machine: wide, seed: 4 },
+  { machine: twoSmmus, seed: 5 },
 ])('long runs with few pages, machine $machine.name, seed $seed', ({ machine, seed }) => {
   const { session, oracle } = makeRig({ machine, full: 400 });
   const host = new RandomHost(session, seed, seed === 1 ? 6 : 40);
@@ -68,7 +69,7 @@ test('the oracle goes back in time with the machine', () => {
 
 test('most rows of the call specification decide somewhere', () => {
   const hits = new Map<string, number>();
-  [tiny, two, wide].forEach((machine, i) => {
+  [tiny, two, wide, twoSmmus].forEach((machine, i) => {
     const { session, oracle } = makeRig({ machine, full: 'never' });
     const host = new RandomHost(session, 21 + i);
     for (let n = 0; n < 5000; n++) host.step();

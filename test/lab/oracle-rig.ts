@@ -4,7 +4,7 @@ import { createHypervisor } from '#hyp/plain';
 import { type Boundary, type CallName, type CallResult, type Hypervisor, VM_HANDLE_BASE } from '#hypercall-abi';
 import type { CheckedHypervisor, Finding } from '#lab/oracle/index';
 import { Session, type SessionOptions } from '#lab/session/session';
-import { type Machine, type MachineDescription, tiny } from '#machine';
+import { type Machine, type MachineDescription, streamsOf, tiny } from '#machine';
 
 export const PAGE = 4096;
 export const RW = 3;
@@ -126,7 +126,10 @@ export class RandomHost {
     this.dice = new Dice(seed);
     const { description } = session.machine;
     this.smmus = description.smmus.length;
-    this.sids = [...description.devices.map(({ sid }) => sid), 2 ** description.smmus[0]!.sidBits];
+    this.sids = [
+      ...description.devices.flatMap((device) => streamsOf(device).map(({ sid }) => sid)),
+      2 ** description.smmus[0]!.sidBits,
+    ];
     this.cpus = description.cpus;
     this.pools = pools;
     const first = description.ram[0]!.base + 0x100000;

@@ -265,7 +265,7 @@ test.each([
     rig.call('unmap_pages', 1, iova, PAGE, 1);
     rig.call('map_pages', 1, iova, page, PAGE, 1, 1);
   }
-  const access = { smmu: 0, sid: 0, iova, pa: readOnly ? page : other, write: readOnly, cached: false };
+  const access = { smmu: 0, sid: 0, pasid: 0, iova, pa: readOnly ? page : other, write: readOnly, cached: false };
   rig.oracle.deviceReached(access);
   expect(kinds(rig.oracle.findings)).toEqual(['tables/device-reached']);
   rig.oracle.reset();

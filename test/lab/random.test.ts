@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest';
 import type { Hypervisor } from '#hypercall-abi';
 import { Session } from '#lab/session/session';
-import { type Machine, tiny } from '#machine';
+import { type Machine, tiny, twoSmmus } from '#machine';
 import { edgesOf } from '../../lab/random/edges.ts';
 import { findViolation, Prng } from '../../lab/random/index.ts';
 import { CandidateRunner, printScenario, runScenario, sameSignature, shrink } from '../../lab/scenario/index.ts';
@@ -16,12 +16,16 @@ test('random numbers are the same for ever, evenly spread, and different for eac
   for (const count of counts) expect(Math.abs(count - 1000)).toBeLessThan(150);
 });
 
-test('the correct hypervisor violates nothing in 20 000 random hypercalls', () => {
-  const hypervisor = hypervisorByIdentity('postern');
-  const result = findViolation({ machine: tiny, hypervisor, identity: 'postern', seed: 5, maxCalls: 20_000 });
-  expect(result.found && printScenario(result.found.scenario)).toBeNull();
-  expect(result.calls).toBeGreaterThanOrEqual(20_000);
-}, 60_000);
+test.each([tiny, twoSmmus])(
+  'the correct hypervisor violates nothing in 20 000 random hypercalls on $name',
+  (machine) => {
+    const hypervisor = hypervisorByIdentity('postern');
+    const result = findViolation({ machine, hypervisor, identity: 'postern', seed: 5, maxCalls: 20_000 });
+    expect(result.found && printScenario(result.found.scenario)).toBeNull();
+    expect(result.calls).toBeGreaterThanOrEqual(20_000);
+  },
+  60_000,
+);
 
 test.each(['Z14', 'Z23'])(
   '%s is found, and the finding runs, shrinks and repeats',

@@ -119,7 +119,11 @@ export const anyStep: fc.Arbitrary<Step> = fc.oneof(
   optional(topup, 'expect', callExpectation('attach_dev')),
   optional(describe, 'expect', access),
   optional(
-    optional(dma as fc.Arbitrary<object>, 'cached', fc.constant(true as const)),
+    optional(
+      optional(dma as fc.Arbitrary<object>, 'pasid', fc.nat({ max: 2 ** 20 - 1 })),
+      'cached',
+      fc.constant(true as const),
+    ),
     'expect',
     reached,
   ) as fc.Arbitrary<Step>,

@@ -7,9 +7,9 @@ test('every preset is valid and survives a trip through JSON', () => {
   for (const [name, description] of Object.entries(presets)) {
     expect(validateDescription(JSON.parse(JSON.stringify(description)))).toEqual(description);
     expect(description.name).toBe(name);
-    expect(createMachine(preset(name)).smmus).toHaveLength(1);
+    expect(createMachine(preset(name)).smmus).toHaveLength(description.smmus.length);
   }
-  expect(() => preset('mmu9')).toThrow('preset "mmu9": expected one of tiny, qemu-virt, mmu700');
+  expect(() => preset('mmu9')).toThrow('preset "mmu9": expected one of tiny, qemu-virt, mmu700, two-smmus');
   expect(() => preset('toString')).toThrow(DescriptionError);
 });
 
@@ -62,6 +62,43 @@ test.each<[string, Change, string]>([
     'two devices on one stream',
     (d) => (d.devices[1].sid = 0),
     'devices[1].sid: expected another StreamID than devices[0]',
+  ],
+  [
+    'one stream twice in a device',
+    (d) => (d.devices[0].moreStreams = [{ smmu: 'smmu0', sid: 0 }]),
+    'devices[0].moreStreams[0].sid: expected another StreamID than devices[0]',
+  ],
+  [
+    'a further stream behind nothing',
+    (d) => (d.devices[0].moreStreams = [{ smmu: 'x', sid: 0 }]),
+    'devices[0].moreStreams[0].smmu: expected one of smmu0',
+  ],
+  [
+    'more streams than a device may have',
+    (d) => {
+      d.smmus[0].sidBits = 8;
+      d.devices[0].moreStreams = Array.from({ length: 32 }, (_, i) => ({ smmu: 'smmu0', sid: 16 + i }));
+    },
+    'devices[0].moreStreams: expected at most 31 streams',
+  ],
+  [
+    'registers that are nowhere',
+    (d) => (d.devices[0].assignable = { group: 0, mmio: ['m'] }),
+    'devices[0].assignable.mmio[0]: expected one of the MMIO ranges (there are none)',
+  ],
+  [
+    'registers of two devices',
+    (d) => {
+      d.mmio = [{ name: 'm', base: 0x1000, size: 4096 }];
+      d.devices[0].assignable = { group: 0, mmio: ['m'] };
+      d.devices[2].assignable = { group: 1, mmio: ['m'] };
+    },
+    'devices[2].assignable.mmio[0]: expected another range than devices[0].assignable.mmio[0]',
+  ],
+  [
+    'a group that is no number',
+    (d) => (d.devices[0].assignable = { group: 'a', mmio: [] }),
+    'devices[0].assignable.group: expected a whole number from 0 to 65535',
   ],
   ['two devices of one name', (d) => (d.devices[1].name = 'disk'), 'devices[1].name: expected a name of its own'],
   ['MMIO over RAM', (d) => (d.mmio = [{ name: 'm', base: 0x40000000, size: 4096 }]), 'mmio[0]: expected a range'],

@@ -31,6 +31,12 @@ function stageOfStream(c: Call): number {
   return id < 0 ? 0 : c.ghost.domainStage(id);
 }
 
+/** Whether the stream is one of a device that is not the host's at the moment. */
+function isForeign(c: Call, iommu = c.u32(1)): boolean {
+  const device = c.facts.deviceOf(iommu, c.u32(3));
+  return device >= 0 && c.ghost.deviceContext(device) !== 0;
+}
+
 /** Whether the level-2 table of the stream is there; a linear table has all. */
 function hasLevel2(c: Call, iommu = c.u32(1)): boolean {
   const split = c.reader.streamTableSplit(iommu);
@@ -54,6 +60,7 @@ const shortages = [lack(attach, 'iommu', { pages: (c) => (hasLevel2(c) ? 1 : lev
 export const attachDev: CallRules = {
   prepare: () => {},
   rows: [
+    refuse(attach, 'EPERM', (c) => isForeign(c)),
     refuse(attach, 'EINVAL', (c) => usedDomain(c) < 0, 'domain'),
     refuse(attach, 'ENODEV', (c) => !iommuExists(c)),
     refuse(attach, 'EBUSY', (c) => c.ghost.domainSmmu(c.u32(2)) !== c.u32(1), 'other-iommu'),
@@ -88,6 +95,7 @@ const isOtherDomain = (c: Call): boolean => c.ghost.streamDomain(c.u32(1), c.u32
 export const detachDev: CallRules = {
   prepare: () => {},
   rows: [
+    refuse(detach, 'EPERM', (c) => isForeign(c)),
     refuse(detach, 'EINVAL', (c) => usedDomain(c) < 0 || c.ghost.domainAttached(c.u32(2)) === 0),
     refuse(detach, 'ENODEV', (c) => !iommuExists(c), 'iommu'),
     refuse(detach, 'ENODEV', (c) => !streamExists(c) || !hasLevel2(c), 'stream'),
@@ -119,6 +127,7 @@ export const setIdentity: CallRules = {
   prepare: () => {},
   rows: [
     refuse(identity, 'ENODEV', (c) => c.u32(1) !== DRIVER, 'driver'),
+    refuse(identity, 'EPERM', (c) => isForeign(c, identityIommu(c))),
     refuse(identity, 'ENODEV', (c) => !iommuExists(c, identityIommu(c)), 'iommu'),
     refuse(identity, 'EINVAL', (c) => !c.facts.identitySmmus.includes(identityIommu(c)), 'stage'),
     refuse(identity, 'ENOMEM', (c) => !streamExists(c, identityIommu(c)), 'stream'),
