@@ -52,6 +52,10 @@ export class Regime {
   wide = false;
   /** Stage 1 over a stage 2: tables lie, and outputs are, in the IPA space. */
   nested = false;
+  /** Bits [63:56] of the input address are ignored (TBI). */
+  ignoresTopByte = false;
+  /** Stage 2: stage 1 must not walk through Device memory (S2PTW). */
+  protectsWalks = false;
 }
 
 /** Stage 2 as a nested stage-1 walk needs it. */
@@ -94,6 +98,8 @@ const S2AP_READ = 1 << 6;
 const S2AP_WRITE = 1 << 7;
 const HI_APTABLE_NO_UNPRIVILEGED = 1 << 29;
 const HI_APTABLE_READ_ONLY = 1 << 30;
+/** From the upper word of a table descriptor to {@link TableLimit}. */
+const APTABLE_SHIFT = 29;
 const HI_DBM = 1 << 19;
 const HI_ADDRESS = 0xffff;
 /** Bits [15:12] of a 64K descriptor: address bits [51:48] with LPA. */
@@ -166,16 +172,24 @@ export function walk(
   descend(memory, regime, regime.startLevel, regime.base, ia, write, 0, out, under);
 }
 
+/** Table permissions, as they are combined on the way down: what limits the leaves below. Stage 2 has none. */
+export const TableLimit = { none: 0, noUnprivileged: 1, readOnly: 2 } as const;
+
+/** What a table descriptor adds to the limits of those above it (APTable; off with HAD). */
+export function tableLimits(regime: Regime, tableHi: number): number {
+  return regime.stage === 1 && !regime.flatPermissions ? (tableHi >>> APTABLE_SHIFT) & 3 : 0;
+}
+
 /**
- * Continues a walk at the table at `base`, which is one of `level` and was named by a descriptor whose upper word is
- * `tableHi`: what a walk cache does.
+ * Continues a walk at the table at `base`, which is one of `level` and was reached under `limits`: what a walk cache
+ * does.
  */
 export function walkFrom(
   memory: PhysicalMemory,
   regime: Regime,
   level: number,
   base: number,
-  tableHi: number,
+  limits: number,
   ia: number,
   write: boolean,
   out: WalkResult,
@@ -186,17 +200,17 @@ export function walkFrom(
     out.fault = WalkFault.addressSize;
     return;
   }
-  const tableBits = regime.stage === 1 && !regime.flatPermissions ? tableHi : 0;
   const rest = below(ia, POW2[levelShift(regime.granule, level - 1)]!);
-  descend(memory, regime, level, base, rest, write, tableBits, out, under);
+  descend(memory, regime, level, base, rest, write, limits << APTABLE_SHIFT, out, under);
 }
 
-/** Judges a leaf descriptor that is already known: what a TLB does. */
+/** Judges a leaf descriptor that is already known, and was reached under `limits`: what a TLB does. */
 export function judgeLeaf(
   regime: Regime,
   level: number,
   hi: number,
   lo: number,
+  limits: number,
   ia: number,
   write: boolean,
   out: WalkResult,
@@ -205,7 +219,7 @@ export function judgeLeaf(
   out.level = level;
   out.hi = hi;
   out.lo = lo;
-  leaf(regime, ia, write, 0, out);
+  leaf(regime, ia, write, limits << APTABLE_SHIFT, out);
   // The flags of a cached leaf are updated by a walk of its own.
   out.updateAt = -1;
 }

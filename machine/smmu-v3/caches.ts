@@ -18,9 +18,9 @@ import { joinSigned } from '../word64.ts';
 import { ALL_SIDS, ConfigReach } from './config-reach.ts';
 import { ContextReach } from './context-reach.ts';
 import { NodeField, NodeKind, NodeStore, ONLY_LAST_LEVEL } from './node-store.ts';
-import { COMBINED, Field, GLOBAL, Kind, PENDING, StaleSet } from './stale-set.ts';
+import { COMBINED, Field, GLOBAL, Kind, leafClass, PENDING, StaleSet, tableClass } from './stale-set.ts';
 import { StreamTable } from './stream-table.ts';
-import { NOTHING, Remainder, TableReach } from './table-reach.ts';
+import { Remainder, SPARES_GLOBALS, TableReach } from './table-reach.ts';
 
 /** Which TLB entries a command invalidates. */
 export interface TlbScope {
@@ -202,33 +202,36 @@ export class Caches implements WriteObserver {
     const first = stale.page(i);
     const from = scope.whole ? 0 : Math.max(0, scope.from - first);
     const to = scope.whole ? size : Math.min(size, scope.to - first);
-    if (from >= to) return;
-    // By ASID alone, the global leaves below the table stay, unless something else covers the whole of it.
-    const whole = stale.pending(i) && stale.get(i, Field.coveredTo) - stale.get(i, Field.coveredFrom) === size;
-    if (scope.sparesGlobal && !whole) stale.put(i, Field.globalsStay, 1);
-    else if (!scope.sparesGlobal && to - from === size) stale.put(i, Field.globalsStay, 0);
-    this.coverPart(i, from, to);
+    if (from < to) this.coverPart(i, from, to, sparedBy(scope));
   }
 
-  /** Joins [from, to) to the part of entry `i` that is covered; of two parts that do not touch, the larger counts. */
-  private coverPart(i: number, from: number, to: number): void {
+  /**
+   * Joins [from, to), without what is spared in it, to the part of entry `i` that is covered. One range is remembered:
+   * where two cannot be joined into one, the larger counts.
+   */
+  private coverPart(i: number, from: number, to: number, spared: number): void {
     const { stale } = this;
-    const before = stale.pending(i) ? stale.get(i, Field.coveredTo) - stale.get(i, Field.coveredFrom) : 0;
-    let low = from;
-    let high = to;
-    if (before > 0) {
-      const lowBefore = stale.get(i, Field.coveredFrom);
-      const highBefore = lowBefore + before;
-      const touches = from <= highBefore && to >= lowBefore;
-      if (!touches && before >= to - from) return;
-      if (touches) {
-        low = Math.min(low, lowBefore);
-        high = Math.max(high, highBefore);
-      }
+    if (!stale.pending(i)) {
+      stale.markPending(i);
+      this.setCovered(i, from, to, spared);
+      return;
     }
-    stale.markPending(i);
-    stale.put(i, Field.coveredFrom, low);
-    stale.put(i, Field.coveredTo, high);
+    const low = stale.get(i, Field.coveredFrom);
+    const high = stale.get(i, Field.coveredTo);
+    const sparedBefore = stale.get(i, Field.spared);
+    if (low === from && high === to) stale.put(i, Field.spared, sparedBefore & spared);
+    else if (low <= from && to <= high && (sparedBefore & ~spared) === 0) return;
+    else if (from <= low && high <= to) this.setCovered(i, from, to, spared);
+    else if (from <= high && low <= to && !(low <= from && to <= high)) {
+      this.setCovered(i, Math.min(low, from), Math.max(high, to), sparedBefore | spared);
+    } else if (to - from > high - low) this.setCovered(i, from, to, spared);
+  }
+
+  private setCovered(i: number, from: number, to: number, spared: number): void {
+    const { stale } = this;
+    stale.put(i, Field.coveredFrom, from);
+    stale.put(i, Field.coveredTo, to);
+    stale.put(i, Field.spared, spared);
   }
 
   /** `coveredTo` of a tag entry: 1 when global leaves were spared, 2 when nothing was. */
@@ -255,7 +258,7 @@ export class Caches implements WriteObserver {
         const span = stale.get(i, Field.tag);
         const from = Math.max(0, scope.from - sid);
         const to = Math.min(span, scope.to - sid);
-        if (scope.level1 && from < to) this.coverPart(i, from, to);
+        if (scope.level1 && from < to) this.coverPart(i, from, to, 0);
       } else if (kind === Kind.strtab && scope.everything) {
         stale.markPending(i);
       }
@@ -265,8 +268,8 @@ export class Caches implements WriteObserver {
   private coverContextTable(i: number, scope: ConfigScope): void {
     const span = this.stale.get(i, Field.tag);
     const at = scope.ssid - this.stale.get(i, Field.addressHi);
-    if (scope.ssid < 0) this.coverPart(i, 0, span);
-    else if (scope.level1 && at >= 0 && at < span) this.coverPart(i, at, at + 1);
+    if (scope.ssid < 0) this.coverPart(i, 0, span, 0);
+    else if (scope.level1 && at >= 0 && at < span) this.coverPart(i, at, at + 1, 0);
   }
 
   /** A SYNC completed: what was invalidated before it is gone, with all that only it led to. */
@@ -334,8 +337,7 @@ export class Caches implements WriteObserver {
         if (stale.pending(k) || (globalsStay && stale.global(k))) continue;
         if (stale.stage(k) === 2) stale.put(k, Field.combinedGone, 1);
         if (kind === Kind.table) {
-          stale.put(k, Field.globalsStay, globalsStay ? 1 : 0);
-          this.coverPart(k, 0, stale.pagesPer(k));
+          this.coverPart(k, 0, stale.pagesPer(k), globalsStay ? SPARES_GLOBALS : 0);
         } else stale.markPending(k);
       }
     }
@@ -350,36 +352,30 @@ export class Caches implements WriteObserver {
     return count;
   }
 
+  /** Lets go of what a table descriptor led to, but for what its invalidation did not cover. */
+  private dropTable(i: number, hi: number, lo: number): void {
+    const { stale } = this;
+    const first = stale.page(i);
+    const from = stale.get(i, Field.coveredFrom);
+    const to = stale.get(i, Field.coveredTo);
+    const whole = from === 0 && to === stale.pagesPer(i);
+    const { rest } = this;
+    rest.from = whole ? -Infinity : first + from;
+    rest.to = whole ? Infinity : first + to;
+    rest.spared = stale.get(i, Field.spared);
+    rest.combined = stale.stage(i) === 2 && this.contexts.active && this.staysCombined(i);
+    this.tables.unrefChild(stale.get(i, Field.root), stale.level(i), first, hi, lo, stale.limits(i), rest);
+  }
+
   /** Lets go of what entry `i` led to. */
   private drop(i: number): void {
     const { stale } = this;
     const hi = stale.get(i, Field.oldHi);
     const lo = stale.get(i, Field.oldLo);
     switch (stale.kind(i)) {
-      case Kind.table: {
-        const first = stale.page(i);
-        const from = stale.get(i, Field.coveredFrom);
-        const to = stale.get(i, Field.coveredTo);
-        let rest = NOTHING;
-        if (stale.get(i, Field.globalsStay) !== 0) {
-          rest = this.rest;
-          rest.mode = 'globals';
-        } else if (to - from < stale.pagesPer(i)) {
-          rest = this.rest;
-          rest.mode = 'outside';
-          rest.from = first + from;
-          rest.to = first + to;
-        }
-        if (stale.stage(i) === 2 && this.contexts.active && this.staysCombined(i)) {
-          if (rest === NOTHING) {
-            rest = this.rest;
-            rest.mode = 'nothing';
-          }
-          rest.combined = true;
-        } else if (rest !== NOTHING) rest.combined = false;
-        this.tables.unrefChild(stale.get(i, Field.root), stale.level(i), first, hi, lo, rest);
+      case Kind.table:
+        this.dropTable(i, hi, lo);
         break;
-      }
       case Kind.cd:
         this.config.releaseRoot(stale.get(i, Field.heldA));
         this.config.releaseRoot(stale.get(i, Field.heldB));
@@ -424,4 +420,15 @@ function tagMatches(what: number, tag: number, scope: TlbScope): boolean {
   if (stage === 2 || scope.asid < 0) return true;
   if ((what & GLOBAL) !== 0) return !scope.sparesGlobal;
   return (tag & 0xffff) === scope.asid;
+}
+
+/** What an invalidation leaves alone below a table descriptor that it covers, as {@link Field.spared}. */
+function sparedBy(scope: TlbScope): number {
+  let spared = scope.sparesGlobal ? SPARES_GLOBALS : 0;
+  if (scope.ttl === 0) return spared;
+  for (let level = 0; level <= 3; level++) {
+    if (level !== scope.ttl) spared |= leafClass(level, false) | leafClass(level, true);
+    if (level >= scope.ttl) spared |= tableClass(level);
+  }
+  return spared;
 }

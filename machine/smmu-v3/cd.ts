@@ -32,7 +32,7 @@ const A = 1 << 14;
 /** Log2 of the granule that TG1 encodes; 0 is reserved. */
 const TG1_GRANULES: readonly number[] = [0, 14, 12, 16];
 
-/** A decoded CD. Reused. */
+/** A decoded CD. Reused. Top bytes are ignored as its halves say, also where those are not walked. */
 export class Cd {
   /** The descriptor as read: q0 to q7 as (lo, hi). */
   readonly words: Int32Array = new Int32Array(16);
@@ -45,11 +45,9 @@ export class Cd {
   records = false;
   /** S: translation faults stall. */
   stalls = false;
-  /** Whether each half of the address space may be walked (EPDx is 0), and whether it ignores the top byte. */
+  /** Whether each half of the address space may be walked (EPDx is 0). */
   walks0 = false;
   walks1 = false;
-  topByteIgnored0 = false;
-  topByteIgnored1 = false;
   readonly half0: Regime = new Regime();
   readonly half1: Regime = new Regime();
 }
@@ -68,8 +66,8 @@ export function decodeCd(cd: Cd, smmu: SmmuFeatures, nested = false, stallDisabl
   cd.stalls = (hi & S) !== 0;
   cd.walks0 = (lo & EPD0) === 0;
   cd.walks1 = (lo & EPD1) === 0;
-  cd.topByteIgnored0 = (hi & TBI0) !== 0;
-  cd.topByteIgnored1 = (hi & TBI1) !== 0;
+  cd.half0.ignoresTopByte = (hi & TBI0) !== 0;
+  cd.half1.ignoresTopByte = (hi & TBI1) !== 0;
   cd.decodedAs = (nested ? 1 : 0) | (stallDisabled ? 2 : 0);
   cd.half0.nested = nested;
   cd.half1.nested = nested;

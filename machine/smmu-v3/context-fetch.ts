@@ -7,7 +7,7 @@ import { POW2 } from '../pow2.ts';
 import { join } from '../word64.ts';
 import { CD_SIZE, decodeCd } from './cd.ts';
 import { EventClass, EventType } from './events.ts';
-import { type CachedChoice, readEntry } from './lookup.ts';
+import { readEntry } from './lookup.ts';
 import { type Ste, SteKind } from './ste.ts';
 import type { TranslationUnit } from './unit.ts';
 
@@ -26,13 +26,13 @@ export function hasContextTable(ste: Ste): boolean {
 const descriptor = new Int32Array(2);
 
 /** Fetches the CD of `index` into the unit. @returns false after a fault */
-export function fetchContext(u: TranslationUnit, index: number, cached: CachedChoice | null): boolean {
+export function fetchContext(u: TranslationUnit, index: number): boolean {
   const { memory, smmu, ste, cd, fault, adversary } = u;
   const place = adversary === null ? -1 : adversary.contextPlace();
   const at = place >= 0 ? place : locate(u, index);
   if (at < 0) return false;
   u.cdAt = at;
-  let changed = readEntry(memory, at, cd.words, cached === null ? 0 : cached.cdMask, cached?.cdWords);
+  let changed = readEntry(memory, at, cd.words, 0, undefined);
   if (adversary !== null) {
     adversary.context(at, place < 0, cd.words);
     changed = true;

@@ -72,7 +72,7 @@ export class ContextReach {
     this.store = store;
     this.stale = stale;
     this.tables = tables;
-    this.places = new Places(memory, smmu, stale, tables);
+    this.places = new Places(memory, stale, tables);
     this.contexts = new RecordFile(memory, 8, StateClass.derived, 16);
     this.held = new RecordFile(memory, 1, StateClass.derived, 64);
     this.header = memory.allocFile(2, StateClass.derived);
@@ -96,6 +96,11 @@ export class ContextReach {
   }
 
   // ---- contexts
+
+  /** StreamID of a context. */
+  streamOf(n: number): number {
+    return this.contexts.get(n, F.sid) >>> 0;
+  }
 
   /** The context that an STE leads to; 0 when there is none of that kind. */
   find(sid: number, ste: Ste): number {
@@ -340,16 +345,17 @@ export class ContextReach {
   /** Tables of a nested root: the start table, what is below it, and what cached descriptors lead to. */
   private searchRoot(root: number): void {
     const { tables, stale } = this;
-    this.searchTable(root, tables.startLevel(root), tables.start(root), tables.base(root), tables.startBytes(root));
+    this.searchTable(root, tables.startLevel(root), tables.start(root), tables.base(root), tables.startBytes(root), 0);
     for (let i = 0; i < stale.size; i++) {
       if (stale.kind(i) !== Kind.table || !stale.nested(i) || stale.get(i, Field.root) !== root) continue;
       const level = stale.level(i);
-      this.searchBelow(root, level, stale.page(i), stale.get(i, Field.oldHi), stale.get(i, Field.oldLo));
+      const limits = stale.limits(i);
+      this.searchBelow(root, level, stale.page(i), stale.get(i, Field.oldHi), stale.get(i, Field.oldLo), limits);
     }
   }
 
-  private searchTable(root: number, level: number, page: number, ipa: number, bytes: number): void {
-    const key = `root ${root} ${level} ${page} ${ipa}`;
+  private searchTable(root: number, level: number, page: number, ipa: number, bytes: number, limits: number): void {
+    const key = `root ${root} ${level} ${page} ${ipa} ${limits}`;
     if (this.visited.has(key)) return;
     this.visited.add(key);
     const { tables, store, memory } = this;
@@ -359,26 +365,39 @@ export class ContextReach {
       const size = Math.min(bytes - offset, PAGE - ((ipa + offset) % PAGE));
       const first = page + (offset / 8) * pages;
       for (const pa of this.places.of(vmid, ipa + offset, true)) {
-        const node = this.want(NodeKind.table, level, root, first, pa, size / 8);
+        const node = this.want(NodeKind.table, level, root, first, pa, size / 8, limits);
         if (node === 0 || level === 3) continue;
         const at = store.wordsAt(node);
         for (let i = 0; i < size / 8; i++) {
-          this.searchBelow(root, level, first + i * pages, memory.words[at + 2 * i + 1]!, memory.words[at + 2 * i]!);
+          const hi = memory.words[at + 2 * i + 1]!;
+          this.searchBelow(root, level, first + i * pages, hi, memory.words[at + 2 * i]!, limits);
         }
       }
       offset += size;
     }
   }
 
-  private searchBelow(root: number, level: number, page: number, hi: number, lo: number): void {
-    const table = this.tables.child(root, level, hi, lo);
-    if (table >= 0) this.searchTable(root, level + 1, page, table, POW2[this.tables.granule(root)]!);
+  private searchBelow(root: number, level: number, page: number, hi: number, lo: number, limits: number): void {
+    const { tables } = this;
+    const table = tables.child(root, level, hi, lo);
+    if (table < 0) return;
+    const below = tables.limitsBelow(root, limits, hi);
+    this.searchTable(root, level + 1, page, table, POW2[tables.granule(root)]!, below);
   }
 
   /** The node of that identity, made if need be; 0 when there is no room or no RAM. */
-  private want(kind: number, level: number, owner: number, base: number, pa: number, count: number): number {
+  private want(
+    kind: number,
+    level: number,
+    owner: number,
+    base: number,
+    pa: number,
+    count: number,
+    limits = 0,
+  ): number {
     const { store } = this;
-    const node = store.find(kind, level, owner, base, pa) || store.add(kind, level, owner, base, pa, count);
+    const found = store.find(kind, level, owner, base, pa, limits);
+    const node = found || store.add(kind, level, owner, base, pa, count, limits);
     if (node !== 0) this.nodes.add(node);
     return node;
   }

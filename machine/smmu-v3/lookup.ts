@@ -5,6 +5,7 @@ import {
   descriptorAddress,
   judgeLeaf,
   type Regime,
+  tableLimits,
   type Underneath,
   WalkFault,
   type WalkResult,
@@ -23,12 +24,13 @@ export class TlbChoice {
   tlb: TlbUse = TlbUse.none;
   /** Regime to read the TLB entry with, or to walk from (`root`). */
   tlbRegime: Regime | null = null;
-  /** Input address at which the range of a `root` starts. */
-  tlbStart = 0;
-  /** Level of a leaf, or of the table that a table descriptor names; the descriptor. */
+  /** The address that is looked up, as an offset from the start of the range of a `root`. */
+  tlbInput = 0;
+  /** Level of a leaf, or of the table that a table descriptor names; the descriptor, and what the tables above it allow. */
   tlbLevel = 0;
   tlbHi = 0;
   tlbLo = 0;
+  tlbLimits = 0;
   /** The entry is a stage-1-only one: its output is physical, and no stage 2 is asked. */
   tlbFinal = false;
 }
@@ -45,9 +47,7 @@ export class CachedChoice extends TlbChoice {
   /** 64-bit words of the STE (bit n: word n) that are taken from {@link steWords}. */
   steMask = 0;
   readonly steWords: Int32Array = new Int32Array(16);
-  cdMask = 0;
-  readonly cdWords: Int32Array = new Int32Array(16);
-  /** Decides the rest on the way of a stream with substreams or nesting. */
+  /** Decides the rest on the way. */
   adversary: Adversary | null = null;
 }
 
@@ -63,6 +63,8 @@ export interface Adversary {
   stage1(va: number, regime: Regime, choice: TlbChoice): void;
   /** TLB entry for a stage-2 look-up. */
   stage2(ipa: number, eventClass: EventClass, choice: TlbChoice): void;
+  /** The entry that was chosen last turns out to be one that no walk could have cached. */
+  refute(): void;
 }
 
 /** Event number by {@link WalkFault}. */
@@ -76,14 +78,12 @@ export const FAULT_EVENTS: readonly number[] = [
 ];
 
 /**
- * Walks `regime`, or takes the TLB entry of `choice`.
- * @param address the address as the stage sees it
- * @param input the same as an offset from the start of the regime's range
+ * Walks `regime`, or takes the TLB entry of `choice`, which has the regime that it was walked with.
+ * @param input the address as an offset from the start of the regime's range
  */
 export function walkWith(
   memory: PhysicalMemory,
   regime: Regime,
-  address: number,
   input: number,
   write: boolean,
   choice: TlbChoice | null,
@@ -93,14 +93,27 @@ export function walkWith(
   if (choice === null || choice.tlb === TlbUse.none || choice.tlbRegime === null) {
     walk(memory, regime, input, write, out, under);
   } else if (choice.tlb === TlbUse.root) {
-    walk(memory, choice.tlbRegime, address - choice.tlbStart, write, out, under);
+    walk(memory, choice.tlbRegime, choice.tlbInput, write, out, under);
   } else if (choice.tlb === TlbUse.table) {
     const { tlbRegime, tlbLevel, tlbHi, tlbLo } = choice;
     const table = descriptorAddress(tlbHi, tlbLo, tlbRegime.granule, tlbRegime.wide);
-    walkFrom(memory, tlbRegime, tlbLevel, table, tlbHi, input, write, out, under);
+    const limits = choice.tlbLimits | tableLimits(tlbRegime, tlbHi);
+    walkFrom(memory, tlbRegime, tlbLevel, table, limits, input, write, out, under);
   } else {
-    judgeLeaf(choice.tlbRegime, choice.tlbLevel, choice.tlbHi, choice.tlbLo, input, write, out);
+    judgeLeaf(choice.tlbRegime, choice.tlbLevel, choice.tlbHi, choice.tlbLo, choice.tlbLimits, input, write, out);
   }
+}
+
+/**
+ * Whether the result of a walk shows that its TLB entry cannot exist: what faults otherwise than by permission is not
+ * cached, and a walk from another root that ends at the first table used nothing of that root but its address.
+ */
+export function isUnfounded({ tlb, tlbRegime }: TlbChoice, { fault, fetches, level }: WalkResult): boolean {
+  if (tlb === TlbUse.none || tlbRegime === null) return false;
+  if (fault === WalkFault.none || fault === WalkFault.permission) return false;
+  if (tlb === TlbUse.leaf) return true;
+  if (tlb === TlbUse.table) return fault === WalkFault.addressSize && fetches === 0;
+  return level === tlbRegime.startLevel || fetches === 0;
 }
 
 /**

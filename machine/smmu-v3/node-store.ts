@@ -10,7 +10,7 @@ import { hiOf, joinSigned, loOf } from '../word64.ts';
 
 export const NodeKind = { l1std: 1, ste: 2, cd: 3, table: 4, contexts: 5, contextTable: 6 } as const;
 
-/** Words of a node's record. `what`: kind[3:0] level[7:4]; `range`: first word[15:0] count[31:16]. */
+/** Words of a node's record. `what`: kind[3:0] level[7:4] limits[9:8] (of the tables above a table); `range`: first word[15:0] count[31:16]. */
 export const NodeField = { next: 0, what: 1, owner: 2, baseLo: 3, baseHi: 4, range: 5, refs: 6, slot: 7 } as const;
 
 /** What every node of a page is, packed: only last-level tables, so that a first mapping there removes nothing. */
@@ -59,7 +59,12 @@ export class NodeStore {
   }
 
   level(node: number): number {
-    return this.nodes.get(node, NodeField.what) >>> 4;
+    return (this.nodes.get(node, NodeField.what) >>> 4) & 15;
+  }
+
+  /** Limits of the tables above a table, through which it is reached. */
+  limits(node: number): number {
+    return this.nodes.get(node, NodeField.what) >>> 8;
   }
 
   /** Nodes are numbered 1 to this; some numbers are free (kind 0). */
@@ -108,9 +113,9 @@ export class NodeStore {
   }
 
   /** The node of that identity at `pa`; 0 when there is none. */
-  find(kind: number, level: number, owner: number, base: number, pa: number): number {
+  find(kind: number, level: number, owner: number, base: number, pa: number, limits = 0): number {
     if (!this.memory.isRam(pa)) return 0;
-    const what = kind | (level << 4);
+    const what = kind | (level << 4) | (limits << 8);
     const word = (pa & 4095) >>> 3;
     const lo = loOf(base);
     const hi = hiOf(base);
@@ -132,7 +137,7 @@ export class NodeStore {
    * Makes a node with one reference for `count` 64-bit words at `pa`, all on one page, and watches the page.
    * @returns 0 when there is no RAM there, or the page holds too many nodes already
    */
-  add(kind: number, level: number, owner: number, base: number, pa: number, count: number): number {
+  add(kind: number, level: number, owner: number, base: number, pa: number, count: number, limits = 0): number {
     if (!this.memory.isRam(pa)) return 0;
     const slot = this.memory.watch(pa, this.bit);
     let depth = 0;
@@ -144,7 +149,7 @@ export class NodeStore {
     const node = this.take();
     const { nodes, heads } = this;
     nodes.put(node, NodeField.next, this.first(slot));
-    nodes.put(node, NodeField.what, kind | (level << 4));
+    nodes.put(node, NodeField.what, kind | (level << 4) | (limits << 8));
     nodes.put(node, NodeField.owner, owner);
     nodes.put(node, NodeField.baseLo, loOf(base));
     nodes.put(node, NodeField.baseHi, hiOf(base));
@@ -177,7 +182,7 @@ export class NodeStore {
     const first = this.first(slot);
     let flag = first === 0 ? 0 : ONLY_LAST_LEVEL;
     for (let node = first; node !== 0; node = this.next(node)) {
-      if (this.nodes.get(node, NodeField.what) !== (NodeKind.table | (3 << 4))) flag = 0;
+      if ((this.nodes.get(node, NodeField.what) & 0xff) !== (NodeKind.table | (3 << 4))) flag = 0;
     }
     this.heads.put(slot, 0, (first << 1) | flag);
   }

@@ -1,6 +1,5 @@
 /** Where an IPA may be in physical memory: what stage 2 of its VMID says now, and everything that is cached of it. */
 
-import type { SmmuFeatures } from '../description.ts';
 import type { PhysicalMemory } from '../memory/index.ts';
 import { POW2 } from '../pow2.ts';
 import { descriptorAddress, judgeLeaf, Regime, WalkResult, walk, walkFrom } from '../table-walk.ts';
@@ -9,15 +8,13 @@ import type { TableReach } from './table-reach.ts';
 
 export class Places {
   private readonly memory: PhysicalMemory;
-  private readonly smmu: SmmuFeatures;
   private readonly stale: StaleSet;
   private readonly tables: TableReach;
   private readonly regime = new Regime();
   private readonly result = new WalkResult();
 
-  constructor(memory: PhysicalMemory, smmu: SmmuFeatures, stale: StaleSet, tables: TableReach) {
+  constructor(memory: PhysicalMemory, stale: StaleSet, tables: TableReach) {
     this.memory = memory;
-    this.smmu = smmu;
     this.stale = stale;
     this.tables = tables;
   }
@@ -46,20 +43,16 @@ export class Places {
       const pages = stale.pagesPer(i);
       const k = Math.floor((page - stale.page(i)) / pages);
       if (k < 0 || k >= stale.get(i, Field.count)) continue;
-      regime.stage = 2;
-      regime.granule = stale.granule(i);
-      regime.outputBits = this.smmu.oas;
-      regime.ignoreAccessFlag = true;
-      regime.wide = stale.wide(i);
+      stale.regime(i, regime);
       const level = stale.level(i);
       if (kind === Kind.leaf) {
         stale.leafWord(i, k, Math.log2(pages) + 12);
-        judgeLeaf(regime, level, stale.leafHi, stale.leafLo, ipa, false, result);
+        judgeLeaf(regime, level, stale.leafHi, stale.leafLo, 0, ipa, false, result);
       } else {
         const hi = stale.get(i, Field.oldHi);
         const table = descriptorAddress(hi, stale.get(i, Field.oldLo), regime.granule, regime.wide);
         if (table >= POW2[regime.outputBits]!) continue;
-        walkFrom(memory, regime, level + 1, table, hi, ipa, false, result);
+        walkFrom(memory, regime, level + 1, table, 0, ipa, false, result);
       }
       add();
     }

@@ -5,9 +5,8 @@
  * pointer that leads to the present content of its table, or another table that is live under the same tag.
  */
 
-import { classify, Descriptor, Regime } from '../table-walk.ts';
+import { classify, Descriptor } from '../table-walk.ts';
 import type { Caches } from './caches.ts';
-import { hasContextTable } from './context-fetch.ts';
 import { eventRecord } from './events.ts';
 import { CachedChoice, TlbUse } from './lookup.ts';
 import { mixes, mixOptions } from './mixes.ts';
@@ -51,7 +50,6 @@ class Enumeration {
   private readonly outcomes: Outcome[] = [];
   private readonly seen = new Set<string>();
   private readonly choice = new CachedChoice();
-  private readonly regime = new Regime();
 
   constructor(u: TranslationUnit, caches: Caches, sid: number, iova: number, write: boolean, ssid: number) {
     this.u = u;
@@ -66,30 +64,14 @@ class Enumeration {
     const { u, caches, sid } = this;
     this.attempt(null, '');
     if ((u.registers.get(Register.CR0) & CR0_SMMUEN) === 0) return this.outcomes;
-    if (caches.stale.size === 0 && caches.tables.top <= 1) return this.outcomes;
+    // Nothing to hit but what was just walked.
+    if (caches.stale.size === 0 && caches.tables.top <= Math.min(1, u.walk.fetches)) return this.outcomes;
     for (const candidate of this.steCandidates()) {
       this.choice.steAt = candidate.at;
       const words = mixOptions(caches.stale, Kind.ste, sid, candidate.at, candidate.reachable);
       for (const mix of mixes(words)) {
-        this.use(mix, 'ste');
-        const via = joined(candidate.via, viaOf('ste', mix));
-        this.choice.cdMask = 0;
-        this.attempt(this.choice, via);
-        if (hasContextTable(u.ste)) {
-          this.throughTape(via);
-          continue;
-        }
-        const { cdAt } = u;
-        if (cdAt < 0) {
-          this.throughTlb(via);
-          continue;
-        }
-        for (const cdMix of mixes(mixOptions(caches.stale, Kind.cd, sid, cdAt, true))) {
-          this.use(cdMix, 'cd');
-          const cdVia = joined(via, viaOf('cd', cdMix));
-          this.attempt(this.choice, cdVia);
-          this.throughTlb(cdVia);
-        }
+        this.use(mix);
+        this.throughTape(joined(candidate.via, viaOf(mix)));
       }
     }
     return this.outcomes;
@@ -146,21 +128,19 @@ class Enumeration {
     this.attempt(choice, via);
   }
 
-  private use(mix: readonly number[], which: 'ste' | 'cd'): void {
+  private use(mix: readonly number[]): void {
     const { stale } = this.caches;
-    const words = which === 'ste' ? this.choice.steWords : this.choice.cdWords;
-    let mask = 0;
+    const { steWords } = this.choice;
+    this.choice.steMask = 0;
     mix.forEach((entry, word) => {
       if (entry < 0) return;
-      mask |= 1 << word;
-      words[2 * word] = stale.get(entry, Field.oldLo);
-      words[2 * word + 1] = stale.get(entry, Field.oldHi);
+      this.choice.steMask |= 1 << word;
+      steWords[2 * word] = stale.get(entry, Field.oldLo);
+      steWords[2 * word + 1] = stale.get(entry, Field.oldHi);
     });
-    if (which === 'ste') this.choice.steMask = mask;
-    else this.choice.cdMask = mask;
   }
 
-  /** Everything that caches can make of an access of a stream with substreams or nesting, under its STE. */
+  /** Everything that caches can make of an access under the STE that {@link choice} holds. */
   private throughTape(via: string): void {
     const { choice } = this;
     const tape = new Tape(this.u, this.caches, this.sid, Math.max(0, this.ssid));
@@ -176,88 +156,17 @@ class Enumeration {
     choice.tlbFinal = false;
   }
 
-  /** Outcomes that a TLB entry gives under the configuration that {@link choice} holds and that was just tried. */
-  private throughTlb(via: string): void {
-    const { u, caches, choice, regime } = this;
-    const { stale, tables } = caches;
-    if (u.stage === 0 || u.regime === null) return;
-    const { stage } = u;
-    const asid = stage === 1 ? u.cd.asid : 0;
-    const { vmid } = u.ste;
-    const page = Math.floor(this.iova / 4096);
-    const outputBits = u.regime.outputBits;
-    const { ignoreAccessFlag, flatPermissions, setsAccessFlag, setsDirty, base: ownBase } = u.regime;
-    for (let i = 0; i < stale.size; i++) {
-      const kind = stale.kind(i);
-      if ((kind !== Kind.leaf && kind !== Kind.table) || stale.stage(i) !== stage) continue;
-      // What belongs to a nested stream's look-ups is no TLB entry of any other stream's.
-      if (stale.combined(i) || stale.nested(i)) continue;
-      const tag = stale.get(i, Field.tag);
-      if (tag >>> 16 !== vmid) continue;
-      // Another ASID's leaf counts if it is global, and so do the global leaves below another ASID's table.
-      const sameTag = stage === 2 || stale.global(i) || (tag & 0xffff) === asid;
-      if (!sameTag && kind === Kind.leaf) continue;
-      const pages = stale.pagesPer(i);
-      const k = Math.floor((page - stale.page(i)) / pages);
-      if (k < 0 || k >= stale.get(i, Field.count)) continue;
-      regime.stage = stage;
-      regime.granule = stale.granule(i);
-      regime.outputBits = outputBits;
-      regime.ignoreAccessFlag = ignoreAccessFlag;
-      regime.flatPermissions = flatPermissions;
-      regime.setsAccessFlag = setsAccessFlag;
-      regime.setsDirty = setsDirty;
-      regime.wide = stale.wide(i);
-      regime.nested = false;
-      choice.tlbRegime = regime;
-      if (kind === Kind.leaf) {
-        stale.leafWord(i, k, Math.log2(pages) + 12);
-        choice.tlb = TlbUse.leaf;
-        choice.tlbLevel = stale.level(i);
-        choice.tlbHi = stale.leafHi;
-        choice.tlbLo = stale.leafLo;
-      } else {
-        choice.tlb = TlbUse.table;
-        choice.tlbLevel = stale.level(i) + 1;
-        choice.tlbHi = stale.get(i, Field.oldHi);
-        choice.tlbLo = stale.get(i, Field.oldLo);
-      }
-      this.attempt(choice, joined(via, `${kind === Kind.leaf ? 'leaf' : 'table'}:${i}`), !sameTag);
-    }
-    for (let root = 1; root <= tables.top; root++) {
-      if (tables.stage(root) !== stage || tables.tag(root) >>> 16 !== vmid || tables.nested(root)) continue;
-      const sameTag = stage === 2 || (tables.tag(root) & 0xffff) === asid;
-      if (sameTag && via === '' && tables.base(root) === ownBase) continue;
-      tables.regime(root, regime);
-      choice.tlbRegime = regime;
-      choice.tlb = TlbUse.root;
-      choice.tlbStart = tables.start(root) * 4096;
-      this.attempt(choice, joined(via, this.rootName(root)), !sameTag);
-    }
-    choice.tlb = TlbUse.none;
-  }
-
-  /** A root that is out of reach is named by its stale entry. */
-  private rootName(root: number): string {
-    const { stale, tables } = this.caches;
-    for (let i = 0; i < stale.size; i++) {
-      if (stale.kind(i) === Kind.tag && stale.get(i, Field.root) === root) return `tag:${i}`;
-    }
-    return `root:0x${tables.base(root).toString(16)}`;
-  }
-
-  /** Tries one choice and keeps its outcome if it is new. */
-  private attempt(choice: CachedChoice | null, via: string, only: boolean | Tape = false): void {
+  /** Tries one choice and keeps its outcome if it is new and could be. */
+  private attempt(choice: CachedChoice | null, via: string, tape: Tape | null = null): void {
     const { u } = this;
     translate(u, this.sid, this.iova, this.write, choice, this.ssid);
-    const globalOnly = typeof only === 'boolean' ? only : only.globalOnly;
-    if (globalOnly && (!isLeaf(u) || (u.walk.lo & NOT_GLOBAL) !== 0)) return;
+    if (tape !== null && (tape.refuted || (tape.globalOnly && (!isLeaf(u) || (u.walk.lo & NOT_GLOBAL) !== 0)))) return;
     const ok = u.pa >= 0;
     const { type, recorded, stalls } = u.fault;
     const key = ok ? `${u.pa}` : `fault ${type} ${recorded}`;
     if (this.seen.has(key)) return;
     this.seen.add(key);
-    const how = typeof only === 'boolean' ? via : joined(via, ...only.via);
+    const how = tape === null ? via : joined(via, ...tape.via);
     const event = ok || type === 0 ? null : eventRecord(u.fault);
     const outcome = { ok, pa: u.pa, event, via: how };
     this.outcomes.push(event !== null && stalls ? { ...outcome, stalls: true } : outcome);
@@ -269,10 +178,10 @@ function isLeaf(u: TranslationUnit): boolean {
   return regime !== null && classify(regime.granule, walk.level, walk.lo, regime.wide) === Descriptor.leaf;
 }
 
-function viaOf(which: 'ste' | 'cd', mix: readonly number[]): string {
+function viaOf(mix: readonly number[]): string {
   return mix
     .filter((entry) => entry >= 0)
-    .map((entry) => `${which}:${entry}`)
+    .map((entry) => `ste:${entry}`)
     .join(' ');
 }
 

@@ -6,7 +6,7 @@
 
 import { isDevice, type Underneath, WalkFault, WalkResult } from '../table-walk.ts';
 import { EventClass, EventType } from './events.ts';
-import { FAULT_EVENTS, TlbChoice, walkWith } from './lookup.ts';
+import { FAULT_EVENTS, isUnfounded, TlbChoice, TlbUse, walkWith } from './lookup.ts';
 import type { TranslationUnit } from './unit.ts';
 
 export class SecondStage implements Underneath {
@@ -28,8 +28,13 @@ export class SecondStage implements Underneath {
     const { unit, walk, choice } = this;
     const { ste, fault, adversary } = unit;
     if (adversary !== null) adversary.stage2(ipa, eventClass, choice);
-    walkWith(unit.memory, ste.stage2, ipa, ipa, write, adversary === null ? null : choice, walk, null);
-    if (walk.fault === WalkFault.none && eventClass !== EventClass.IN && ste.protectsWalks && isDevice(walk.lo)) {
+    walkWith(unit.memory, ste.stage2, ipa, write, adversary === null ? null : choice, walk, null);
+    let regime = ste.stage2;
+    if (adversary !== null) {
+      if (isUnfounded(choice, walk)) adversary.refute();
+      if (choice.tlb !== TlbUse.none && choice.tlbRegime !== null) regime = choice.tlbRegime;
+    }
+    if (walk.fault === WalkFault.none && eventClass !== EventClass.IN && regime.protectsWalks && isDevice(walk.lo)) {
       walk.fault = WalkFault.permission;
     }
     if (walk.fault === WalkFault.none) {

@@ -71,8 +71,6 @@ export class Ste {
   stage2Records = false;
   /** S2S: stage-2 faults stall. */
   stage2Stalls = false;
-  /** S2PTW: stage 1 must not walk through Device memory. */
-  protectsWalks = false;
 }
 
 /** Whether stage 1 is on, with or without a stage 2 below it. */
@@ -181,7 +179,7 @@ function stage2Illegal(ste: Ste, smmu: SmmuFeatures): string {
   // HD without HA behaves as neither.
   regime.setsDirty = regime.setsAccessFlag && (vtcr & S2HD) !== 0;
   regime.wide = wide;
-  ste.protectsWalks = (vtcr & S2PTW) !== 0;
+  regime.protectsWalks = (vtcr & S2PTW) !== 0;
   ste.stage2Records = (vtcr & S2R) !== 0;
   return '';
 }

@@ -8,10 +8,32 @@
 import { type PhysicalMemory, StateClass } from '../memory/index.ts';
 import { POW2 } from '../pow2.ts';
 import { RecordFile } from '../record-file.ts';
-import { classify, Descriptor, descriptorAddress, levelShift, type Regime, startTableSize } from '../table-walk.ts';
+import {
+  classify,
+  Descriptor,
+  descriptorAddress,
+  levelShift,
+  Regime,
+  startTableSize,
+  TableLimit,
+  tableLimits,
+} from '../table-walk.ts';
 import { hiOf, joinSigned, loOf } from '../word64.ts';
 import { NodeField, NodeKind, type NodeStore } from './node-store.ts';
-import { COMBINED, Kind, NESTED, type StaleSet, WIDE, what } from './stale-set.ts';
+import {
+  COMBINED,
+  Kind,
+  leafClass,
+  NESTED,
+  NO_ACCESS_FLAG,
+  type StaleSet,
+  tableClass,
+  underLimits,
+  WIDE,
+  walkedRegime,
+  walkedWith,
+  what,
+} from './stale-set.ts';
 
 /** Words of a root. */
 const F = {
@@ -19,39 +41,43 @@ const F = {
   tag: 1,
   baseLo: 2,
   baseHi: 3,
-  /** inputBits[7:0] startLevel[11:8] granule[19:12] outputBits[31:24] */
+  /** inputBits[7:0] startLevel[11:8] granule[19:12] */
   shape: 4,
   refs: 5,
   /** Stale `tag` entries that keep it. */
   kept: 6,
+  /** As {@link walkedWith}. */
   flags: 7,
   /** Input page at which the range starts. */
   startLo: 8,
   startHi: 9,
 } as const;
 
-/** Bits of a root's flags. */
-const NO_ACCESS_FLAG = 1;
-const FLAT = 2;
-const IN_IPA = 4;
-const WIDE_ADDRESSES = 8;
-const SETS_ACCESS_FLAG = 16;
-const SETS_DIRTY = 32;
-
 const AF = 1 << 10;
 const NOT_GLOBAL = 1 << 11;
 
-/** What becomes stale when tables are let go: nothing, what a range of pages does not cover, or global leaves. */
+/**
+ * What of the tables that are let go stays cached, and so becomes stale: all outside of the input pages [from, to) that
+ * an invalidation covered, and what the invalidation spared inside.
+ */
 export class Remainder {
-  mode: 'nothing' | 'outside' | 'globals' = 'nothing';
+  from = -Infinity;
+  to = Infinity;
+  /** As {@link Field.spared}. */
+  spared = 0;
   /** Stage-2 leaves that are covered stay in combination with stage 1. */
   combined = false;
-  /** Covered input pages [from, to), for `outside`. */
-  from = 0;
-  to = 0;
+
+  /** Whether all goes. */
+  get isNothing(): boolean {
+    return this.from === -Infinity && this.spared === 0 && !this.combined;
+  }
 }
 
 export const NOTHING = new Remainder();
+
+/** Spares the global leaves of every level. */
+export const SPARES_GLOBALS = 0xf0;
 
 export class TableReach {
   private readonly memory: PhysicalMemory;
@@ -59,6 +85,7 @@ export class TableReach {
   private readonly stale: StaleSet;
   private readonly roots: RecordFile;
   private readonly header: number;
+  private readonly scratch = new Regime();
 
   constructor(memory: PhysicalMemory, store: NodeStore, stale: StaleSet) {
     this.memory = memory;
@@ -87,11 +114,7 @@ export class TableReach {
 
   /** Its tables lie behind a stage 2: what they are in memory is found by {@link ContextReach}. */
   nested(root: number): boolean {
-    return (this.roots.get(root, F.flags) & IN_IPA) !== 0;
-  }
-
-  private wide(root: number): boolean {
-    return (this.roots.get(root, F.flags) & WIDE_ADDRESSES) !== 0;
+    return (this.roots.get(root, F.flags) & NESTED) !== 0;
   }
 
   base(root: number): number {
@@ -106,25 +129,19 @@ export class TableReach {
   /** Fills `regime` so that a walk starts at this root. */
   regime(root: number, regime: Regime): void {
     const shape = this.roots.get(root, F.shape);
-    const flags = this.roots.get(root, F.flags);
     regime.stage = this.stage(root) === 1 ? 1 : 2;
     regime.inputBits = shape & 0xff;
     regime.startLevel = (shape >>> 8) & 15;
     regime.granule = (shape >>> 12) & 0xff;
-    regime.outputBits = shape >>> 24;
     regime.base = this.base(root);
-    regime.ignoreAccessFlag = (flags & NO_ACCESS_FLAG) !== 0;
-    regime.flatPermissions = (flags & FLAT) !== 0;
-    regime.nested = (flags & IN_IPA) !== 0;
-    regime.wide = (flags & WIDE_ADDRESSES) !== 0;
-    regime.setsAccessFlag = (flags & SETS_ACCESS_FLAG) !== 0;
-    regime.setsDirty = (flags & SETS_DIRTY) !== 0;
+    walkedRegime(this.roots.get(root, F.flags), regime);
   }
 
   /** The root with that identity; 0 when there is none. `upper` tells the upper half of a stage-1 space. */
   find(regime: Regime, vmid: number, asid: number, upper: boolean): number {
     const tag = (vmid << 16) | asid;
-    const { shape, flags } = packed(regime);
+    const shape = shapeOf(regime);
+    const flags = walkedWith(regime);
     for (let root = 1; root <= this.top; root++) {
       if (
         this.roots.get(root, F.stage) === regime.stage &&
@@ -151,7 +168,8 @@ export class TableReach {
     let root = 1;
     while (root <= this.top && this.stage(root) !== 0) root++;
     if (root > this.top) this.memory.put(this.header, root);
-    const { shape, flags } = packed(regime);
+    const shape = shapeOf(regime);
+    const flags = walkedWith(regime);
     const start = upper ? -POW2[regime.inputBits - 12]! : 0;
     const { roots } = this;
     roots.put(root, F.stage, regime.stage);
@@ -163,7 +181,7 @@ export class TableReach {
     roots.put(root, F.refs, 1);
     roots.put(root, F.startLo, loOf(start));
     roots.put(root, F.startHi, hiOf(start));
-    if (!regime.nested) this.refTable(root, regime.startLevel, start, regime.base, startBytes(regime));
+    if (!regime.nested) this.refTable(root, regime.startLevel, start, regime.base, startBytes(regime), TableLimit.none);
     return root;
   }
 
@@ -188,13 +206,14 @@ export class TableReach {
     this.roots.put(root, F.kept, kept);
     if (kept !== 0 || this.roots.get(root, F.refs) !== 0) return;
     const rest = new Remainder();
-    if (globalsStay) rest.mode = 'globals';
+    if (globalsStay) rest.spared = SPARES_GLOBALS;
     const shape = this.roots.get(root, F.shape);
     if (this.nested(root)) {
-      if (globalsStay) this.leaveBelow(root, -1, this.start(root), POW2[(shape & 0xff) - 12]!, rest);
+      if (!rest.isNothing) this.leaveBelow(root, -1, this.start(root), POW2[(shape & 0xff) - 12]!, rest);
       this.removeNested(root);
     } else {
-      this.unrefTable(root, (shape >>> 8) & 15, this.start(root), this.base(root), this.startBytes(root), rest);
+      const level = (shape >>> 8) & 15;
+      this.unrefTable(root, level, this.start(root), this.base(root), this.startBytes(root), TableLimit.none, rest);
     }
     this.roots.clear(root);
   }
@@ -221,128 +240,153 @@ export class TableReach {
     return POW2[levelShift(this.granule(root), level) - 12]!;
   }
 
-  /** Address of the table that a descriptor of `level` names; -1 when it names none. */
+  /**
+   * Address of the table that a descriptor of `level` names; -1 when it names none, or one that is out of the output
+   * range, where no walk goes.
+   */
   child(root: number, level: number, hi: number, lo: number): number {
-    const granule = this.granule(root);
-    const wide = this.wide(root);
-    return classify(granule, level, lo, wide) === Descriptor.table ? descriptorAddress(hi, lo, granule, wide) : -1;
+    const { scratch } = this;
+    this.regime(root, scratch);
+    const { granule, wide } = scratch;
+    if (classify(granule, level, lo, wide) !== Descriptor.table) return -1;
+    const table = descriptorAddress(hi, lo, granule, wide);
+    return table < POW2[scratch.outputBits]! ? table : -1;
+  }
+
+  /** Limits under which the table that a descriptor names is reached, when the descriptor's own table is under `limits`. */
+  limitsBelow(root: number, limits: number, hi: number): number {
+    this.regime(root, this.scratch);
+    return limits | tableLimits(this.scratch, hi);
   }
 
   /** What of the nested tables below `level` for `pages` pages from `page` stays cached when they are let go. */
   private leaveBelow(root: number, level: number, page: number, pages: number, rest: Remainder): void {
-    const { store, memory } = this;
-    const granule = this.granule(root);
+    const { store } = this;
     const top = store.top;
     for (let node = 1; node <= top; node++) {
       if (store.kind(node) !== NodeKind.table || store.owner(node) !== root || store.level(node) <= level) continue;
       const base = store.base(node);
-      if (base < page || base >= page + pages) continue;
-      const at = store.wordsAt(node);
-      const step = this.pagesPer(root, store.level(node));
-      for (let i = 0; i < store.wordCount(node); i++) {
-        const lo = memory.words[at + 2 * i]!;
-        const kind = classify(granule, store.level(node), lo, this.wide(root));
-        if (kind === Descriptor.invalid) continue;
-        const first = base + i * step;
-        const outside = rest.mode === 'outside' && (first + step <= rest.from || first >= rest.to);
-        if (!outside && (rest.mode !== 'globals' || kind === Descriptor.table || (lo & NOT_GLOBAL) !== 0)) continue;
-        const hi = memory.words[at + 2 * i + 1]!;
-        const pa = store.address(node) + 8 * i;
-        if (kind === Descriptor.table) this.staleTable(root, store.level(node), first, hi, lo, pa);
-        else this.staleLeaf(root, store.level(node), first, hi, lo, pa);
-      }
+      if (base >= page && base < page + pages) this.leave(node, rest, true);
+    }
+  }
+
+  /** What of a table node stays cached becomes stale; what does not is let go, unless it is nested: then it is found anew. */
+  private leave(node: number, rest: Remainder, nested: boolean): void {
+    const { store } = this;
+    const root = store.owner(node);
+    const level = store.level(node);
+    const limits = store.limits(node);
+    const step = this.pagesPer(root, level);
+    const count = store.wordCount(node);
+    const first = store.base(node);
+    const at = store.address(node);
+    const index = store.wordsAt(node);
+    for (let i = 0; i < count; i++) {
+      const lo = this.memory.words[index + 2 * i]!;
+      if ((lo & 1) === 0) continue;
+      const hi = this.memory.words[index + 2 * i + 1]!;
+      this.leaveOne(root, level, limits, first + i * step, step, hi, lo, at + 8 * i, rest, nested);
+    }
+  }
+
+  private leaveOne(
+    root: number,
+    level: number,
+    limits: number,
+    page: number,
+    pages: number,
+    hi: number,
+    lo: number,
+    pa: number,
+    rest: Remainder,
+    nested: boolean,
+  ): void {
+    const kind = classify(this.granule(root), level, lo, (this.roots.get(root, F.flags) & WIDE) !== 0);
+    const outside = page + pages <= rest.from || page >= rest.to;
+    if (kind === Descriptor.table) {
+      if (outside || (rest.spared & tableClass(level)) !== 0) this.staleTable(root, level, page, hi, lo, pa, limits);
+      else if (!nested) this.unrefChild(root, level, page, hi, lo, limits, rest);
+    } else if (kind === Descriptor.leaf) {
+      const global = this.stage(root) === 1 && (lo & NOT_GLOBAL) === 0;
+      if (outside || (rest.spared & leafClass(level, global)) !== 0) {
+        this.staleLeaf(root, level, page, hi, lo, pa, limits);
+      } else if (rest.combined) this.staleLeaf(root, level, page, hi, lo, pa, limits, COMBINED);
     }
   }
 
   // ---- tables
 
-  /** Adds a reference to the table of `level` at `pa`, which translates input pages from `page`. */
-  private refTable(root: number, level: number, page: number, pa: number, bytes: number): void {
+  /** Adds a reference to the table of `level` at `pa`, which translates input pages from `page` under `limits`. */
+  private refTable(root: number, level: number, page: number, pa: number, bytes: number, limits: number): void {
     const pages = POW2[levelShift(this.granule(root), level) - 12]!;
     for (let offset = 0; offset < bytes; ) {
       const size = Math.min(bytes - offset, 4096 - ((pa + offset) & 4095));
-      this.refPart(root, level, page + (offset / 8) * pages, pa + offset, size / 8);
+      this.refPart(root, level, page + (offset / 8) * pages, pa + offset, size / 8, limits);
       offset += size;
     }
   }
 
-  private refPart(root: number, level: number, page: number, pa: number, count: number): void {
+  private refPart(root: number, level: number, page: number, pa: number, count: number, limits: number): void {
     const { store, memory } = this;
-    const found = store.find(NodeKind.table, level, root, page, pa);
+    const found = store.find(NodeKind.table, level, root, page, pa, limits);
     if (found !== 0) {
       store.setRefs(found, store.refs(found) + 1);
       return;
     }
     const empty = memory.isRam(pa) && memory.slotOf(pa) === 0;
-    const node = store.add(NodeKind.table, level, root, page, pa, count);
+    const node = store.add(NodeKind.table, level, root, page, pa, count, limits);
     if (node === 0 || empty || level === 3) return;
-    const granule = this.granule(root);
-    const pages = POW2[levelShift(granule, level) - 12]!;
+    const pages = POW2[levelShift(this.granule(root), level) - 12]!;
     const at = store.wordsAt(node);
     for (let i = 0; i < count; i++) {
       const lo = memory.words[at + 2 * i]!;
-      if (classify(granule, level, lo, this.wide(root)) === Descriptor.table) {
-        this.refChild(root, level, page + i * pages, memory.words[at + 2 * i + 1]!, lo);
-      }
+      if ((lo & 1) !== 0) this.refChild(root, level, page + i * pages, memory.words[at + 2 * i + 1]!, lo, limits);
     }
   }
 
-  /** Adds a reference to the table that a descriptor of `level` names. */
-  refChild(root: number, level: number, page: number, hi: number, lo: number): void {
-    if (this.nested(root)) return;
-    const granule = this.granule(root);
-    this.refTable(root, level + 1, page, descriptorAddress(hi, lo, granule, this.wide(root)), POW2[granule]!);
+  /** Adds a reference to the table that a descriptor of `level` names, if it names one. */
+  private refChild(root: number, level: number, page: number, hi: number, lo: number, limits: number): void {
+    const table = this.nested(root) ? -1 : this.child(root, level, hi, lo);
+    if (table < 0) return;
+    this.refTable(root, level + 1, page, table, POW2[this.granule(root)]!, this.limitsBelow(root, limits, hi));
   }
 
-  /** Drops a reference to the table that a descriptor of `level` names. */
-  unrefChild(root: number, level: number, page: number, hi: number, lo: number, rest: Remainder): void {
-    const granule = this.granule(root);
+  /** Drops a reference to the table that a descriptor of `level`, in a table under `limits`, names. */
+  unrefChild(root: number, level: number, page: number, hi: number, lo: number, limits: number, rest: Remainder): void {
     if (this.nested(root)) {
-      if (rest.mode !== 'nothing') this.leaveBelow(root, level, page, this.pagesPer(root, level), rest);
+      if (!rest.isNothing) this.leaveBelow(root, level, page, this.pagesPer(root, level), rest);
       return;
     }
-    const table = descriptorAddress(hi, lo, granule, this.wide(root));
-    this.unrefTable(root, level + 1, page, table, POW2[granule]!, rest);
+    const table = this.child(root, level, hi, lo);
+    const below = this.limitsBelow(root, limits, hi);
+    if (table >= 0) this.unrefTable(root, level + 1, page, table, POW2[this.granule(root)]!, below, rest);
   }
 
-  private unrefTable(root: number, level: number, page: number, pa: number, bytes: number, rest: Remainder): void {
+  private unrefTable(
+    root: number,
+    level: number,
+    page: number,
+    pa: number,
+    bytes: number,
+    limits: number,
+    rest: Remainder,
+  ): void {
     const pages = POW2[levelShift(this.granule(root), level) - 12]!;
     for (let offset = 0; offset < bytes; ) {
       const size = Math.min(bytes - offset, 4096 - ((pa + offset) & 4095));
-      this.unrefPart(root, level, page + (offset / 8) * pages, pa + offset, rest);
+      const first = page + (offset / 8) * pages;
+      this.unref(this.store.find(NodeKind.table, level, root, first, pa + offset, limits), rest);
       offset += size;
     }
   }
 
-  private unrefPart(root: number, level: number, page: number, pa: number, rest: Remainder): void {
-    const { store, memory } = this;
-    const node = store.find(NodeKind.table, level, root, page, pa);
+  private unref(node: number, rest: Remainder): void {
     if (node === 0) return;
+    const { store } = this;
     const refs = store.refs(node) - 1;
     store.setRefs(node, refs);
     if (refs !== 0) return;
-    if (level < 3 || rest.mode !== 'nothing' || rest.combined) {
-      const granule = this.granule(root);
-      const pages = POW2[levelShift(granule, level) - 12]!;
-      const at = store.wordsAt(node);
-      const count = store.wordCount(node);
-      for (let i = 0; i < count; i++) {
-        const lo = memory.words[at + 2 * i]!;
-        const kind = classify(granule, level, lo, this.wide(root));
-        if (kind === Descriptor.invalid) continue;
-        const hi = memory.words[at + 2 * i + 1]!;
-        const first = page + i * pages;
-        const outside = rest.mode === 'outside' && (first + pages <= rest.from || first >= rest.to);
-        if (kind === Descriptor.table) {
-          if (outside) this.staleTable(root, level, first, hi, lo, pa + 8 * i);
-          else this.unrefChild(root, level, first, hi, lo, rest);
-        } else if (outside || (rest.mode === 'globals' && (lo & NOT_GLOBAL) === 0)) {
-          this.staleLeaf(root, level, first, hi, lo, pa + 8 * i);
-        } else if (rest.combined) {
-          this.staleLeaf(root, level, first, hi, lo, pa + 8 * i, COMBINED);
-        }
-      }
-    }
+    if (store.level(node) < 3 || !rest.isNothing) this.leave(node, rest, false);
     store.remove(node);
   }
 
@@ -352,45 +396,61 @@ export class TableReach {
   wrote(node: number, k: number, pa: number, oldHi: number, oldLo: number, newHi: number, newLo: number): void {
     const words = this.memory.words;
     const at = this.store.at(node);
-    const level = words[at + NodeField.what]! >>> 4;
+    const it = words[at + NodeField.what]!;
+    const level = (it >>> 4) & 15;
+    const limits = it >>> 8;
     const root = words[at + NodeField.owner]!;
     const record = this.roots.at(root);
     const granule = (words[record + F.shape]! >>> 12) & 0xff;
-    const wide = (words[record + F.flags]! & WIDE_ADDRESSES) !== 0;
+    const wide = (words[record + F.flags]! & WIDE) !== 0;
     const was = classify(granule, level, oldLo, wide);
     const is = classify(granule, level, newLo, wide);
     if (was === Descriptor.invalid && is !== Descriptor.table) return;
     const base = joinSigned(words[at + NodeField.baseHi]!, words[at + NodeField.baseLo]!);
     const page = base + k * POW2[levelShift(granule, level) - 12]!;
-    if (is === Descriptor.table) this.refChild(root, level, page, newHi, newLo);
-    if (was === Descriptor.table) this.staleTable(root, level, page, oldHi, oldLo, pa);
-    else if (was === Descriptor.leaf) this.staleLeaf(root, level, page, oldHi, oldLo, pa);
+    if (is === Descriptor.table) this.refChild(root, level, page, newHi, newLo, limits);
+    if (was === Descriptor.table) this.staleTable(root, level, page, oldHi, oldLo, pa, limits);
+    else if (was === Descriptor.leaf) this.staleLeaf(root, level, page, oldHi, oldLo, pa, limits);
   }
 
   /** A table descriptor may still be cached. The entry takes over the reference to the table it names. */
-  private staleTable(root: number, level: number, page: number, hi: number, lo: number, at: number): void {
-    const whatItIs = what(Kind.table, level, this.stage(root), false, this.granule(root)) | this.marks(root);
-    if (!this.stale.add(whatItIs, this.tag(root), page, hi, lo, at, root, 0, 0)) {
-      this.unrefChild(root, level, page, hi, lo, NOTHING);
+  private staleTable(
+    root: number,
+    level: number,
+    page: number,
+    hi: number,
+    lo: number,
+    at: number,
+    limits: number,
+  ): void {
+    const flags = this.roots.get(root, F.flags);
+    const it = what(Kind.table, level, this.stage(root), false, this.granule(root)) | flags | underLimits(limits);
+    if (!this.stale.add(it, this.tag(root), page, hi, lo, at, root, 0, 0)) {
+      this.unrefChild(root, level, page, hi, lo, limits, NOTHING);
     }
   }
 
-  /** NESTED and WIDE of a root's entries. */
-  private marks(root: number): number {
-    const flags = this.roots.get(root, F.flags);
-    return ((flags & IN_IPA) !== 0 ? NESTED : 0) | ((flags & WIDE_ADDRESSES) !== 0 ? WIDE : 0);
-  }
-
-  private staleLeaf(root: number, level: number, page: number, hi: number, lo: number, at: number, mark = 0): void {
+  private staleLeaf(
+    root: number,
+    level: number,
+    page: number,
+    hi: number,
+    lo: number,
+    at: number,
+    limits: number,
+    mark = 0,
+  ): void {
     // A descriptor with the access flag clear is never cached.
     const words = this.memory.words;
     const record = this.roots.at(root);
-    if ((lo & AF) === 0 && (words[record + F.flags]! & 1) === 0) return;
+    const flags = words[record + F.flags]!;
+    if ((lo & AF) === 0 && (flags & NO_ACCESS_FLAG) === 0) return;
     const stage = words[record + F.stage]!;
     const global = stage === 1 && (lo & NOT_GLOBAL) === 0;
     this.stale.addLeaf(
       what(Kind.leaf, level, stage, global, (words[record + F.shape]! >>> 12) & 0xff) |
-        (words[record + F.flags]! > FLAT + NO_ACCESS_FLAG ? this.marks(root) : 0) |
+        flags |
+        underLimits(limits) |
         mark,
       words[record + F.tag]!,
       page,
@@ -402,17 +462,8 @@ export class TableReach {
   }
 }
 
-function packed(regime: Regime): { shape: number; flags: number } {
-  return {
-    shape: regime.inputBits | (regime.startLevel << 8) | (regime.granule << 12) | (regime.outputBits << 24),
-    flags:
-      (regime.ignoreAccessFlag ? NO_ACCESS_FLAG : 0) |
-      (regime.flatPermissions ? FLAT : 0) |
-      (regime.nested ? IN_IPA : 0) |
-      (regime.wide ? WIDE_ADDRESSES : 0) |
-      (regime.setsAccessFlag ? SETS_ACCESS_FLAG : 0) |
-      (regime.setsDirty ? SETS_DIRTY : 0),
-  };
+function shapeOf(regime: Regime): number {
+  return regime.inputBits | (regime.startLevel << 8) | (regime.granule << 12);
 }
 
 function startBytes(regime: Regime): number {

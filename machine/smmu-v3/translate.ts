@@ -11,7 +11,7 @@ import { WalkFault } from '../table-walk.ts';
 import { below } from '../word64.ts';
 import { fetchContext } from './context-fetch.ts';
 import { EventClass, EventType } from './events.ts';
-import { type CachedChoice, endedBelow, FAULT_EVENTS, readEntry, walkWith } from './lookup.ts';
+import { type CachedChoice, endedBelow, FAULT_EVENTS, isUnfounded, readEntry, TlbUse, walkWith } from './lookup.ts';
 import { CR0_SMMUEN, CR2_RECINVSID, GBPA_ABORT, Register } from './registers.ts';
 import { decodeSte, Eats, S1DSS_BYPASS, S1DSS_SUBSTREAM0, SteKind, walksStage1 } from './ste.ts';
 import { decodeStreamTable, locateSte } from './stream-table.ts';
@@ -86,29 +86,29 @@ export function translate(
     fault.stalls = ste.stage2Stalls;
     fault.stage2 = true;
     fault.ipa = iova;
-    walkStage(u, 2, iova, iova, write, cached);
+    u.regime = ste.stage2;
+    if (u.adversary !== null && cached !== null) u.adversary.stage2(iova, EventClass.IN, cached);
+    walkStage(u, 2, iova, write, cached);
     return;
   }
 
   // 7. Stage-2 faults on the way to the CD (CLASS = CD). 8. F_CD_FETCH. 9. C_BAD_CD.
-  if (!fetchContext(u, ssid < 0 ? 0 : ssid, cached)) return;
+  if (!fetchContext(u, ssid < 0 ? 0 : ssid)) return;
 
   // 10. Stage 1. VA[55] selects the half; the bits above the range must all equal it.
   fault.recorded = cd.records || cd.stalls;
   fault.stalls = cd.stalls;
-  const upper = iova < 0 || (iova >= BIT55 && Math.floor(iova / BIT55) % 2 === 1);
-  let va = iova;
-  if (upper ? cd.topByteIgnored1 : cd.topByteIgnored0) {
-    va = below(iova, BIT56);
-    if (upper) va -= BIT56;
-  }
+  const upper = isUpperHalf(iova);
   const half = upper ? cd.half1 : cd.half0;
-  if (!(upper ? cd.walks1 : cd.walks0)) {
+  const va = half.ignoresTopByte ? withoutTopByte(iova, upper) : iova;
+  u.regime = half;
+  if (u.adversary !== null && cached !== null) u.adversary.stage1(va, half, cached);
+  // EPDx disables walks. What is cached is not walked for.
+  if (!(upper ? cd.walks1 : cd.walks0) && (cached === null || cached.tlb === TlbUse.none)) {
     fault.type = EventType.F_TRANSLATION;
     return;
   }
-  u.regime = half;
-  walkStage(u, 1, va, upper ? va + POW2[half.inputBits]! : va, write, cached);
+  walkStage(u, 1, upper ? va + POW2[half.inputBits]! : va, write, cached);
 
   // Nested: stage 1 gave an IPA, and stage 2 has the last word.
   if (u.pa < 0 || ste.kind !== SteKind.nested || cached?.tlbFinal === true) return;
@@ -203,27 +203,27 @@ export function currentStreamTable(u: TranslationUnit): void {
   );
 }
 
-/** One stage's walk of `address`, which is `input` as an offset; its faults. */
-function walkStage(
-  u: TranslationUnit,
-  stage: 1 | 2,
-  address: number,
-  input: number,
-  write: boolean,
-  cached: CachedChoice | null,
-): void {
+/** VA[55]: which half of the address space an address belongs to. */
+export function isUpperHalf(iova: number): boolean {
+  return iova < 0 || (iova >= BIT55 && Math.floor(iova / BIT55) % 2 === 1);
+}
+
+/** The input address with its top byte ignored: replaced by what the half of the address space has there. */
+export function withoutTopByte(iova: number, upper: boolean): number {
+  const rest = below(iova, BIT56);
+  return upper ? rest - BIT56 : rest;
+}
+
+/** One stage's walk of `input`, an offset from the start of the unit's regime; its faults. */
+function walkStage(u: TranslationUnit, stage: 1 | 2, input: number, write: boolean, cached: CachedChoice | null): void {
   const { fault, ste, adversary } = u;
   const out = u.walk;
   u.stage = stage;
-  if (stage === 2) u.regime = ste.stage2;
   const regime = u.regime!;
   u.input = input;
-  if (adversary !== null && cached !== null) {
-    if (stage === 1) adversary.stage1(address, regime, cached);
-    else adversary.stage2(address, EventClass.IN, cached);
-  }
   const under = stage === 1 && ste.kind === SteKind.nested && cached?.tlbFinal !== true ? u.second : null;
-  walkWith(u.memory, regime, address, input, write, cached, out, under);
+  walkWith(u.memory, regime, input, write, cached, out, under);
+  if (adversary !== null && cached !== null && isUnfounded(cached, out)) adversary.refute();
   u.pa = out.pa;
   if (out.updateAt >= 0) u.noteUpdate(out.updateAt, out.lo, out.updateLo);
   if (out.fault === WalkFault.none || endedBelow(out)) return;
