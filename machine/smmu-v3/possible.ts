@@ -8,18 +8,20 @@
 import { classify, Descriptor } from '../table-walk.ts';
 import type { Caches } from './caches.ts';
 import { eventRecord } from './events.ts';
-import { CachedChoice, TlbUse } from './lookup.ts';
+import { CachedChoice, readEntry, TlbUse } from './lookup.ts';
 import { mixes, mixOptions } from './mixes.ts';
 import { CR0_SMMUEN, Register } from './registers.ts';
 import { Field, Kind } from './stale-set.ts';
 import { STE_SIZE } from './ste.ts';
 import { locateSte, StreamTable } from './stream-table.ts';
-import { MOST_RUNS, Tape } from './tape.ts';
+import { type LedContext, ledContexts, MOST_RUNS, Tape } from './tape.ts';
 import { currentStreamTable, translate } from './translate.ts';
 import type { Outcome } from './types.ts';
 import type { TranslationUnit } from './unit.ts';
 
 const NOT_GLOBAL = 1 << 11;
+/** 64-bit words of an STE that are interpreted. */
+const STE_WORDS_READ = 4;
 
 interface SteCandidate {
   readonly at: number;
@@ -66,12 +68,17 @@ class Enumeration {
     if ((u.registers.get(Register.CR0) & CR0_SMMUEN) === 0) return this.outcomes;
     // Nothing to hit but what was just walked.
     if (caches.stale.size === 0 && caches.tables.top <= Math.min(1, u.walk.fetches)) return this.outcomes;
+    const tried = new Set<string>();
+    const led = ledContexts(caches, sid, Math.max(0, this.ssid));
     for (const candidate of this.steCandidates()) {
       this.choice.steAt = candidate.at;
       const words = mixOptions(caches.stale, Kind.ste, sid, candidate.at, candidate.reachable);
       for (const mix of mixes(words)) {
         this.use(mix);
-        this.throughTape(joined(candidate.via, viaOf(mix)));
+        const content = this.contentOf(candidate.at);
+        if (tried.has(content)) continue;
+        tried.add(content);
+        this.throughTape(joined(candidate.via, viaOf(mix)), led);
       }
     }
     return this.outcomes;
@@ -140,10 +147,18 @@ class Enumeration {
     });
   }
 
+  /** The words of the STE from `at` as {@link choice} has them. */
+  private contentOf(at: number): string {
+    const { words } = this.u.ste;
+    readEntry(this.u.memory, at, words, this.choice.steMask, this.choice.steWords);
+    this.u.ste.decoded = false;
+    return words.subarray(0, 2 * STE_WORDS_READ).join();
+  }
+
   /** Everything that caches can make of an access under the STE that {@link choice} holds. */
-  private throughTape(via: string): void {
+  private throughTape(via: string, led: readonly LedContext[]): void {
     const { choice } = this;
-    const tape = new Tape(this.u, this.caches, this.sid, Math.max(0, this.ssid));
+    const tape = new Tape(this.u, this.caches, this.sid, Math.max(0, this.ssid), led);
     choice.adversary = tape;
     let runs = 0;
     do {

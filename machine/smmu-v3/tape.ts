@@ -32,13 +32,15 @@ interface Candidate {
 export const MOST_RUNS = 16 * MOST_MIXES;
 
 const CD_WORDS = CD_SIZE / 8;
+/** Those that are interpreted: q0 to q3. */
+const CD_WORDS_READ = 4;
 
 export class Tape implements Adversary {
   /** What the picks of this run were, for people. */
   via: string[] = [];
   /** The stage-1 entry that was picked has another ASID: its leaf has to be global. */
   globalOnly = false;
-  /** An entry that was picked is one that no walk could have cached: the run says nothing. */
+  /** An entry was picked that no walk could have cached, or a CD whose content was tried before: the run says nothing. */
   refuted = false;
   private readonly u: TranslationUnit;
   private readonly caches: Caches;
@@ -50,16 +52,20 @@ export class Tape implements Adversary {
   /** A regime for each look-up of a run: it must last as long as the run. */
   private readonly regimes: Regime[] = [];
   private lookups = 0;
-  /** Where CDs of the stream are that an earlier STE of it led to; and the stale entry that says so. */
   private readonly led: readonly LedContext[];
+  /** By content of a CD: the picks that first led to it. What follows from it does not depend on them. */
+  private readonly firstPicks = new Map<string, string>();
 
-  /** @param ssid index of the CD: 0 for an access without a SubstreamID */
-  constructor(u: TranslationUnit, caches: Caches, sid: number, ssid: number) {
+  /**
+   * @param ssid index of the CD: 0 for an access without a SubstreamID
+   * @param led as {@link ledContexts} found
+   */
+  constructor(u: TranslationUnit, caches: Caches, sid: number, ssid: number, led: readonly LedContext[]) {
     this.u = u;
     this.caches = caches;
     this.sid = sid;
     this.ssid = ssid;
-    this.led = ledContexts(caches, sid, ssid);
+    this.led = led;
   }
 
   /** To be called before each run. */
@@ -140,6 +146,11 @@ export class Tape implements Adversary {
       words[2 * word + 1] = stale.get(entry, Field.oldHi);
       this.via.push(`cd:${entry}`);
     });
+    const picks = this.picks.slice(0, this.position).join();
+    const content = words.subarray(0, 2 * CD_WORDS_READ).join();
+    const first = this.firstPicks.get(content);
+    if (first === undefined) this.firstPicks.set(content, picks);
+    else if (first !== picks) this.refuted = true;
   }
 
   // ---- TLB
@@ -177,6 +188,7 @@ export class Tape implements Adversary {
     const page = Math.floor(address / 4096);
     const stripped = stage === 2 ? page : Math.floor(withoutTopByte(address, isUpperHalf(address)) / 4096);
     const found: Candidate[] = [];
+    if (this.refuted) return found;
     for (let i = 0; i < stale.size; i++) {
       const kind = stale.kind(i);
       if ((kind !== Kind.leaf && kind !== Kind.table) || stale.stage(i) !== stage) continue;
@@ -249,14 +261,14 @@ export class Tape implements Adversary {
 }
 
 /** A CD of the access that may be cached because an STE of the stream that may itself be cached leads to it. */
-interface LedContext {
+export interface LedContext {
   readonly at: number;
   /** Number of a stale entry of such an STE. */
   readonly ste: number;
 }
 
 /** CDs are cached by StreamID and SubstreamID, whichever STE they were fetched through. */
-function ledContexts(caches: Caches, sid: number, ssid: number): LedContext[] {
+export function ledContexts(caches: Caches, sid: number, ssid: number): LedContext[] {
   const { stale, store, contexts } = caches;
   let ste = -1;
   for (let i = 0; i < stale.size && ste < 0; i++) {
