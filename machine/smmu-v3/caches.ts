@@ -18,9 +18,10 @@ import { joinSigned } from '../word64.ts';
 import { ALL_SIDS, ConfigReach } from './config-reach.ts';
 import { ContextReach } from './context-reach.ts';
 import { NodeField, NodeKind, NodeStore, ONLY_LAST_LEVEL } from './node-store.ts';
-import { COMBINED, Field, GLOBAL, Kind, leafClass, PENDING, StaleSet, tableClass } from './stale-set.ts';
+import { Remainder, SPARES_GLOBALS, sparedBy } from './remainder.ts';
+import { COMBINED, Field, GLOBAL, Kind, PENDING, StaleSet } from './stale-set.ts';
 import { StreamTable } from './stream-table.ts';
-import { Remainder, SPARES_GLOBALS, TableReach } from './table-reach.ts';
+import { TableReach } from './table-reach.ts';
 
 /** Which TLB entries a command invalidates. */
 export interface TlbScope {
@@ -420,15 +421,4 @@ function tagMatches(what: number, tag: number, scope: TlbScope): boolean {
   if (stage === 2 || scope.asid < 0) return true;
   if ((what & GLOBAL) !== 0) return !scope.sparesGlobal;
   return (tag & 0xffff) === scope.asid;
-}
-
-/** What an invalidation leaves alone below a table descriptor that it covers, as {@link Field.spared}. */
-function sparedBy(scope: TlbScope): number {
-  let spared = scope.sparesGlobal ? SPARES_GLOBALS : 0;
-  if (scope.ttl === 0) return spared;
-  for (let level = 0; level <= 3; level++) {
-    if (level !== scope.ttl) spared |= leafClass(level, false) | leafClass(level, true);
-    if (level >= scope.ttl) spared |= tableClass(level);
-  }
-  return spared;
 }

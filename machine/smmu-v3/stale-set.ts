@@ -8,10 +8,10 @@
 import { type PhysicalMemory, StateClass } from '../memory/index.ts';
 import { POW2 } from '../pow2.ts';
 import { RecordFile } from '../record-file.ts';
-import { ADDRESS_WIDTHS } from '../stage2-walk.ts';
 import { levelShift, type Regime } from '../table-walk.ts';
 import { hiOf, join, joinSigned, loOf } from '../word64.ts';
 import type { StaleEntry, StaleKind } from './types.ts';
+import { limitsOf, NESTED, NO_TOP_BYTE, walkedRegime } from './walked-with.ts';
 
 /** Kinds as stored. */
 export const Kind = { leaf: 1, table: 2, tag: 3, cd: 4, ste: 5, l1std: 6, strtab: 7, l1cd: 8 } as const;
@@ -23,7 +23,7 @@ const KIND_NAMES: readonly (StaleKind | '')[] = ['', 'leaf', 'table', 'tag', 'cd
 export const Field = {
   /**
    * kind[3:0] pending[4] level[7:5] stage[9:8] global[10] granule[16:12] combined[17], then of a TLB entry the fields of
-   * the regime that it was walked with ({@link walkedWith}) and limits[21:20]
+   * the walk that made it (`walkedWith`, `underLimits`)
    */
   what: 0,
   /** vmid[31:16] asid[15:0] of a TLB entry. */
@@ -49,7 +49,7 @@ export const Field = {
   /** Part that an invalidation has covered, relative to the first page or StreamID. */
   coveredFrom: 12,
   coveredTo: 13,
-  /** What below the covered part of a `table` is still cached: see {@link leafClass}, {@link tableClass}. */
+  /** What below the covered part of a `table` is still cached: see `Remainder.spared`. */
   spared: 14,
   /** A stage-2 entry: what combines it with stage 1 has been invalidated since its own invalidation. */
   combinedGone: 15,
@@ -60,71 +60,12 @@ export const PENDING = 1 << 4;
 export const GLOBAL = 1 << 10;
 /** A stage-2 leaf that is cached only as a part of stage-1 entries: no invalidation by IPA finds it. */
 export const COMBINED = 1 << 17;
-/** A stage-1 entry whose output is an IPA. */
-export const NESTED = 1 << 18;
-/** Its descriptor holds a 52-bit address. */
-export const WIDE = 1 << 19;
-/** What the tables above it allow: a leaf's permission is cached after they are combined. */
-const LIMITS_SHIFT = 20;
-export const NO_ACCESS_FLAG = 1 << 22;
-const FLAT = 1 << 23;
-const SETS_ACCESS_FLAG = 1 << 24;
-const SETS_DIRTY = 1 << 25;
-const OUTPUT_SHIFT = 26;
-const PROTECTS_WALKS = 1 << 29;
-const NO_TOP_BYTE = 1 << 30;
 const LOOK_BACK = 64;
 const ENTRY_WORDS = 16;
 
 /** What an entry is, packed as in {@link Field.what}. */
 export function what(kind: Kind, level: number, stage: number, global: boolean, granule: number): number {
   return kind | (level << 5) | (stage << 8) | (global ? GLOBAL : 0) | (granule << 12);
-}
-
-/**
- * The fields of a CD or STE that a TLB entry keeps from the walk that made it, as bits of {@link Field.what}. It is used
- * with these, whatever the CD or STE says by then.
- */
-export function walkedWith(regime: Regime): number {
-  return (
-    (regime.nested ? NESTED : 0) |
-    (regime.wide ? WIDE : 0) |
-    (regime.ignoreAccessFlag ? NO_ACCESS_FLAG : 0) |
-    (regime.flatPermissions ? FLAT : 0) |
-    (regime.setsAccessFlag ? SETS_ACCESS_FLAG : 0) |
-    (regime.setsDirty ? SETS_DIRTY : 0) |
-    (ADDRESS_WIDTHS.indexOf(regime.outputBits) << OUTPUT_SHIFT) |
-    (regime.protectsWalks ? PROTECTS_WALKS : 0) |
-    (regime.ignoresTopByte ? NO_TOP_BYTE : 0)
-  );
-}
-
-/** Fills the fields of {@link walkedWith} back into `regime`. */
-export function walkedRegime(bits: number, regime: Regime): void {
-  regime.nested = (bits & NESTED) !== 0;
-  regime.wide = (bits & WIDE) !== 0;
-  regime.ignoreAccessFlag = (bits & NO_ACCESS_FLAG) !== 0;
-  regime.flatPermissions = (bits & FLAT) !== 0;
-  regime.setsAccessFlag = (bits & SETS_ACCESS_FLAG) !== 0;
-  regime.setsDirty = (bits & SETS_DIRTY) !== 0;
-  regime.outputBits = ADDRESS_WIDTHS[(bits >>> OUTPUT_SHIFT) & 7]!;
-  regime.protectsWalks = (bits & PROTECTS_WALKS) !== 0;
-  regime.ignoresTopByte = (bits & NO_TOP_BYTE) !== 0;
-}
-
-/** Limits of the tables above an entry ({@link TableLimit}), as bits of {@link Field.what}. */
-export function underLimits(limits: number): number {
-  return limits << LIMITS_SHIFT;
-}
-
-/** Bit of {@link Field.spared} for leaves of a level. */
-export function leafClass(level: number, global: boolean): number {
-  return 1 << (level + (global ? 4 : 0));
-}
-
-/** Bit of {@link Field.spared} for table descriptors of a level. */
-export function tableClass(level: number): number {
-  return 1 << (8 + level);
 }
 
 /** The entries 0 to {@link size} - 1. */
@@ -191,7 +132,7 @@ export class StaleSet {
 
   /** Limits of the tables above a TLB entry ({@link TableLimit}). */
   limits(i: number): number {
-    return (this.records.get(i, Field.what) >>> LIMITS_SHIFT) & 3;
+    return limitsOf(this.records.get(i, Field.what));
   }
 
   /** Whether the address that a TLB entry matches leaves out the top byte. */

@@ -20,20 +20,9 @@ import {
 } from '../table-walk.ts';
 import { hiOf, joinSigned, loOf } from '../word64.ts';
 import { NodeField, NodeKind, type NodeStore } from './node-store.ts';
-import {
-  COMBINED,
-  Kind,
-  leafClass,
-  NESTED,
-  NO_ACCESS_FLAG,
-  type StaleSet,
-  tableClass,
-  underLimits,
-  WIDE,
-  walkedRegime,
-  walkedWith,
-  what,
-} from './stale-set.ts';
+import { leafClass, NOTHING, Remainder, SPARES_GLOBALS, tableClass } from './remainder.ts';
+import { COMBINED, Kind, type StaleSet, what } from './stale-set.ts';
+import { NESTED, NO_ACCESS_FLAG, underLimits, WIDE, walkedRegime, walkedWith } from './walked-with.ts';
 
 /** Words of a root. */
 const F = {
@@ -55,29 +44,6 @@ const F = {
 
 const AF = 1 << 10;
 const NOT_GLOBAL = 1 << 11;
-
-/**
- * What of the tables that are let go stays cached, and so becomes stale: all outside of the input pages [from, to) that
- * an invalidation covered, and what the invalidation spared inside.
- */
-export class Remainder {
-  from = -Infinity;
-  to = Infinity;
-  /** As {@link Field.spared}. */
-  spared = 0;
-  /** Stage-2 leaves that are covered stay in combination with stage 1. */
-  combined = false;
-
-  /** Whether all goes. */
-  get isNothing(): boolean {
-    return this.from === -Infinity && this.spared === 0 && !this.combined;
-  }
-}
-
-export const NOTHING = new Remainder();
-
-/** Spares the global leaves of every level. */
-export const SPARES_GLOBALS = 0xf0;
 
 export class TableReach {
   private readonly memory: PhysicalMemory;
