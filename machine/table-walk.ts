@@ -201,7 +201,8 @@ export function walkFrom(
     return;
   }
   const rest = below(ia, POW2[levelShift(regime.granule, level - 1)]!);
-  descend(memory, regime, level, base, rest, write, limits << APTABLE_SHIFT, out, under);
+  const hierarchical = limits << APTABLE_SHIFT;
+  descend(memory, regime, level, base, rest, write, hierarchical, out, under);
 }
 
 /** Judges a leaf descriptor that is already known, and was reached under `limits`: what a TLB does. */
@@ -219,7 +220,8 @@ export function judgeLeaf(
   out.level = level;
   out.hi = hi;
   out.lo = lo;
-  leaf(regime, ia, write, limits << APTABLE_SHIFT, out);
+  const hierarchical = limits << APTABLE_SHIFT;
+  leaf(regime, ia, write, hierarchical, out);
   // The flags of a cached leaf are updated by a walk of its own.
   out.updateAt = -1;
 }
