@@ -179,16 +179,16 @@ test('a map pauses before each descriptor that it reads or stores, and at its ba
     touches.push(kind === 'barrier' ? kind : `${kind} ${at.toString(16)}`);
   }
   expect(touches).toEqual([
-    'read 80000000',
+    'readDescriptor 80000000',
     'barrier',
     'write 80000000',
     'stored 80000000',
-    'read 80001000',
+    'readDescriptor 80001000',
     'barrier',
     'write 80001000',
     'stored 80001000',
-    'read 80002028',
-    'write 80002028',
+    'readDescriptor 80002028',
+    'writeDescriptor 80002028',
     'stored 80002028',
     'stored 80002030',
     'barrier',
