@@ -15,6 +15,7 @@ import { mapHostOnDemand } from './host-stage2.ts';
 import { identityLayout, identityOps } from './identity.ts';
 import { hypLayout } from './layout.ts';
 import { lock, unlock } from './lock.ts';
+import { forwardAccess, NOT_FORWARDED } from './mmio.ts';
 import { pageTableOps } from './page-table-ops.ts';
 import { dropRequest } from './request.ts';
 
@@ -27,7 +28,7 @@ export interface HypervisorInstance {
   readonly profile: Profile;
   readonly boot: (parameters: BootParameters) => Steps<number>;
   readonly hvc: (cpu: number, x: Int32Array) => Steps<void>;
-  readonly abort: (cpu: number, ipa: number, write: boolean) => Steps<AbortOutcome>;
+  readonly abort: (cpu: number, ipa: number, write: boolean, width?: number, value?: number) => Steps<AbortOutcome>;
 }
 
 function tableLayouts(machine: Machine): (PageTableLayout | null)[] {
@@ -87,8 +88,10 @@ export function createHypervisor(machine: Machine, profile: Profile = defaultPro
       h.x = x;
       yield* enter(h);
     },
-    abort: function* (cpu: number, ipa: number, _write: boolean): Steps<AbortOutcome> {
+    abort: function* (cpu: number, ipa: number, write: boolean, width = 4, value = 0): Steps<AbortOutcome> {
       const h = contexts[cpu]!;
+      const forwarded = yield* forwardAccess(h, ipa, write, width, value);
+      if (forwarded !== NOT_FORWARDED) return { value: forwarded };
       yield* lock(h, layout.hostLock);
       const result = yield* mapHostOnDemand(h, ipa);
       yield* unlock(h, layout.hostLock);

@@ -26,6 +26,8 @@ export const Register = {
   CMDQ_PROD: 0x98,
   CMDQ_CONS: 0x9c,
   EVENTQ_BASE: 0xa0,
+  EVENTQ_PROD: 0x100a8,
+  EVENTQ_CONS: 0x100ac,
 } as const;
 
 const MMIO = 0;

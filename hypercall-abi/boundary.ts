@@ -107,7 +107,9 @@ export class Boundary {
     for (let i = 0; i < ACCESS_TRIES; i++) {
       const word = this.#port(cpu).el1Read32(ipa);
       if (typeof word === 'number') return word;
-      if (this.#hypervisor.abort(cpu, ipa, false) === 'inject') return null;
+      const outcome = this.#hypervisor.abort(cpu, ipa, false, 4, 0);
+      if (typeof outcome === 'object') return outcome.value | 0;
+      if (outcome === 'inject') return null;
     }
     return null;
   }
@@ -116,7 +118,8 @@ export class Boundary {
   write32(cpu: number, ipa: number, value: number): boolean {
     for (let i = 0; i < ACCESS_TRIES; i++) {
       if (this.#port(cpu).el1Write32(ipa, value) === null) return true;
-      if (this.#hypervisor.abort(cpu, ipa, true) === 'inject') return false;
+      const outcome = this.#hypervisor.abort(cpu, ipa, true, 4, value);
+      if (outcome !== 'retry') return outcome !== 'inject';
     }
     return false;
   }
@@ -125,7 +128,8 @@ export class Boundary {
   write64(cpu: number, ipa: number, hi: number, lo: number): boolean {
     for (let i = 0; i < ACCESS_TRIES; i++) {
       if (this.#port(cpu).el1Write64(ipa, hi, lo) === null) return true;
-      if (this.#hypervisor.abort(cpu, ipa, true) === 'inject') return false;
+      const outcome = this.#hypervisor.abort(cpu, ipa, true, 8, lo);
+      if (outcome !== 'retry') return outcome !== 'inject';
     }
     return false;
   }

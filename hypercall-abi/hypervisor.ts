@@ -11,8 +11,13 @@ export interface BootParameters {
   readonly smmus: readonly number[];
 }
 
-/** What the hypervisor decided about a stage-2 abort of the host. */
-export type AbortOutcome = 'retry' | 'inject';
+/** An access that the hypervisor has made on behalf of the host: what a read gives, as an unsigned word. */
+export interface ForwardedAccess {
+  readonly value: number;
+}
+
+/** What the hypervisor decided about a stage-2 abort of the host: do it again, take an abort, or it is done. */
+export type AbortOutcome = 'retry' | 'inject' | ForwardedAccess;
 
 export interface Hypervisor {
   /** Name and version of the implementation and, for a defective one, of the defect: printed in every report. */
@@ -23,8 +28,12 @@ export interface Hypervisor {
   boot(parameters: BootParameters): number;
   /** Serve the hypercall whose registers are in `x` (x0 = function id) on `cpu`; results are left in `x`. */
   hvc(cpu: number, x: Int32Array): void;
-  /** Serve a stage-2 abort of the host on `cpu` at intermediate physical address `ipa`. */
-  abort(cpu: number, ipa: number, write: boolean): AbortOutcome;
+  /**
+   * Serve a stage-2 abort of the host on `cpu` at intermediate physical address `ipa`.
+   * @param width bytes of the access, 4 when left out
+   * @param value the word that is written, 0 when left out
+   */
+  abort(cpu: number, ipa: number, write: boolean, width?: number, value?: number): AbortOutcome;
 }
 
 /** The same hypervisor, stepped: each call is a generator that stops wherever another CPU or a device could step in. */
@@ -33,5 +42,5 @@ export interface SteppedHypervisor<Step> {
   readonly profile?: Profile;
   boot(parameters: BootParameters): Generator<Step, number, void>;
   hvc(cpu: number, x: Int32Array): Generator<Step, void, void>;
-  abort(cpu: number, ipa: number, write: boolean): Generator<Step, AbortOutcome, void>;
+  abort(cpu: number, ipa: number, write: boolean, width?: number, value?: number): Generator<Step, AbortOutcome, void>;
 }

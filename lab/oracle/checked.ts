@@ -323,12 +323,12 @@ export class CheckedHypervisor implements Hypervisor {
 
   // ---- aborts
 
-  abort(cpu: number, ipa: number, write: boolean): AbortOutcome {
-    if (!this.monitor.active || this.stopped) return this.inner.abort(cpu, ipa, write);
+  abort(cpu: number, ipa: number, write: boolean, width = 4, value = 0): AbortOutcome {
+    if (!this.monitor.active || this.stopped) return this.inner.abort(cpu, ipa, write, width, value);
     let outcome: AbortOutcome = 'inject';
     this.frame.begin(this.isFullDue);
     try {
-      outcome = this.inner.abort(cpu, ipa, write);
+      outcome = this.inner.abort(cpu, ipa, write, width, value);
     } catch (error) {
       this.panicked(error);
       this.finish(false);
@@ -337,7 +337,12 @@ export class CheckedHypervisor implements Hypervisor {
     const page = this.facts.pageOf(ipa);
     const isHosts = page >= 0 ? this.ghost.owner(page) === Owner.host : !this.facts.touchesSmmu(ipa, 1);
     const allowed = isHosts && ipa < IPA_END;
-    if (outcome === 'retry') {
+    const forwards = this.hardware.isForwarded(ipa, write, width);
+    if (typeof outcome === 'object' || forwards) {
+      this.hitEntry('abort/forwarded');
+      const wrong = this.hardware.judgeForwarded(forwards, outcome, ipa, write, value);
+      if (wrong !== null) this.collected.add('spec', 'abort/forwarded', wrong, { ipa });
+    } else if (outcome === 'retry') {
       this.hitEntry('abort/retry');
       if (!allowed) this.collected.add('spec', 'abort/inject', `the host was let through at ${hex(ipa)}`, { ipa });
       this.stage2.checkCovered(ipa);

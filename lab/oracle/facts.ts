@@ -83,7 +83,7 @@ export const IDENTITY_VMID = 0;
 /** Input bits of the CPUs' stage 2: nothing the host can name lies beyond. */
 export const IPA_END = 2 ** 48;
 /** Bytes of an SMMU's registers. */
-const SMMU_BYTES = 0x20000;
+export const SMMU_BYTES = 0x20000;
 
 /** What an address without RAM is. */
 export const Place = { nothing: 0, device: 1, smmu: 2 } as const;

@@ -7,8 +7,9 @@
  * which an SMMU fetches tables and queues (CR1), its interrupts, and stage 2 of the CPUs beyond shape and address.
  */
 
+import type { AbortOutcome } from '#hypercall-abi';
 import { COMMAND_BYTES, STE_BYTES } from './decode/index.ts';
-import { type Facts, type OracleMachine, TWO32 } from './facts.ts';
+import { type Facts, type OracleMachine, SMMU_BYTES, TWO32 } from './facts.ts';
 import { type Findings, hex, type Property } from './findings.ts';
 import type { LayoutReader } from './layout-reader.ts';
 
@@ -23,6 +24,10 @@ const Offset = {
   CMDQ_PROD: 0x98,
   CMDQ_CONS: 0x9c,
   EVENTQ_BASE: 0xa0,
+  GERROR: 0x60,
+  GERRORN: 0x64,
+  EVENTQ_PROD: 0x100a8,
+  EVENTQ_CONS: 0x100ac,
 } as const;
 
 const SMMUEN = 1 << 0;
@@ -31,6 +36,9 @@ const CMDQEN = 1 << 3;
 const GBPA_ABORT = 1 << 20;
 const CONS_ERR = 0x7f000000;
 export const EVENT_BYTES = 32;
+
+const QUEUE_INDEX = 0xfffff;
+const CMDQ_ERR = 1;
 
 const HCR_VM = 1;
 const HCR_TGE = 1 << 27;
@@ -100,6 +108,34 @@ export class Hardware {
     const { systemRegister } = this.machine;
     if (systemRegister === undefined) return;
     for (let cpu = 0; cpu < this.facts.description.cpus; cpu++) this.cpu(cpu, systemRegister);
+  }
+
+  // ---- accesses of the host to registers
+
+  /** Whether an access of the host must be made on its behalf: the registers by which it learns of events and errors. */
+  isForwarded(ipa: number, write: boolean, width: number): boolean {
+    if (width !== 4 || ipa % 4 !== 0) return false;
+    const smmu = this.facts.description.smmus.find(({ base }) => ipa >= base && ipa < base + SMMU_BYTES);
+    if (smmu === undefined) return false;
+    const offset = ipa - smmu.base;
+    if (offset === Offset.GERROR) return !write;
+    return offset === Offset.EVENTQ_PROD || offset === Offset.EVENTQ_CONS || offset === Offset.GERRORN;
+  }
+
+  /** What is wrong with what became of an access; null when that is right. @param must whether it must be forwarded */
+  judgeForwarded(must: boolean, outcome: AbortOutcome, ipa: number, write: boolean, value: number): string | null {
+    const what = `${write ? 'write' : 'read'} of the host at ${hex(ipa)}`;
+    if (typeof outcome === 'string') return `the ${what} was not made on its behalf`;
+    if (!must) return `the ${what} was made on its behalf`;
+    if (!this.readsSmmus) return null;
+    const smmu = this.facts.description.smmus.findIndex(({ base }) => ipa >= base && ipa < base + SMMU_BYTES);
+    const offset = ipa - this.facts.description.smmus[smmu]!.base;
+    const register = this.word(smmu, offset);
+    if (!write) return (outcome.value | 0) === register ? null : `the ${what} gave ${hex(outcome.value)}`;
+    const stopped = (this.word(smmu, Offset.GERROR) ^ this.word(smmu, Offset.GERRORN)) & CMDQ_ERR;
+    if (stopped !== 0) return `the ${what} has stopped the command queue`;
+    const stays = offset === Offset.EVENTQ_CONS && ((register ^ value) & QUEUE_INDEX) !== 0;
+    return stays ? `the ${what} did not reach the register` : null;
   }
 
   // ---- SMMUs

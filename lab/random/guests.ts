@@ -8,6 +8,8 @@ import type { PageHolder, Vm, World } from './world.ts';
 
 const VMS_MAX = 4;
 const SINGLES = 8;
+/** CR0, GBPA, GERROR, GERRORN, CMDQ_PROD, EVENTQ_PROD, EVENTQ_CONS. */
+const REGISTERS = [0x20, 0x44, 0x60, 0x64, 0x98, 0x100a8, 0x100ac];
 const RUN = 16;
 const GUEST_PROT = 7;
 const POOLS = [0, 1];
@@ -146,8 +148,10 @@ export class GuestSteps {
   /** The host itself reads or writes a page, whosever it is. */
   access(): Step {
     const { prng } = this;
-    const at: Value = { ...this.page(), ...(prng.chance(50) && { byte: 4 * prng.between(1, 4) }) };
     const cpu = this.cpu();
+    const at: Value = prng.chance(15)
+      ? prng.pick(this.machine.smmus).base + prng.pick(REGISTERS)
+      : { ...this.page(), ...(prng.chance(50) && { byte: 4 * prng.between(1, 4) }) };
     return prng.chance(50) ? { kind: 'read', cpu, at } : { kind: 'write', cpu, at, value: prng.next() };
   }
 

@@ -24,7 +24,7 @@ function after(name: Parameters<typeof callNamed>[0], act: (machine: Machine, x:
   return (inner, machine) => ({
     identity: 'mischief',
     boot: (parameters) => inner.boot(parameters),
-    abort: (cpu, ipa, write) => inner.abort(cpu, ipa, write),
+    abort: (...access) => inner.abort(...access),
     hvc: (cpu, x) => {
       const isIt = x[0]! >>> 0 === id;
       inner.hvc(cpu, x);
@@ -39,7 +39,7 @@ function instead(name: Parameters<typeof callNamed>[0], act: (machine: Machine, 
   return (inner, machine): Hypervisor => ({
     identity: 'mischief',
     boot: (parameters) => inner.boot(parameters),
-    abort: (cpu, ipa, write) => inner.abort(cpu, ipa, write),
+    abort: (...access) => inner.abort(...access),
     hvc: (cpu, x) => {
       if (x[0]! >>> 0 === id) act(machine, x);
       else inner.hvc(cpu, x);
@@ -106,7 +106,7 @@ test('spec: a function id that is no call must be refused as such', () => {
     mischief: (inner) => ({
       identity: 'mischief',
       boot: (parameters) => inner.boot(parameters),
-      abort: (cpu, ipa, write) => inner.abort(cpu, ipa, write),
+      abort: (...access) => inner.abort(...access),
       hvc: (cpu, x) => {
         inner.hvc(cpu, x);
         x[0] = 0;
@@ -384,7 +384,7 @@ test('isolation: a page that is mapped for DMA is given to a guest', () => {
     mischief: (inner, { memory }) => ({
       identity: 'mischief',
       boot: (parameters) => inner.boot(parameters),
-      abort: (cpu, ipa, write) => inner.abort(cpu, ipa, write),
+      abort: (...access) => inner.abort(...access),
       hvc: (cpu, x) => {
         const donates = x[0]! >>> 0 === FUNCTION_ID_BASE + callNamed('alloc_mgt_refill').position && x[4] === page;
         // The test of the reference count is left out.

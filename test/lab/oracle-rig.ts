@@ -223,9 +223,18 @@ export class RandomHost {
         this.served(cpu, () => this.call(cpu, 'set_identity', 0, iommu, sid, dice.below(2), 0));
         break;
       case 23:
-        this.boundary.write32(cpu, this.frame(), dice.next() | 0);
+        if (dice.chance(70)) this.boundary.write32(cpu, this.frame(), dice.next() | 0);
+        else this.register(cpu);
         break;
     }
+  }
+
+  private register(cpu: number): void {
+    const { dice } = this;
+    const { base } = dice.pick(this.session.machine.description.smmus);
+    const at = base + dice.pick([0x20, 0x60, 0x64, 0x98, 0x100a8, 0x100ac]);
+    if (dice.chance(50)) this.boundary.read32(cpu, at);
+    else this.boundary.write32(cpu, at, dice.next() | 0);
   }
 
   private map(cpu: number, domain: number): void {

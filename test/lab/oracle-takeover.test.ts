@@ -37,7 +37,7 @@ function plain(inner: Hypervisor): Hypervisor {
   return {
     identity: 'mischief',
     boot: (parameters) => inner.boot(parameters),
-    abort: (cpu, ipa, write) => inner.abort(cpu, ipa, write),
+    abort: (...access) => inner.abort(...access),
     hvc: (cpu, x) => inner.hvc(cpu, x),
   };
 }

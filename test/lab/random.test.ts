@@ -107,7 +107,7 @@ test('tables and queues that boot has taken over are among the pages that are tr
     return {
       identity: inner.identity,
       boot: (parameters) => inner.boot(parameters),
-      abort: (cpu, ipa, write) => inner.abort(cpu, ipa, write),
+      abort: (...access) => inner.abort(...access),
       hvc: (cpu, x) => {
         for (let n = 1; n < 6; n++) seen.add(x[2 * n]! >>> 0);
         inner.hvc(cpu, x);

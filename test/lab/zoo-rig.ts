@@ -67,7 +67,7 @@ export function unpaused(create: (machine: Machine) => SteppedHypervisor<Touch>)
       identity: stepped.identity,
       boot: (parameters) => run(stepped.boot(parameters)),
       hvc: (cpu, x) => run(stepped.hvc(cpu, x)),
-      abort: (cpu, ipa, write) => run(stepped.abort(cpu, ipa, write)),
+      abort: (...access) => run(stepped.abort(...access)),
     };
   };
 }

@@ -53,6 +53,7 @@ export const ENTRY_ROWS = [
   'abort/retry',
   'abort/inject',
   'abort/ENOMEM',
+  'abort/forwarded',
   'unknown/not-supported',
 ] as const;
 export type EntryRow = (typeof ENTRY_ROWS)[number];
