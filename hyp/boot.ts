@@ -16,17 +16,13 @@ import { snapshotHostStage2 } from './identity.ts';
 import { OwnerId, PageState, SmmuRecord } from './layout.ts';
 import { donateToHyp, pinSharedPage, shareHyp } from './ownership.ts';
 import { addPages, allocPages, writePointer } from './pool.ts';
-import { invalidateAllConfiguration, issueCommand, Register, syncCommands } from './smmu.ts';
+import { Register, resetSmmu } from './smmu.ts';
 import { PAGE_SIZE, SMMU_MMIO_SIZE, stage2Vtcr } from './stage2.ts';
-import { CMD_TLBI_NSNH_ALL } from './tlb.ts';
 import { hypPage } from './vmemmap.ts';
 
 const TWO32 = 4294967296;
 const HCR_VM = 1;
 const GBPA_ABORT = 1 << 20;
-const CR0_SMMUEN = 1;
-const CR0_EVENTQEN = 1 << 2;
-const CR0_CMDQEN = 1 << 3;
 /** Tables and queues: inner shareable, write-back. */
 const CR1_ATTRIBUTES = 0xd75;
 const CR2_RECINVSID_PTM = 6;
@@ -139,17 +135,10 @@ function* takeSmmu(h: Hyp, index: number): Steps<number> {
   return result !== 0 ? result : yield* enable(h, record, base);
 }
 
-/** Configuration caches are emptied before the TLBs: a prefetch could fill TLBs again from old configuration. */
 function* enable(h: Hyp, record: number, base: number): Steps<number> {
   h.bus.write32(base + Register.CR1, CR1_ATTRIBUTES);
   h.bus.write32(base + Register.CR2, CR2_RECINVSID_PTM);
   h.bus.write32(base + Register.CMDQ_PROD, 0);
   h.bus.write32(base + Register.CMDQ_CONS, 0);
-  h.bus.write32(base + Register.CR0, CR0_CMDQEN);
-  let result = yield* invalidateAllConfiguration(h, record);
-  if (result === 0) result = yield* issueCommand(h, record, 0, CMD_TLBI_NSNH_ALL, 0, 0);
-  if (result === 0) result = yield* syncCommands(h, record);
-  if (result !== 0) return result;
-  h.bus.write32(base + Register.CR0, CR0_SMMUEN | CR0_CMDQEN | CR0_EVENTQEN);
-  return h.bus.read32(base + Register.CR0ACK) === (CR0_SMMUEN | CR0_CMDQEN | CR0_EVENTQEN) ? 0 : err('ETIMEDOUT');
+  return yield* resetSmmu(h, record);
 }

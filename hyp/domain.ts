@@ -53,7 +53,8 @@ function* makeDomain(h: Hyp, domain: number, iommu: number, id: number, type: nu
 
 /**
  * free_domain: an idle domain goes, with its tables and the DMA references of what is still mapped in it.
- * @returns 0; -EINVAL no such id, not the host's, or not idle (a stream is attached); -ENODEV never allocated
+ * @returns 0; -EINVAL no such id, not the host's, or not idle (a stream is attached); -ENODEV never allocated;
+ *   -ETIMEDOUT the SMMU does not answer: the domain is still there
  */
 export function* freeDomain(h: Hyp, id: number): Steps<number> {
   const domain = domainRecord(h, id);
@@ -69,7 +70,12 @@ export function* freeDomain(h: Hyp, id: number): Steps<number> {
   if (result === 0) {
     yield* freePageTable(domainPageTable(h, domain, id));
     yield* completeUnmap(h);
-    yield* clearDomain(h, domain);
+    if (h.invalidated) yield* clearDomain(h, domain);
+    else {
+      // Nothing was freed, and the tag must not be used again: the domain stays, idle.
+      yield* exchangeDomainRefs(h, domain, 0, 1);
+      result = err('ETIMEDOUT');
+    }
   }
   yield* unlock(h, h.layout.domainLock);
   return result;

@@ -86,6 +86,7 @@ export const SmmuRecord: RecordTable = {
     word('lock', 32, 'lock over stream table, context descriptors and command queue'),
     word('cmdqCons', 40, 'CONS index as last read from the hardware'),
     word('identityStreams', 44, 'streams that use the identity table'),
+    word('power', 48, '0 on, 1 off'),
   ],
 };
 

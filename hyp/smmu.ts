@@ -39,6 +39,9 @@ const CMDQ_CONS = 40;
 export const SMMU_LOCK = 32;
 /** Word of the record: streams that use the identity table. */
 export const IDENTITY_STREAMS = 44;
+/** Word of the record: one of {@link PowerState}. */
+export const POWER = 48;
+export const PowerState = { on: 0, off: 1 } as const;
 const COMMAND_SIZE = 16;
 /** Polls of CONS before the hardware is given up. */
 const POLLS_MAX = 1000;
@@ -80,13 +83,15 @@ function* publishCommands(h: Hyp, smmu: number, producer: number): Steps<void> {
 
 /**
  * Append one command. The hardware is told of it with the next {@link syncCommands}, or earlier when the queue is full.
- * @returns 0, or -ETIMEDOUT when the queue stays full
+ * @returns 0 (also for an SMMU that is off, which gets none), or -ETIMEDOUT when the queue stays full
  */
 export function* issueCommand(h: Hyp, smmu: number, hi0: number, lo0: number, hi1: number, lo1: number): Steps<number> {
   const { memory } = h;
   // The record lies in one page: one lookup serves all its words.
   const { words } = memory;
   const record = memory.indexOf(smmu);
+  // Off, it translates nothing and keeps nothing that outlives its way on again.
+  if (words[record + (POWER >> 2)] !== PowerState.on) return 0;
   const log2 = (words[record + (GEOMETRY >> 2)]! >>> 16) & 0xff;
   const producer = words[record + (CMDQ_PROD >> 2)]!;
   const queue = pointerAt(words, record + (CMDQ >> 2));
@@ -125,7 +130,7 @@ const SYNC_SIGNAL_SEV = 2 << 12;
 /** Append CMD_SYNC, tell the hardware, and wait until the queue is empty. @returns 0 or -ETIMEDOUT */
 export function* syncCommands(h: Hyp, smmu: number): Steps<number> {
   const issued = yield* issueCommand(h, smmu, 0, CMD_SYNC | SYNC_SIGNAL_SEV, 0, 0);
-  if (issued !== 0) return issued;
+  if (issued !== 0 || h.memory.read32(smmu + POWER) !== PowerState.on) return issued;
   const producer = h.memory.read32(smmu + CMDQ_PROD);
   yield* publishCommands(h, smmu, producer);
   for (let polls = 0; polls < POLLS_MAX; polls++) {
@@ -151,9 +156,35 @@ export function* syncSte(h: Hyp, smmu: number, sid: number, leaf: boolean): Step
   return issued !== 0 ? issued : yield* syncCommands(h, smmu);
 }
 
-/** Drop every cached configuration. No SYNC. */
-export function* invalidateAllConfiguration(h: Hyp, smmu: number): Steps<number> {
-  return yield* issueCommand(h, smmu, 0, CMD_CFGI_ALL, 0, CFGI_ALL_RANGE);
+const CMD_TLBI_NSNH_ALL = 0x30;
+const CR0_SMMUEN = 1;
+const CR0_EVENTQEN = 1 << 2;
+const CR0_CMDQEN = 1 << 3;
+
+/** Write CR0 and wait until the hardware has it. @returns 0 or -ETIMEDOUT */
+function* writeControl(h: Hyp, smmu: number, value: number): Steps<number> {
+  yield* writeRegister(h, smmu, Register.CR0, value);
+  for (let polls = 0; polls < POLLS_MAX; polls++) {
+    if ((yield* readRegister(h, smmu, Register.CR0ACK)) === value) return 0;
+  }
+  return err('ETIMEDOUT');
+}
+
+/** Switch translation and queues off: GBPA aborts every access. @returns 0 or -ETIMEDOUT */
+export function* disable(h: Hyp, smmu: number): Steps<number> {
+  return yield* writeControl(h, smmu, 0);
+}
+
+/**
+ * Invalidate all that the SMMU may hold, and let it translate. Configuration caches are emptied before the TLBs: a
+ * prefetch could fill TLBs again from old configuration. @returns 0 or -ETIMEDOUT
+ */
+export function* resetSmmu(h: Hyp, smmu: number): Steps<number> {
+  let result = yield* writeControl(h, smmu, CR0_CMDQEN);
+  if (result === 0) result = yield* issueCommand(h, smmu, 0, CMD_CFGI_ALL, 0, CFGI_ALL_RANGE);
+  if (result === 0) result = yield* issueCommand(h, smmu, 0, CMD_TLBI_NSNH_ALL, 0, 0);
+  if (result === 0) result = yield* syncCommands(h, smmu);
+  return result !== 0 ? result : yield* writeControl(h, smmu, CR0_SMMUEN | CR0_CMDQEN | CR0_EVENTQEN);
 }
 
 /** Whether the SMMU understands ranges in TLB invalidations. */

@@ -142,11 +142,19 @@ export function steVmid(h: Hyp, ste: number): number {
   return steLo(h, ste, 2) & 0xffff;
 }
 
-/** Make a stream abort again: first word, SYNC, the rest, SYNC. */
+/**
+ * Make a stream abort again: first word, SYNC, the rest, SYNC. Without an answer to the first SYNC the entry is as before:
+ * another one must not be written over what hardware may still hold of this one. @returns 0 or -ETIMEDOUT
+ */
 export function* clearSte(h: Hyp, smmu: number, sid: number, ste: number): Steps<number> {
+  const hi = steHi(h, ste, 0);
+  const lo = steLo(h, ste, 0);
   yield* writeSteWord(h, ste, 0, 0, 0);
   const synced = yield* syncSte(h, smmu, sid, true);
-  if (synced !== 0) return synced;
+  if (synced !== 0) {
+    yield* writeSteWord(h, ste, 0, hi, lo);
+    return synced;
+  }
   yield* clearSteWords(h, ste, 1);
   return yield* syncSte(h, smmu, sid, true);
 }

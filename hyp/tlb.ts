@@ -16,7 +16,6 @@ const CMD_TLBI_NH_ASID = 0x11;
 const CMD_TLBI_NH_VA = 0x12;
 const CMD_TLBI_S12_VMALL = 0x28;
 const CMD_TLBI_S2_IPA = 0x2a;
-export const CMD_TLBI_NSNH_ALL = 0x30;
 const TWO31 = 2147483648;
 const TWO32 = 4294967296;
 /** Without range commands, from this many leaves on one command for the whole tag is cheaper. */

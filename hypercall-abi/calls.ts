@@ -35,6 +35,7 @@ export type ArgumentUnit =
   | 'pasidBits'
   | 'flags'
   | 'switch'
+  | 'powerDomain'
   | 'pool'
   | 'list'
   | 'index';
@@ -84,7 +85,8 @@ export type CallName =
   | 'map_pages'
   | 'unmap_pages'
   | 'iova_to_phys'
-  | 'set_identity';
+  | 'set_identity'
+  | 'hvc_pd';
 
 /** An argument of which the call reads the low 32 bits. */
 export const u32 = (name: string, unit: ArgumentUnit): ArgumentSpec => ({ name, type: 'u32', unit });
@@ -128,3 +130,6 @@ export const VM_COUNT = 32;
  * struct kvm; this is the part of it that matters here. Byte offsets of 32-bit fields.
  */
 export const VmDescription = { handle: 0, protected: 4, vcpus: 8, size: 12 } as const;
+
+/** Power domains that the host can name (upstream: MAX_POWER_DOMAINS). */
+export const POWER_DOMAIN_COUNT = 32;

@@ -26,6 +26,7 @@ export const unitText: Readonly<Record<ArgumentUnit, string>> = {
   pasidBits: 'width of the PASIDs to come: ignored',
   flags: 'ignored',
   switch: '0 off, anything else on',
+  powerDomain: 'number of a power domain, 0 to 31',
   pool: '0 the heap, 1 the IOMMU pool',
   list: 'first chunk of a list, see below',
   index: 'number of a vCPU, from 0',
@@ -128,6 +129,7 @@ export const errorText: Readonly<Record<CallName, Readonly<Partial<Record<ErrnoN
   free_domain: {
     EINVAL: 'no such id; the domain is not the host’s, or a stream is attached',
     ENODEV: 'the domain was never allocated',
+    ETIMEDOUT: `${unanswered}: the domain is still there`,
   },
   attach_dev: {
     EPERM: 'the device is with a guest',
@@ -167,6 +169,11 @@ export const errorText: Readonly<Record<CallName, Readonly<Partial<Record<ErrnoN
     ENOMEM: 'no memory for tables, with a request; or a StreamID out of range, with none',
     EBUSY: 'on, and the stream has an entry already',
     ETIMEDOUT: unanswered,
+  },
+  hvc_pd: {
+    E2BIG: 'no such power domain',
+    ENOENT: 'no IOMMU is in that power domain',
+    ETIMEDOUT: `${unanswered}: it stays off`,
   },
 };
 

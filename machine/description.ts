@@ -70,6 +70,8 @@ export interface SmmuDescription {
   readonly priqLog2?: number;
   /** Interrupts may be messages (IDR0.MSI). Left out: no. */
   readonly msi?: boolean;
+  /** The power domain that it is in, 0 to 31. Left out: it is always on. */
+  readonly powerDomain?: number | null;
 }
 
 export type HardwareUpdate = 'none' | 'access' | 'dirty';
@@ -93,6 +95,7 @@ export function featuresOf(description: SmmuDescription): SmmuFeatures {
     pri: false,
     priqLog2: description.evtqLog2,
     msi: false,
+    powerDomain: null,
     ...description,
   };
 }
@@ -196,6 +199,11 @@ function checkPlacement({ ram, mmio, carveOut, smmus, devices }: MachineDescript
     throw new DescriptionError('carveOut', 'a range inside one RAM range');
   }
   unique(smmus, 'smmus');
+  smmus.forEach(({ powerDomain }, i) => {
+    const twin = smmus.findIndex((other) => typeof powerDomain === 'number' && other.powerDomain === powerDomain);
+    if (twin >= 0 && twin !== i)
+      throw new DescriptionError(`smmus[${i}].powerDomain`, `another than that of smmus[${twin}]`);
+  });
   unique(devices, 'devices');
   checkStreams(devices);
   checkRegisters(devices);
@@ -306,6 +314,7 @@ const SMMU_FIELDS = [
   'pri',
   'priqLog2',
   'msi',
+  'powerDomain',
 ];
 
 const UPDATES: readonly HardwareUpdate[] = ['none', 'access', 'dirty'];
@@ -360,6 +369,9 @@ function smmu(value: unknown, at: string): SmmuDescription {
     ...(fields.pri === undefined ? {} : { pri: flag('pri') }),
     ...(fields.priqLog2 === undefined ? {} : { priqLog2: number('priqLog2', 0, 19) }),
     ...(fields.msi === undefined ? {} : { msi: flag('msi') }),
+    ...(fields.powerDomain === undefined || fields.powerDomain === null
+      ? {}
+      : { powerDomain: number('powerDomain', 0, 31) }),
   };
   if (result.pri === true && result.ats !== true) throw new DescriptionError(`${at}.pri`, 'false: there is no ats');
   if (!result.stage1 && !result.stage2) throw new DescriptionError(`${at}.stage2`, 'stage 1, stage 2 or both');

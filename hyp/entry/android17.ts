@@ -23,6 +23,7 @@ import { domainRecord, getDomain, HOST_OWNER, putDomain } from '../domain-record
 import { mapGuest, reclaimDyingGuestPage, unshareGuest } from '../guest-memory.ts';
 import { mapInDomain, translateInDomain, unmapInDomain } from '../map.ts';
 import { shareHyp, unshareHyp } from '../ownership.ts';
+import { switchPower } from '../power.ts';
 import { reclaim, reclaimable, refill } from '../refill.ts';
 import { returnRequest } from '../request.ts';
 import { setIdentity } from '../set-identity.ts';
@@ -57,6 +58,7 @@ const MAP_PAGES = at('map_pages');
 const UNMAP_PAGES = at('unmap_pages');
 const IOVA_TO_PHYS = at('iova_to_phys');
 const SET_IDENTITY = at('set_identity');
+const HVC_PD = at('hvc_pd');
 
 /** Serve the hypercall in h.x. */
 export function* enterAndroid17(h: Hyp): Steps<void> {
@@ -94,6 +96,9 @@ export function* enterAndroid17(h: Hyp): Steps<void> {
     case SET_IDENTITY:
       setNumber(x, 1, yield* setIdentity(h, u32(h, 1), u32(h, 2), u32(h, 3), u64(h, 4) !== 0));
       yield* returnRequest(h);
+      break;
+    case HVC_PD:
+      setNumber(x, 1, yield* switchPower(h, u64(h, 1), u64(h, 2) !== 0));
       break;
     case HOST_SHARE_HYP:
       setNumber(x, 1, yield* shareHyp(h, u64(h, 1) * PAGE_SIZE));

@@ -117,7 +117,7 @@ const calls: readonly CallSpec[] = [
     65,
     [u32('domain', 'domain')],
     'errno',
-    ['EINVAL', 'ENODEV'],
+    ['EINVAL', 'ENODEV', 'ETIMEDOUT'],
     'Free an idle domain, its page table, and the references of what is still mapped in it.',
   ),
   call(
@@ -191,6 +191,14 @@ const calls: readonly CallSpec[] = [
     ['ENODEV', 'EPERM', 'EINVAL', 'ENOMEM', 'EBUSY', 'ETIMEDOUT'],
     'Let a stream reach all that is the host’s, at the same addresses, or block it again.',
     withRequest,
+  ),
+  call(
+    'hvc_pd',
+    76,
+    [u64('device', 'powerDomain'), u64('on', 'switch')],
+    'errno',
+    ['E2BIG', 'ENOENT', 'ETIMEDOUT'],
+    'Switch the IOMMU of a power domain off, or on again with everything invalidated.',
   ),
 ];
 

@@ -79,6 +79,13 @@ export function callSentence({ spec, cpu, args, result }: ToldCall, nameOf: Name
             `turns identity on for stream ${hex(a('endpoint'))}: it reaches all that is the host's, and nothing else`,
             `turn identity on for stream ${hex(a('endpoint'))}`,
           );
+    case 'hvc_pd':
+      return a('on') === 0
+        ? done(`switches the IOMMU of power domain ${a('device')} off`, `switch power domain ${a('device')} off`)
+        : done(
+            `switches the IOMMU of power domain ${a('device')} on; the hypervisor invalidates everything first`,
+            `switch power domain ${a('device')} on`,
+          );
     case 'host_share_hyp':
       return done(`shares ${page('pfn')} with the hypervisor`, `share ${page('pfn')} with the hypervisor`);
     case 'host_unshare_hyp':

@@ -54,6 +54,10 @@ export class Accesses {
       this.findings.add('isolation', 'device-reached', `${who}, ${stranger}`, detail);
       return;
     }
+    if (this.ghost.smmuOff(smmu)) {
+      this.findings.add('isolation', 'device-smmu-off', `${who}, behind an SMMU that is off`, detail);
+      return;
+    }
     const id = this.ghost.streamDomain(smmu, sid);
     if (id < 0) {
       this.findings.add('isolation', 'device-not-attached', `${who}, attached to nothing`, detail);

@@ -310,6 +310,10 @@ export class CheckedHypervisor implements Hypervisor {
         if (synced >= 0) this.hardware.checkSynced(smmu, synced);
       });
     }
+    if (touched.power) {
+      this.monitor.checkPower();
+      this.hardware.check();
+    }
     this.comparison.touched(failed);
     this.monitor.locks.clear();
     if (this.isFullDue) {

@@ -269,13 +269,20 @@ export class Comparison {
     this.findings.add('unchanged', 'request-left', text, { cpu, type });
   }
 
-  /** Locks that every call may take. */
+  private power(smmu: number): void {
+    const [is, must] = this.ghost.smmuOff(smmu) ? ['on', 'off'] : ['off', 'on'];
+    const text = `the record of SMMU ${smmu} says that it is ${is}; it must be ${must}`;
+    this.differs('structure', 'power', text, { smmu });
+  }
+
+  /** Locks that every call may take, and whether the SMMUs are on. */
   locks(): void {
     const held = this.reader.heldLock();
     if (held !== null) this.findings.add('lock', 'global', `the ${held} is held`, {});
     for (let i = 0; i < this.facts.description.smmus.length; i++) {
       if (this.reader.smmuLock(i) !== 0)
         this.findings.add('lock', 'smmu', `the lock of SMMU ${i} is held`, { smmu: i });
+      if (this.reader.smmuOff(i) !== this.ghost.smmuOff(i)) this.power(i);
     }
   }
 }

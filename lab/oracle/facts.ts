@@ -24,6 +24,7 @@ export interface OracleSmmu {
   readonly rangeInvalidation: boolean;
   readonly twoLevelStreamTable: boolean;
   readonly ssidBits: number;
+  readonly powerDomain?: number | null;
 }
 
 /** A stream of a device, by the name of its SMMU. */
@@ -73,6 +74,8 @@ export interface OracleMachine {
   /** The int32 word of the register at a byte offset from the base of SMMU number `smmu`, without side effects. */
   readonly smmuRegister?: (smmu: number, offset: number) => number;
   /** A system register of a CPU, without side effects. */
+  /** Whether an SMMU consumes its commands; left out: it does. */
+  readonly answers?: (smmu: number) => boolean;
   readonly systemRegister?: (cpu: number, register: OracleSystemRegister) => RegisterWords;
 }
 
@@ -149,11 +152,14 @@ export class Facts {
   readonly identityGeometry: Geometry;
   /** Devices that a guest may be given, in the order of the description. */
   readonly registry: readonly RegisteredDevice[];
+  private readonly machine: OracleMachine;
   private readonly bases: readonly number[];
   private readonly sizes: readonly number[];
   private readonly firsts: readonly number[];
 
-  constructor({ memory, description }: OracleMachine, profile: Profile = defaultProfile) {
+  constructor(machine: OracleMachine, profile: Profile = defaultProfile) {
+    const { memory, description } = machine;
+    this.machine = machine;
     this.memory = memory;
     this.profile = profile;
     this.description = description;
@@ -175,6 +181,11 @@ export class Facts {
   /** Number of the registered device that has that stream, or -1. */
   deviceOf(smmu: number, sid: number): number {
     return this.registry.findIndex(({ streams }) => streams.some((one) => one.smmu === smmu && one.sid === sid));
+  }
+
+  /** Whether an SMMU consumes its commands. */
+  answers(smmu: number): boolean {
+    return this.machine.answers?.(smmu) ?? true;
   }
 
   /** Number of the page at `pa`, or -1. */

@@ -30,6 +30,7 @@ export const VmLife = { free: 0, reserved: 1, live: 2, dying: 3 } as const;
 
 const DOMAIN_STRIDE = 8;
 const VM_STRIDE = 8;
+const SMMU_STRIDE = 2;
 const D = { used: 0, stage: 1, smmu: 2, attached: 3, maplets: 4, hashA: 5, hashB: 6, leaves: 7 } as const;
 const V = { life: 0, protected: 1, vcpus: 2, loads: 3, pages: 4, pgd: 5 } as const;
 
@@ -44,6 +45,9 @@ export class Ghost {
   private readonly vms: number;
   private readonly cpus: number;
   private readonly devices: number;
+  private readonly smmus: number;
+  /** Pages that lose a leaf from now on stay referenced: the hardware does not answer the invalidation. */
+  losing = false;
   private readonly streams: JournaledTable;
   private readonly guests: JournaledTable;
   private readonly devicePages: JournaledTable;
@@ -60,6 +64,7 @@ export class Ghost {
     this.vms = file(VM_COUNT * VM_STRIDE);
     this.cpus = file(facts.description.cpus);
     this.devices = file(Math.max(1, facts.registry.length));
+    this.smmus = file(facts.description.smmus.length * SMMU_STRIDE);
     this.maplets = new Maplets(memory);
     this.streams = new JournaledTable(memory, 1);
     this.guests = new JournaledTable(memory, 2);
@@ -275,6 +280,7 @@ export class Ghost {
       const page = facts.pageOf((targetPage + i) * LEAF_BYTES[3]!);
       if (page < 0) continue;
       this.add(this.dma + page, sign);
+      if (sign < 0 && this.losing) this.addPin(page);
       touched(page);
     }
   }
@@ -304,6 +310,30 @@ export class Ghost {
     if (at < 0) return;
     this.add(this.domain(this.memory.words[at]!) + D.attached, -1);
     this.streams.remove(sid | 0, smmu);
+  }
+
+  /** A stream was to be attached, but hardware has not answered: the domain stays referenced for good. */
+  loseReference(id: number): void {
+    this.add(this.domain(id) + D.attached, 1);
+  }
+
+  // ---- SMMUs
+
+  smmuOff(smmu: number): boolean {
+    return this.memory.words[this.smmus + smmu * SMMU_STRIDE] !== 0;
+  }
+
+  setSmmuOff(smmu: number, off: boolean): void {
+    this.memory.put(this.smmus + smmu * SMMU_STRIDE, off ? 1 : 0);
+  }
+
+  /** Streams of an SMMU that use, or may still use, the identity domain. */
+  identityStreams(smmu: number): number {
+    return this.memory.words[this.smmus + smmu * SMMU_STRIDE + 1]!;
+  }
+
+  addIdentityStream(smmu: number, delta: number): void {
+    this.add(this.smmus + smmu * SMMU_STRIDE + 1, delta);
   }
 
   // ---- VMs

@@ -175,6 +175,10 @@ export class Hardware {
 
   private smmu(smmu: number, offered: Setup): void {
     const now = this.setup(smmu);
+    if (this.reader.smmuOff(smmu)) {
+      this.switchedOff(smmu, now);
+      return;
+    }
     const enabled = this.word(smmu, Offset.CR0) & this.word(smmu, Offset.CR0ACK);
     if ((enabled & SMMUEN) === 0) {
       if (now.blocks) this.differs('structure', 'smmu-off', smmu, 'is off');
@@ -208,6 +212,13 @@ export class Hardware {
       offered.eventQueue,
       now.eventQueueLog2 === offered.eventQueueLog2,
     );
+  }
+
+  /** An SMMU that the record calls off: it must translate nothing and let nothing through. */
+  private switchedOff(smmu: number, { blocks }: Setup): void {
+    if (!blocks) this.differs('isolation', 'smmu-off', smmu, 'is off and lets every access of its devices through');
+    const enabled = this.word(smmu, Offset.CR0) | this.word(smmu, Offset.CR0ACK);
+    if ((enabled & SMMUEN) !== 0) this.differs('isolation', 'power', smmu, 'translates although it counts as off');
   }
 
   private same(smmu: number, rule: string, what: string, now: number, before: number, sameShape: boolean): void {

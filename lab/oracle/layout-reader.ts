@@ -69,6 +69,7 @@ const DOMAIN_KIND = offsetOf(DomainRecord, 'stage');
 const stageField = fieldReader(DomainRecord, 'stage');
 const smmuField = fieldReader(DomainRecord, 'smmu');
 export const SMMU_PROD = offsetOf(SmmuRecord, 'cmdqProd');
+export const SMMU_POWER = offsetOf(SmmuRecord, 'power');
 const SMMU_LOCK = offsetOf(SmmuRecord, 'lock');
 const VM_STATE = offsetOf(VmRecord, 'state');
 const vmStateField = fieldReader(VmRecord, 'state');
@@ -171,6 +172,11 @@ export class LayoutReader {
   /** PROD as the hypervisor last made it: index and wrap bit. */
   commandProducer(index: number): number {
     return this.word(this.smmu(index) + SMMU_PROD);
+  }
+
+  /** Whether the record of an SMMU says that it is off. */
+  smmuOff(index: number): boolean {
+    return this.word(this.smmu(index) + SMMU_POWER) !== 0;
   }
 
   smmuLock(index: number): number {

@@ -23,6 +23,7 @@ import {
   type LayoutReader,
   PAGE_RECORD_BYTES,
   PageWord,
+  SMMU_POWER,
   SMMU_PROD,
   SMMU_RECORD_BYTES,
   VM_RECORD_BYTES,
@@ -228,6 +229,9 @@ export class Monitor {
         if (inRecord === SMMU_PROD - (SMMU_PROD % 8)) {
           const high = SMMU_PROD % 8 !== 0;
           this.producerMoved(smmu, high ? oldHi : oldLo, high ? hi : lo);
+        } else if (inRecord === SMMU_POWER - (SMMU_POWER % 8)) {
+          const high = SMMU_POWER % 8 !== 0;
+          this.powerMoved(smmu, (high ? oldHi : oldLo) !== 0, (high ? hi : lo) !== 0);
         }
         break;
       }
@@ -353,7 +357,8 @@ export class Monitor {
       const smmu = reader.domainSmmu(id);
       if (smmu < this.facts.description.smmus.length && (stage === 1 || stage === 2)) {
         const tag = this.tagOf(id, stage, smmu);
-        this.checkTagClean(id, tag);
+        // A domain that was to be freed and is there again has its tag still.
+        if (!this.ghost.domainUsed(id)) this.checkTagClean(id, tag);
         const { startLevel, rootPages } = this.facts.geometry(smmu, stage);
         root = reach.rootNode(reader.domainRoot(id), startLevel, rootPages, stage, smmu, tag);
         this.touched.tags.add(tag);
@@ -371,6 +376,23 @@ export class Monitor {
     this.findings.add('invalidation', 'tag-reuse', text, { domain: id });
   }
 
+  // ---- power
+
+  private powerMoved(smmu: number, wasOff: boolean, isOff: boolean): void {
+    if (isOff && !wasOff) this.reach.switchOff(smmu);
+    else if (wasOff && !isOff) this.stale.switchOn(smmu);
+    this.touched.power = true;
+  }
+
+  /** A call is over: an SMMU that is on must have forgotten what it held when it went off. */
+  checkPower(): void {
+    this.facts.description.smmus.forEach(({ name }, smmu) => {
+      if (this.stale.isOff(smmu) || !this.stale.keepsOld(smmu)) return;
+      const text = `${name} is on again, and may still hold what it held when it was switched off`;
+      this.findings.add('invalidation', 'power-on', text, { smmu });
+    });
+  }
+
   // ---- the command queue
 
   private producerMoved(smmu: number, before: number, after: number): void {
@@ -381,6 +403,8 @@ export class Monitor {
       const i = this.memory.indexOf(base + (index & (mask >>> 1)) * COMMAND_BYTES);
       const { words } = this.memory;
       if (commandOpcode(words[i]!) === Opcode.SYNC) {
+        // Hardware that does not answer has not got there: what waits for it goes on waiting.
+        if (!this.facts.answers(smmu)) continue;
         this.reach.sync(smmu);
         this.touched.synced[smmu] = (index + 1) & mask;
         this.touched.hasSynced = true;

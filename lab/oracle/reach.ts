@@ -106,7 +106,9 @@ export class Reach {
   isHot(tag: number): boolean {
     const { store } = this;
     return (
-      tag !== 0 && (store.tag(tag, T.heat) !== 0 || store.tag(tag, T.attached) + store.tag(tag, T.staleRoutes) > 0)
+      tag !== 0 &&
+      !this.stale.isOff(store.tag(tag, T.smmu)) &&
+      (store.tag(tag, T.heat) !== 0 || store.tag(tag, T.attached) + store.tag(tag, T.staleRoutes) > 0)
     );
   }
 
@@ -433,6 +435,11 @@ export class Reach {
       `${name}: the descriptor of ${hex(iova)} at level ${level} changed from valid to valid`,
       { iova, level },
     );
+  }
+
+  /** An SMMU was switched off. */
+  switchOff(smmu: number): void {
+    this.stale.switchOff(smmu, this.release);
   }
 
   /** The SYNC of an SMMU has completed. */

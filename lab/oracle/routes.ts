@@ -168,7 +168,8 @@ export class Routes {
 
   /** The level-1 descriptor at `pa` has changed. */
   wroteLevel1(id: number, pa: number, oldHi: number, oldLo: number, hi: number, lo: number): void {
-    const old = this.referLevel2(id, pa, oldHi, oldLo, N.staleRefs, 1);
+    const isOff = this.stale.isOff(this.store.smmu(id));
+    const old = isOff ? 0 : this.referLevel2(id, pa, oldHi, oldLo, N.staleRefs, 1);
     if (old !== 0) {
       const split = this.store.level(id);
       const sid = (this.store.node(id, N.sid) >>> 0) + ((pa % PAGE) / 8) * 2 ** split;
@@ -193,7 +194,7 @@ export class Routes {
       if (this.stale.hasStream(StaleKind.ste, smmu, sid)) {
         this.torn(sid, 'changed while hardware may still hold its first word');
       }
-      if (!this.stale.hasStream(StaleKind.steBody, smmu, sid)) {
+      if (!this.stale.isOff(smmu) && !this.stale.hasStream(StaleKind.steBody, smmu, sid)) {
         this.stale.addRoute(StaleKind.steBody, smmu, sid, 0, 0);
       }
     }
@@ -268,9 +269,7 @@ export class Routes {
       if (tag !== 0) this.warm(tag, T.attached);
     }
     if (oldKind !== RouteKind.none) {
-      stale.addRoute(StaleKind.ste, smmu, sid, oldNode, oldTag);
-      if (oldTag !== 0) store.addTag(oldTag, T.staleRoutes, 1);
-      if (oldNode !== 0) reach.refer(oldNode, N.staleRefs, 1);
+      if (!stale.isOff(smmu)) this.keepRoute(smmu, sid, oldNode, oldTag);
       if (oldTag !== 0) store.addTag(oldTag, T.attached, -1);
       if (oldNode !== 0) reach.refer(oldNode, N.liveRefs, -1);
     }
@@ -285,6 +284,13 @@ export class Routes {
     facts.memory.put(at + R.tag, tag);
     facts.memory.put(at + R.lo, target | 0);
     facts.memory.put(at + R.hi, (target / TWO32) | 0);
+  }
+
+  /** What an entry led to may still be cached. */
+  private keepRoute(smmu: number, sid: number, node: number, tag: number): void {
+    this.stale.addRoute(StaleKind.ste, smmu, sid, node, tag);
+    if (tag !== 0) this.store.addTag(tag, T.staleRoutes, 1);
+    if (node !== 0) this.reach.refer(node, N.staleRefs, 1);
   }
 
   private warm(tag: number, word: number): void {
@@ -385,9 +391,11 @@ export class Routes {
       reach.refer(root, refs, 1);
     }
     if (oldRoot === 0) return;
-    this.stale.addRoute(StaleKind.cd, store.smmu(id), store.node(id, N.sid), oldRoot, oldTag);
-    store.addTag(oldTag, T.staleRoutes, 1);
-    reach.refer(oldRoot, N.staleRefs, 1);
+    if (!this.stale.isOff(store.smmu(id))) {
+      this.stale.addRoute(StaleKind.cd, store.smmu(id), store.node(id, N.sid), oldRoot, oldTag);
+      store.addTag(oldTag, T.staleRoutes, 1);
+      reach.refer(oldRoot, N.staleRefs, 1);
+    }
     store.addTag(oldTag, count, -1);
     reach.refer(oldRoot, refs, -1);
   }

@@ -41,6 +41,13 @@ const CHUNK_LOG2 = 7;
 const QUEUED = 1 << 8;
 const GLOBAL = 1 << 9;
 
+/**
+ * Bits of an SMMU's power word. What it held when it went off must not serve when it is on again: `keepsConfig` and
+ * `keepsTlb` stay until an invalidation of everything, marked when it is queued, has completed.
+ */
+export const Off = { off: 1, keepsConfig: 2, keepsTlb: 4, configQueued: 8, tlbQueued: 16 } as const;
+const CFGI_ALL_RANGE = 31;
+
 /** Called for each entry that ends; the entry's words are at `at`. */
 export type Release = (at: number) => void;
 
@@ -49,6 +56,8 @@ export class StaleSet {
   private readonly store: NodeStore;
   private readonly rangeInvalidation: readonly boolean[];
   private readonly header: number;
+  /** A word per SMMU, see {@link Off}. */
+  private readonly power: number;
   private readonly chunks: number[] = [];
 
   constructor(store: NodeStore, rangeInvalidation: readonly boolean[]) {
@@ -57,6 +66,7 @@ export class StaleSet {
     this.rangeInvalidation = rangeInvalidation;
     // Number of entries, and number of tags whose whole-tag invalidation waits for its SYNC.
     this.header = store.memory.allocFile(2, StateClass.derived);
+    this.power = store.memory.allocFile(rangeInvalidation.length, StateClass.derived);
   }
 
   get size(): number {
@@ -92,6 +102,48 @@ export class StaleSet {
   /** Page that the first leaf of an entry leads to. */
   targetPage(at: number): number {
     return this.memory.words[at + S.targetHi]! * TWO32 + (this.memory.words[at + S.targetLo]! >>> 0);
+  }
+
+  /** Whether the SMMU is off: nothing that changes can be cached. */
+  isOff(smmu: number): boolean {
+    return (this.memory.words[this.power + smmu]! & Off.off) !== 0;
+  }
+
+  /** Whether the SMMU may still hold what it held when it went off. */
+  keepsOld(smmu: number): boolean {
+    return (this.memory.words[this.power + smmu]! & (Off.keepsConfig | Off.keepsTlb)) !== 0;
+  }
+
+  /** The SMMU was switched off: what it may hold is no longer followed one by one. */
+  switchOff(smmu: number, release: Release): void {
+    this.memory.put(this.power + smmu, Off.off | Off.keepsConfig | Off.keepsTlb);
+    for (let i = this.size - 1; i >= 0; i--) {
+      if (i >= this.size) continue;
+      if (this.word(this.at(i), S.smmu) === smmu) this.end(i, release);
+    }
+  }
+
+  /** It was switched on. */
+  switchOn(smmu: number): void {
+    const at = this.power + smmu;
+    this.memory.put(at, this.memory.words[at]! & ~Off.off);
+  }
+
+  private markPower(smmu: number, opcode: number, lo1: number): void {
+    const at = this.power + smmu;
+    const word = this.memory.words[at]!;
+    if ((word & (Off.keepsConfig | Off.keepsTlb)) === 0) return;
+    const all = opcode === Opcode.CFGI_STE_RANGE && (lo1 & 31) === CFGI_ALL_RANGE;
+    const queued = all ? Off.configQueued : opcode === Opcode.TLBI_NSNH_ALL ? Off.tlbQueued : 0;
+    if (queued !== 0) this.memory.put(at, word | queued);
+  }
+
+  private syncPower(smmu: number): void {
+    const at = this.power + smmu;
+    const word = this.memory.words[at]!;
+    const done = word & (Off.configQueued | Off.tlbQueued);
+    // Each queued mark stands two bits above what it ends.
+    if (done !== 0) this.memory.put(at, word & ~(done | (done >>> 2)));
   }
 
   private push(): number {
@@ -179,6 +231,7 @@ export class StaleSet {
   /** A command was queued on that SMMU: mark what it covers. Word n of the command is (hi, lo). */
   command(smmu: number, hi0: number, lo0: number, hi1: number, lo1: number): void {
     const opcode = commandOpcode(lo0);
+    this.markPower(smmu, opcode, lo1);
     switch (opcode) {
       case Opcode.CFGI_STE:
       case Opcode.CFGI_STE_RANGE:
@@ -318,14 +371,11 @@ export class StaleSet {
   /** A CMD_SYNC of that SMMU has completed: what was queued before it ends. */
   sync(smmu: number, release: Release): void {
     const { store, memory } = this;
+    this.syncPower(smmu);
     for (let i = this.size - 1; i >= 0; i--) {
       const at = this.at(i);
       if (!this.isQueued(at) || this.word(at, S.smmu) !== smmu) continue;
-      // Taking it out first: what its release sets free may change the set.
-      const tag = this.word(at, S.tag);
-      if (tag !== 0) store.addTag(tag, T.staleEntries, -1);
-      release(at);
-      this.remove(i);
+      this.end(i, release);
     }
     if (memory.words[this.header + 1] === 0) return;
     let waiting = 0;
@@ -335,6 +385,15 @@ export class StaleSet {
       else waiting++;
     }
     memory.put(this.header + 1, waiting);
+  }
+
+  private end(i: number, release: Release): void {
+    const at = this.at(i);
+    // Taking it out of its tag first: what its release sets free may change the set.
+    const tag = this.word(at, S.tag);
+    if (tag !== 0) this.store.addTag(tag, T.staleEntries, -1);
+    release(at);
+    this.remove(i);
   }
 
   private remove(i: number): void {

@@ -29,7 +29,7 @@ const NOT_MODELLED: readonly string[] = [
   'substreams (PASID other than 0), nested translation, ATS and PRI',
   'granules other than 4 KiB',
   'what a guest does with its pages',
-  'SMMUs that are switched off and on again, or that do not answer (-ETIMEDOUT is a finding)',
+  'what an SMMU loses with its power beside its caches',
   'interrupts and the content of the event queue',
   'calls on several CPUs at once: each call is judged as if it ran alone',
 ];

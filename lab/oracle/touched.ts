@@ -59,6 +59,8 @@ export class Touched {
   readonly devicePages: number[] = [];
   /** By SMMU: the producer index behind the last CMD_SYNC, or -1. */
   readonly synced: Int32Array;
+  /** Whether an SMMU was switched on or off. */
+  power = false;
   /** Whether {@link synced} has any. */
   hasSynced = false;
 
@@ -88,5 +90,6 @@ export class Touched {
     if (this.devicePages.length !== 0) this.devicePages.length = 0;
     if (this.hasSynced) this.synced.fill(-1);
     this.hasSynced = false;
+    this.power = false;
   }
 }

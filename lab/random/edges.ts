@@ -89,6 +89,7 @@ export function edgesOf({ ram, mmio, carveOut, smmus, devices }: MachineDescript
     pasidBits: [0, 1, 20, 32, 0xffffffff],
     flags: [0, 1, MAX64],
     switch: [0, 1, 2, 0x100000000, MAX64],
+    powerDomain: [0, 1, 31, 32, 0x100000000, MAX64],
     pool: words,
     list: addresses,
     index: words,

@@ -70,6 +70,7 @@ export class StepGenerator {
       [16, ['unmap_pages'], () => mappings.unmap()],
       [2, ['iova_to_phys'], () => mappings.translate()],
       [4, ['set_identity'], () => mappings.setIdentity()],
+      [2, ['hvc_pd'], () => mappings.power()],
       [9, [], () => mappings.dma()],
       [3, ['set_identity'], () => mappings.identityDma()],
       [2, ['alloc_mgt_refill'], () => this.topup()],

@@ -173,6 +173,17 @@ export class MappingSteps {
     return callStep(this.world.profile, this.cpu(), 'set_identity', { iommu: this.iommu(), endpoint, on: off ? 0 : 1 });
   }
 
+  /** The SMMU of a power domain off, or on: mostly on, so that other steps mean something. */
+  power(): Step | null {
+    const { prng } = this;
+    const domains = this.machine.smmus.flatMap(({ powerDomain }) =>
+      typeof powerDomain === 'number' ? [powerDomain] : [],
+    );
+    if (domains.length === 0) return null;
+    const device = prng.pick(domains);
+    return callStep(this.world.profile, this.cpu(), 'hvc_pd', { device, on: prng.chance(60) ? 1 : 0 });
+  }
+
   /** A device with identity uses a physical address: preferably of a page that is the host's no more. */
   identityDma(): Step | null {
     const { prng } = this;

@@ -8,6 +8,7 @@ export function oracleView({ memory, description, smmus, cpus }: Machine): Oracl
   return {
     memory,
     description,
+    answers: (smmu) => smmus[smmu]!.answers,
     smmuRegister: (smmu, offset) => smmus[smmu]!.get(offset),
     systemRegister: (cpu, name) => {
       const register = SystemRegister[name];

@@ -51,6 +51,8 @@ export class Smmu implements MmioDevice, RegisterFile {
   hi = 0;
   private readonly features: SmmuFeatures;
   private readonly file: number;
+  /** Word: 1 while it consumes no commands. */
+  private readonly stopped: number;
   private readonly ids: Int32Array;
   private readonly caches: Caches;
   private readonly interrupts: Interrupts;
@@ -71,6 +73,7 @@ export class Smmu implements MmioDevice, RegisterFile {
     this.features = featuresOf(description);
     this.ids = idRegisters(this.features);
     this.file = memory.allocFile(FILE_WORDS);
+    this.stopped = memory.allocFile(1);
     this.put(Register.GBPA, R.GBPA_RESET);
     this.caches = new Caches(memory, this.features);
     this.unit = new TranslationUnit(memory, this.features, this);
@@ -275,6 +278,19 @@ export class Smmu implements MmioDevice, RegisterFile {
     return this.caches.store.lost;
   }
 
+  // ---- a broken SMMU
+
+  /** Whether it consumes commands as it should. */
+  get answers(): boolean {
+    return this.memory.words[this.stopped] === 0;
+  }
+
+  /** From now on it leaves commands in the queue, as hardware that hangs does; or, with `true`, goes on with them. */
+  setAnswers(answers: boolean): void {
+    this.memory.put(this.stopped, answers ? 0 : 1);
+    if (answers) this.consume();
+  }
+
   // ---- registers
 
   /** Word of the register at a byte offset, by what it holds: no access rules. */
@@ -369,6 +385,7 @@ export class Smmu implements MmioDevice, RegisterFile {
   }
 
   private consume(): void {
+    if (!this.answers) return;
     this.interrupts.observer = this.observer;
     consumeCommands(this.memory, this.features, this, this.targets, this.interrupts, this.observer);
   }

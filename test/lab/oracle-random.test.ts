@@ -13,7 +13,7 @@ const two: MachineDescription = {
   mmio: [{ name: 'doorbell', base: 0x08090000, size: 0x1000 }],
   smmus: [
     { ...smmu, rangeInvalidation: false },
-    { ...smmu, name: 'smmu1', base: 0x09080000, stage1: false, oas: 48 },
+    { ...smmu, name: 'smmu1', base: 0x09080000, stage1: false, oas: 48, powerDomain: 4 },
   ],
 };
 
@@ -46,6 +46,25 @@ test.each([
   for (let i = 0; i < 6000 && oracle.findings.length === 0; i++) host.step();
   oracle.checkAll();
   expect(tell(oracle.findings)).toBe('');
+});
+
+test.each([
+  { machine: tiny, seed: 31 },
+  { machine: two, seed: 32 },
+])('SMMUs that do not answer for a while, machine $machine.name', ({ machine, seed }) => {
+  const { session, oracle } = makeRig({ machine, full: 100 });
+  const host = new RandomHost(session, seed);
+  for (let round = 0; round < 30 && oracle.findings.length === 0; round++) {
+    const smmu = session.machine.smmus[round % machine.smmus.length]!;
+    for (let i = 0; i < 60; i++) host.step();
+    smmu.setAnswers(false);
+    for (let i = 0; i < 40 && oracle.findings.length === 0; i++) host.step();
+    smmu.setAnswers(true);
+  }
+  oracle.checkAll();
+  expect(tell(oracle.findings)).toBe('');
+  const unanswered = oracle.rows().filter(({ id, hits }) => id.endsWith('/ETIMEDOUT') && hits > 0);
+  expect(unanswered.length).toBeGreaterThan(2);
 });
 
 test('the oracle goes back in time with the machine', () => {

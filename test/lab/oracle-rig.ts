@@ -164,7 +164,7 @@ export class RandomHost {
     const iommu = dice.below(this.smmus);
     const sid = dice.pick(this.sids);
     const handle = VM_HANDLE_BASE + dice.below(3);
-    switch (dice.below(26)) {
+    switch (dice.below(27)) {
       case 0:
         this.served(cpu, () => this.call(cpu, 'alloc_domain', 0, iommu, domain, dice.pick([0, 0, 1, 1, 2, -1])));
         break;
@@ -217,6 +217,9 @@ export class RandomHost {
         break;
       case 22:
         this.pool(cpu);
+        break;
+      case 26:
+        this.call(cpu, 'hvc_pd', dice.chance(90) ? 4 : dice.pick([0, 31, 32]), dice.below(2));
         break;
       case 24:
       case 25:

@@ -105,6 +105,23 @@ export class Call {
     return true;
   }
 
+  /** Whether an SMMU leaves commands unanswered that it is given: it is on, and consumes none. */
+  isUnanswered(smmu: number): boolean {
+    return smmu < this.facts.description.smmus.length && !this.ghost.smmuOff(smmu) && !this.facts.answers(smmu);
+  }
+
+  /** Whether a page cannot leave the host now: an SMMU that may hold it in the identity domain does not answer. */
+  identityIsUnanswered(): boolean {
+    return this.facts.identitySmmus.some((i) => this.ghost.identityStreams(i) !== 0 && this.isUnanswered(i));
+  }
+
+  /** Have `effect` on the ghost, where what is unmapped in a domain of that SMMU may not be invalidated. */
+  unmapOn(smmu: number, effect: () => void): void {
+    this.ghost.losing = this.isUnanswered(smmu);
+    effect();
+    this.ghost.losing = false;
+  }
+
   // ---- effects
 
   /** A page's record is to be looked at after the call. Bound, to be handed on. */

@@ -78,6 +78,7 @@ export const mapGuest: CallRules = {
     refuse(map, 'EPERM', (c) => c.verdict === -Errno.EPERM, 'share'),
     refuse(map, 'EBUSY', (c) => c.verdict === -Errno.EBUSY),
     refuse(map, 'EINVAL', (c) => c.verdict === -Errno.EINVAL, 'share-mapped'),
+    { ...refuse(map, 'ETIMEDOUT', (c) => isProtected(c) && c.identityIsUnanswered()), shortages },
     accept(map, 'donated', { when: isProtected, apply: donate, shortages }),
     accept(map, 'shared', {
       apply: (c) => {

@@ -8,6 +8,7 @@ import { allocDomain, freeDomain } from './domain.ts';
 import { mapGuest, reclaimDyingGuestPage, unshareGuest } from './guest.ts';
 import { mapPages } from './map.ts';
 import { reclaim, reclaimable, refill } from './pool.ts';
+import { hvcPd } from './power.ts';
 import type { CallRules, Row, Shortage } from './row.ts';
 import { hostShareHyp, hostUnshareHyp } from './share.ts';
 import { attachDev, detachDev, setIdentity } from './stream.ts';
@@ -44,6 +45,7 @@ const android17: RulesByCall = {
   unmap_pages: unmapPages,
   iova_to_phys: iovaToPhys,
   set_identity: setIdentity,
+  hvc_pd: hvcPd,
 };
 
 /** Rows of what is no hypercall of the table, by their ids: boot, aborts, unknown function ids. */

@@ -142,6 +142,12 @@ function applyAsked(c: Call): void {
 
 /** Write down what x1 says was mapped. */
 function applyMapped(c: Call): void {
+  const id = usedDomain(c);
+  if (id < 0) mapAll(c);
+  else c.unmapOn(c.ghost.domainSmmu(id), () => mapAll(c));
+}
+
+function mapAll(c: Call): void {
   if (c.size > 0 && !isRam(c)) c.useDevicePages(paddr(c), c.verdict === 0 ? c.size : c.value, c.value);
   const id = usedDomain(c);
   if (id < 0 || level < 1 || level > 3) return;

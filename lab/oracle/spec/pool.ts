@@ -36,7 +36,7 @@ function donationErrno(c: Call, pa: number, pages: number): number {
     if (!c.ghost.isHostAlone(page + i) || overlaps(page + i, 1)) return -Errno.EPERM;
     if (c.ghost.references(page + i) !== 0) return -Errno.EINVAL;
   }
-  return 0;
+  return c.identityIsUnanswered() ? -Errno.ETIMEDOUT : 0;
 }
 
 const isHeap = (c: Call): boolean => c.u32(1) === PoolId.heap;
@@ -120,6 +120,12 @@ export const refill: CallRules = {
       shortages,
     },
     { ...refuse(call, 'EPERM', () => list.errno === -Errno.EPERM), accept: judgeLeftOver, apply: takeAll, shortages },
+    {
+      ...refuse(call, 'ETIMEDOUT', () => list.errno === -Errno.ETIMEDOUT),
+      accept: judgeLeftOver,
+      apply: takeAll,
+      shortages,
+    },
     accept(call, 'ok', { accept: judgeLeftOver, apply: takeAll, shortages }),
   ],
 };

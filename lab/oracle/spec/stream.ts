@@ -73,6 +73,14 @@ export const attachDev: CallRules = {
     refuse(attach, 'E2BIG', (c) => stage(c) === 1 && pasid(c) !== 0),
     refuse(attach, 'EBUSY', (c) => stageOfStream(c) !== 0, 'in-use'),
     { ...refuse(attach, 'EBUSY', (c) => stage(c) === 2 && pasid(c) !== 0, 'pasid'), shortages },
+    {
+      ...refuse(attach, 'ETIMEDOUT', (c) => c.isUnanswered(c.u32(1))),
+      apply: (c) => {
+        c.ghost.loseReference(c.u32(2));
+        touchStream(c);
+      },
+      shortages,
+    },
     accept(attach, 'ok', {
       apply: (c) => {
         if (usedDomain(c) < 0 || c.ghost.streamDomain(c.u32(1), c.u32(3)) >= 0) return;
@@ -102,6 +110,7 @@ export const detachDev: CallRules = {
     refuse(detach, 'EACCES', (c) => stageOfStream(c) !== stage(c), 'stage'),
     refuse(detach, 'E2BIG', (c) => stage(c) === 1 && pasid(c) !== 0),
     refuse(detach, 'EACCES', isOtherDomain, 'domain'),
+    refuse(detach, 'ETIMEDOUT', (c) => c.isUnanswered(c.u32(1))),
     accept(detach, 'ok', {
       apply: (c) => {
         const id = c.ghost.streamDomain(c.u32(1), c.u32(3));
@@ -136,6 +145,7 @@ export const setIdentity: CallRules = {
       ...refuse(identity, 'EINVAL', (c) => !turnsOn(c) && streamOf(c) !== identityOf(c), 'not-on'),
       shortages: identityTables,
     },
+    { ...refuse(identity, 'ETIMEDOUT', (c) => c.isUnanswered(identityIommu(c))), shortages: identityTables },
     accept(identity, 'off', { when: (c) => !turnsOn(c), apply: applyIdentity }),
     accept(identity, 'on', { apply: applyIdentity, shortages: identityTables }),
   ],
@@ -145,6 +155,11 @@ function applyIdentity(c: Call): void {
   const iommu = identityIommu(c);
   if (!iommuExists(c, iommu)) return;
   c.monitor.touched.addStream(iommu, c.u32(3));
-  if (turnsOn(c) && streamOf(c) < 0) c.ghost.attach(iommu, c.u32(3), identityOf(c));
-  else if (!turnsOn(c)) c.ghost.detach(iommu, c.u32(3));
+  if (turnsOn(c) && streamOf(c) < 0) {
+    c.ghost.attach(iommu, c.u32(3), identityOf(c));
+    c.ghost.addIdentityStream(iommu, 1);
+  } else if (!turnsOn(c) && streamOf(c) === identityOf(c)) {
+    c.ghost.detach(iommu, c.u32(3));
+    c.ghost.addIdentityStream(iommu, -1);
+  }
 }

@@ -62,9 +62,11 @@ function applyUnmapped(c: Call): void {
   const id = usedDomain(c);
   if (id < 0 || level < 1 || level > 3) return;
   const span = LEAF_BYTES[level]!;
-  for (let done = 0; done < Math.min(c.value, c.size); done += span) {
-    c.ghost.removeMaplets(id, iova(c) + done, level, c.touch);
-  }
+  c.unmapOn(c.ghost.domainSmmu(id), () => {
+    for (let done = 0; done < Math.min(c.value, c.size); done += span) {
+      c.ghost.removeMaplets(id, iova(c) + done, level, c.touch);
+    }
+  });
 }
 
 /** The address that the domain translates x2 to, 0 when it translates it to none. */

@@ -58,6 +58,7 @@ export const unreserveVm: CallRules = {
 const description = { handle: 0, isProtected: false, vcpus: 0, readable: false };
 
 const init = 'init_vm';
+const tables = [lack(init, 'heap')];
 const inPage = (c: Call): number => c.lo(1) & (PAGE - 1);
 
 export const initVm: CallRules = {
@@ -87,6 +88,7 @@ export const initVm: CallRules = {
       (c) => c.page < 0 || !c.ghost.isHostAlone(c.page) || c.ghost.references(c.page) !== 0,
       'donation',
     ),
+    { ...refuse(init, 'ETIMEDOUT', (c) => c.identityIsUnanswered()), shortages: tables },
     accept(init, 'ok', {
       apply: (c) => {
         if (c.page < 0 || c.slot < 0) return;
@@ -94,7 +96,7 @@ export const initVm: CallRules = {
         c.ghost.initVm(c.slot, description.isProtected, description.vcpus, c.page);
         c.monitor.touched.vms.add(c.slot);
       },
-      shortages: [lack(init, 'heap')],
+      shortages: tables,
     }),
   ],
 };
