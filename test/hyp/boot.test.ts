@@ -7,6 +7,7 @@ const GBPA = 0x44;
 const STRTAB_BASE = 0x80;
 const STRTAB_BASE_CFG = 0x88;
 const CMDQ_BASE = 0x90;
+const EVENTQ_BASE = 0xa0;
 
 test.each([tiny, qemuVirt])(
   'after boot on $name every stream aborts and the host cannot touch what is not its own',
@@ -50,6 +51,39 @@ test.each([
   const { machine } = unbooted(tiny);
   spoil((offset, value) => machine.bus.write32(base + offset, value));
   expect(createHypervisor(machine).boot({ smmus: [base] })).toBe(expected);
+});
+
+/** The same with a two-level stream table of 2^10 streams. */
+const wide = { ...tiny, smmus: [{ ...tiny.smmus[0]!, twoLevelStreamTable: true, sidBits: 10 }] };
+const CARVE_OUT = tiny.carveOut.base;
+
+test.each([
+  ['the stream table has no known format', tiny, (write: Write) => write(STRTAB_BASE_CFG, 0x20000 | 3), -22],
+  ['the StreamID split is not 8', wide, (write: Write) => write(STRTAB_BASE_CFG, 0x10000 | (6 << 6) | 10), -22],
+  ['the stream table is not aligned to its size', tiny, (write: Write) => write(STRTAB_BASE, 0x40001000 + 64), -22],
+  ['the stream table lies in the carve-out', tiny, (write: Write) => write(STRTAB_BASE, CARVE_OUT), -1],
+  ['the command queue is larger than the hardware has', tiny, (write: Write) => write(CMDQ_BASE, 0x40100000 + 9), -22],
+  ['the command queue is not RAM', tiny, (write: Write) => write(CMDQ_BASE, 0x1000 + 8), -22],
+  ['the event queue is larger than the hardware has', tiny, (write: Write) => write(EVENTQ_BASE, 0x40100000 + 8), -22],
+  ['the event queue begins inside a page', tiny, (write: Write) => write(EVENTQ_BASE, 0x40100400 + 4), -22],
+  ['the event queue lies in the carve-out', tiny, (write: Write) => write(EVENTQ_BASE, CARVE_OUT + 7), -1],
+  ['the event queue is not RAM', tiny, (write: Write) => write(EVENTQ_BASE, 0x1000 + 7), -22],
+])('boot refuses when %s', (_name, description, spoil, expected) => {
+  const { machine } = unbooted(description);
+  spoil((offset, value) => machine.bus.write32(base + offset, value));
+  expect(createHypervisor(machine).boot({ smmus: [base] })).toBe(expected);
+});
+
+test.each(['cmdq', 'evtq'] as const)('boot refuses a stream table that is the %s as well', (other) => {
+  const { machine, smmuMemory } = unbooted(tiny);
+  machine.bus.write32(base + STRTAB_BASE, smmuMemory[0]![other]);
+  expect(createHypervisor(machine).boot({ smmus: [base] })).toBe(-1);
+});
+
+test('boot refuses hardware that does not answer the first invalidation', () => {
+  const { machine } = unbooted(tiny);
+  machine.smmus[0]!.setAnswers(false);
+  expect(createHypervisor(machine).boot({ smmus: [base] })).toBe(-110);
 });
 
 type Write = (offset: number, value: number) => void;

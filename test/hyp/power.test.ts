@@ -204,7 +204,7 @@ describe('an SMMU that consumes no commands', () => {
     rig.call('set_identity', 0, 0, 0, 1, 0);
     const vm = rig.call('reserve_vm').value;
     rig.call('host_share_hyp', kvm / PAGE);
-    [vm, 1, 1].forEach((word, i) => rig.session.boundary.write32(0, kvm + 4 * i, word));
+    for (const [i, word] of [vm, 1, 1].entries()) rig.session.boundary.write32(0, kvm + 4 * i, word);
     hang(rig);
     expect(rig.call('alloc_mgt_refill', 1, page, 1).errno).toBe(-Errno.ETIMEDOUT);
     expect(rig.call('init_vm', kvm, pgd).errno).toBe(-Errno.ETIMEDOUT);
