@@ -58,10 +58,14 @@ const sensible: Readonly<Record<string, fc.Arbitrary<number>>> = {
   bytes: fc.constantFrom(PAGE, PAGE, PAGE, 2 ** 21),
   count: fc.constantFrom(1, 2, 3),
   prot: fc.constantFrom(3, 1),
+  stream: fc.constantFrom(0, 1, 2),
 };
 const mapping = fc
   .constantFrom('map_pages', 'map_pages', 'unmap_pages', 'iova_to_phys')
   .chain((name) => callOf(callNamed(name), (unit) => sensible[unit]!));
+const attaching = fc
+  .constantFrom('alloc_domain', 'attach_dev')
+  .chain((name) => callOf(callNamed(name), (unit) => sensible[unit] ?? fc.constant(0)));
 const registers = fc.record<Move & { do: 'registers' }>({
   do: fc.constant('registers'),
   cpu,
@@ -76,7 +80,13 @@ const write = fc.record<Move & { do: 'write' }>({
   value: fc.integer(),
 });
 const moves = fc.array(
-  fc.oneof({ weight: 6, arbitrary: anyCall }, { weight: 6, arbitrary: mapping }, registers, write),
+  fc.oneof(
+    { weight: 6, arbitrary: anyCall },
+    { weight: 6, arbitrary: mapping },
+    { weight: 2, arbitrary: attaching },
+    registers,
+    write,
+  ),
   {
     minLength: 5,
     maxLength: 40,
