@@ -8,8 +8,8 @@
  * and execute permissions: devices move data. Of memory attributes only stage 2's Device type is interpreted.
  */
 
-import type { PhysicalMemory } from './memory/index.ts';
-import { POW2 } from './pow2.ts';
+import { PAGE_SHIFT, type PhysicalMemory } from './memory/index.ts';
+import { INVERSE_POW2, POW2 } from './pow2.ts';
 import { below, join } from './word64.ts';
 
 /** How a walk can end. */
@@ -102,6 +102,8 @@ const HI_APTABLE_READ_ONLY = 1 << 30;
 const APTABLE_SHIFT = 29;
 const HI_DBM = 1 << 19;
 const HI_ADDRESS = 0xffff;
+/** Below this, the upper bits of a 4K table's address leave its page number a 31-bit integer. */
+const SMALL_HI = 0x800;
 /** Bits [15:12] of a 64K descriptor: address bits [51:48] with LPA. */
 const WIDE_BITS = 0xf000;
 
@@ -125,8 +127,9 @@ export function classify(granule: number, level: number, lo: number, wide = fals
 
 /** Address field of a descriptor, bits [47:log2]; with LPA, bits [15:12] are the address's [51:48]. */
 export function descriptorAddress(hi: number, lo: number, log2: number, wide = false): number {
-  const address = join(hi & HI_ADDRESS, lo);
-  const aligned = address - below(address, POW2[log2]!);
+  let aligned: number;
+  if (log2 < 32) aligned = join(hi & HI_ADDRESS, lo & (-1 << log2));
+  else aligned = (hi & HI_ADDRESS & (-1 << (log2 - 32))) * POW2[32]!;
   return wide ? aligned + (lo & WIDE_BITS) * POW2[36]! : aligned;
 }
 
@@ -248,15 +251,17 @@ function descend(
   out: WalkResult,
   under: Underneath | null,
 ): void {
-  const granule = regime.granule;
-  let level = firstLevel;
+  const { granule, wide } = regime;
+  const collects = regime.stage === 1 && !regime.flatPermissions;
+  const step = granule - 3;
+  let shift = levelShift(granule, firstLevel);
+  // Concatenated start tables have more entries than the others.
+  let index = (ia * INVERSE_POW2[shift]!) | 0;
   let table = base;
-  let rest = ia;
   let hierarchical = tableBits;
-  for (;;) {
-    const span = POW2[levelShift(granule, level)]!;
-    const index = Math.floor(rest / span);
-    rest -= index * span;
+  // Word of the table in the backing store, where it is known to lie there in one piece; otherwise -1.
+  let words = -1;
+  for (let level = firstLevel; ; level++) {
     out.level = level;
     let at = table + 8 * index;
     if (under !== null) {
@@ -268,11 +273,20 @@ function descend(
       }
       out.descriptorIpa = ipa;
     }
-    if (!fetch(memory, at, out)) {
+    const n = out.fetches++;
+    out.fetchPa[n] = at;
+    const word = words >= 0 ? words + 2 * index : memory.indexIfRam(at);
+    if (word < 0) {
+      out.lo = out.fetchLo[n] = 0;
+      out.hi = out.fetchHi[n] = 0;
       out.fault = WalkFault.external;
       return;
     }
-    const kind = classify(granule, level, out.lo, regime.wide);
+    const lo = memory.words[word]!;
+    const hi = memory.words[word + 1]!;
+    out.lo = out.fetchLo[n] = lo;
+    out.hi = out.fetchHi[n] = hi;
+    const kind = classify(granule, level, lo, wide);
     if (kind === Descriptor.invalid) {
       out.fault = WalkFault.translation;
       return;
@@ -282,28 +296,18 @@ function descend(
       if (out.updateAt >= 0) locateUpdate(at, under, out);
       return;
     }
-    table = descriptorAddress(out.hi, out.lo, granule, regime.wide);
+    table = descriptorAddress(hi, lo, granule, wide);
     if (table >= POW2[regime.outputBits]!) {
       out.fault = WalkFault.addressSize;
       return;
     }
-    if (regime.stage === 1 && !regime.flatPermissions) hierarchical |= out.hi;
-    level++;
+    if (under === null && granule === PAGE_SHIFT && (hi & HI_ADDRESS) < SMALL_HI) {
+      words = memory.indexOfPage(((hi & HI_ADDRESS) << 20) | (lo >>> PAGE_SHIFT));
+    }
+    if (collects) hierarchical |= hi;
+    shift -= step;
+    index = (ia * INVERSE_POW2[shift]!) & ((1 << step) - 1);
   }
-}
-
-function fetch(memory: PhysicalMemory, pa: number, out: WalkResult): boolean {
-  const n = out.fetches++;
-  out.fetchPa[n] = pa;
-  out.fetchHi[n] = 0;
-  out.fetchLo[n] = 0;
-  out.hi = 0;
-  out.lo = 0;
-  if (!memory.isRam(pa)) return false;
-  const index = memory.indexOf(pa);
-  out.lo = out.fetchLo[n] = memory.words[index]!;
-  out.hi = out.fetchHi[n] = memory.words[index + 1]!;
-  return true;
 }
 
 /** The update of a descriptor is a write: for a nested walk, one that stage 2 has to allow. */
@@ -344,7 +348,7 @@ function leaf(regime: Regime, ia: number, write: boolean, hierarchical: number, 
     out.updateAt = 0;
     out.updateLo = now;
   }
-  out.pa = base + below(ia, POW2[log2]!);
+  out.pa = base + (log2 < 32 ? (ia & ~(-1 << log2)) >>> 0 : below(ia, POW2[log2]!));
 }
 
 /** Whether a stage-2 leaf maps Device memory (S2FWB off: MemAttr[3:2] is 0). */

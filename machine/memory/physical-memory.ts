@@ -26,12 +26,14 @@ import {
 interface Region {
   readonly base: number;
   readonly size: number;
-  /** Where the pages of each 16 MiB are in the backing store (index of their first word), made on first write. */
+  /** Where the pages of each GiB are in the backing store (index of their first word), made on first write. */
   readonly chunks: (Int32Array | undefined)[];
 }
 
-/** What one chunk of pages covers. */
-const CHUNK_BYTES = 2 ** 24;
+/** What one chunk of pages covers: so much that accesses seldom leave it, and offsets in it are 32-bit integers. */
+const CHUNK_BYTES = 2 ** 30;
+/** Page numbers below this are 32-bit integers. */
+const MAX_PAGE = 2 ** 31;
 const NO_CHUNK = new Int32Array(0);
 /** From this many words on, copying through a view beats a loop. */
 const LONG_RUN = 64;
@@ -50,6 +52,9 @@ export class PhysicalMemory {
   private near: Int32Array = NO_CHUNK;
   private nearBase = 0;
   private nearSize = 0;
+  /** The same in pages; no pages where their numbers are no 32-bit integers. */
+  private nearPage = 0;
+  private nearPages = 0;
   /** Physical address of each slot's page; -1 for file slots. */
   private slotPa: Float64Array = new Float64Array(64).fill(-1);
   /** Of each slot: {@link DIRTY}, and the bits of the observers that watch it. */
@@ -62,7 +67,10 @@ export class PhysicalMemory {
   private logLength = 0;
   private logging = false;
   private readonly runOld = new Int32Array(WORDS_PER_PAGE);
+  /** The class of each page of RAM. */
   private readonly classes: SlotFile;
+  /** The class of each slot of a file, which is given once: a file outlives an undo to before its making. */
+  private fileClasses: Uint8Array = new Uint8Array(64);
 
   /**
    * @param ram the RAM ranges; page aligned, not overlapping, below 2^52
@@ -121,6 +129,23 @@ export class PhysicalMemory {
     return this.indexOfFar(pa);
   }
 
+  /** {@link indexOf}, but -1 where there is no RAM. */
+  indexIfRam(pa: number): number {
+    const offset = pa - this.nearBase;
+    if (offset >= 0 && offset < this.nearSize) return this.near[offset >>> 12]! + ((offset & 4095) >>> 2);
+    return this.isRam(pa) ? this.indexOfFar(pa) : -1;
+  }
+
+  /**
+   * Index into {@link words} of the first word of a page, for reading only; -1 where there is no RAM.
+   * @param page the page's number (its address divided by 4096), below 2^31: what a walker can work out in integers
+   */
+  indexOfPage(page: number): number {
+    const n = page - this.nearPage;
+    if (n >= 0 && n < this.nearPages) return this.near[n]!;
+    return this.indexIfRam(page * PAGE_SIZE);
+  }
+
   private indexOfFar(pa: number): number {
     const region = this.regionOf(pa);
     const number = Math.floor((pa - region.base) / CHUNK_BYTES);
@@ -129,6 +154,9 @@ export class PhysicalMemory {
     this.near = chunk;
     this.nearBase = region.base + number * CHUNK_BYTES;
     this.nearSize = chunk.length * PAGE_SIZE;
+    const page = this.nearBase / PAGE_SIZE;
+    this.nearPages = page + chunk.length < MAX_PAGE ? chunk.length : 0;
+    this.nearPage = this.nearPages === 0 ? 0 : page;
     return chunk[(pa - this.nearBase) >>> PAGE_SHIFT]! + wordInPage(pa);
   }
 
@@ -178,6 +206,7 @@ export class PhysicalMemory {
       this.slotPa = grown(this.slotPa, new Float64Array(capacity).fill(-1));
       this.marks = grown(this.marks, new Uint16Array(capacity).fill(DIRTY));
       this.hashes = grown(this.hashes, new Int32Array(capacity * 2));
+      this.fileClasses = grown(this.fileClasses, new Uint8Array(capacity));
     }
     return first;
   }
@@ -290,13 +319,7 @@ export class PhysicalMemory {
   allocFile(wordCount: number, stateClass: StateClass = StateClass.state): number {
     const count = Math.max(1, Math.ceil(wordCount / WORDS_PER_PAGE));
     const slot = this.takeSlots(count);
-    if (stateClass !== StateClass.state) {
-      // A file outlives an undo to before its making, and so must its class.
-      const { logging } = this;
-      this.logging = false;
-      for (let i = 0; i < count; i++) this.classes.put(slot + i, stateClass);
-      this.logging = logging;
-    }
+    this.fileClasses.fill(stateClass, slot, slot + count);
     return slot << SLOT_WORD_SHIFT;
   }
 
@@ -464,7 +487,11 @@ export class PhysicalMemory {
 
   /** The class of the page or file word at `index` of {@link words}. */
   classOf(index: number): StateClass {
-    return this.classes.get(index >>> SLOT_WORD_SHIFT) as StateClass;
+    return this.classOfSlot(index >>> SLOT_WORD_SHIFT);
+  }
+
+  private classOfSlot(slot: number): StateClass {
+    return (this.slotPa[slot]! < 0 ? this.fileClasses[slot] : this.classes.get(slot)) as StateClass;
   }
 
   /**
@@ -484,7 +511,7 @@ export class PhysicalMemory {
     let a = 0;
     let b = 0;
     for (let slot = 1; slot < this.slots; slot++) {
-      if (!all && this.classes.get(slot) !== StateClass.state) continue;
+      if (!all && this.classOfSlot(slot) !== StateClass.state) continue;
       const [x, y] = this.pageHash(slot);
       if (x === 0 && y === 0) continue;
       // A RAM page counts by its address, a file by its slot: slots are given in order of first write.

@@ -62,7 +62,7 @@ export function hashPage(words: Int32Array, start: number, out: Int32Array, at: 
 }
 
 /** `into`, which is larger, filled with what `from` holds. */
-export function grown<T extends Int32Array | Float64Array | Uint16Array>(from: T, into: T): T {
+export function grown<T extends Int32Array | Float64Array | Uint16Array | Uint8Array>(from: T, into: T): T {
   into.set(from);
   return into;
 }

@@ -22,6 +22,7 @@ import { Remainder, SPARES_GLOBALS, sparedBy } from './remainder.ts';
 import { COMBINED, Field, GLOBAL, Kind, PENDING, StaleSet } from './stale-set.ts';
 import { StreamTable } from './stream-table.ts';
 import { TableReach } from './table-reach.ts';
+import { TranslationCache } from './translation-cache.ts';
 
 /** Which TLB entries a command invalidates. */
 export interface TlbScope {
@@ -61,6 +62,8 @@ export class Caches implements WriteObserver {
   readonly tables: TableReach;
   readonly config: ConfigReach;
   readonly contexts: ContextReach;
+  /** What the hardware of `translateCached` holds. */
+  readonly translations: TranslationCache;
   private readonly memory: PhysicalMemory;
   private readonly scratchTable = new StreamTable();
   private readonly rest = new Remainder();
@@ -68,6 +71,7 @@ export class Caches implements WriteObserver {
   constructor(memory: PhysicalMemory, smmu: SmmuFeatures) {
     this.memory = memory;
     this.stale = new StaleSet(memory);
+    this.translations = new TranslationCache(memory);
     this.store = new NodeStore(memory, this);
     this.tables = new TableReach(memory, this.store, this.stale);
     this.contexts = new ContextReach(memory, smmu, this.store, this.stale, this.tables);
@@ -134,6 +138,7 @@ export class Caches implements WriteObserver {
 
   /** The SMMU was disabled. */
   disable(table: StreamTable): void {
+    this.translations.clear();
     this.config.releaseStreamTable(table);
     this.contexts.settle();
   }
@@ -143,6 +148,7 @@ export class Caches implements WriteObserver {
   /** A TLB invalidation was consumed: what it covers goes with the next SYNC. */
   invalidateTlb(scope: TlbScope): void {
     const { stale } = this;
+    this.translations.invalidate(scope);
     const n = stale.size;
     const combined = this.contexts.active && (scope.stages & 1) !== 0 && scope.whole && scope.asid < 0;
     for (let i = 0; i < n; i++) {
@@ -246,6 +252,7 @@ export class Caches implements WriteObserver {
   /** A configuration invalidation was consumed. */
   invalidateConfig(scope: ConfigScope): void {
     const { stale } = this;
+    this.translations.clear();
     const n = stale.size;
     for (let i = 0; i < n; i++) {
       const kind = stale.kind(i);

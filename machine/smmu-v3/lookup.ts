@@ -67,6 +67,9 @@ export interface Adversary {
   refute(): void;
 }
 
+/** 32-bit words of an STE and of a CD. */
+const ENTRY_WORDS = 16;
+
 /** Event number by {@link WalkFault}. */
 export const FAULT_EVENTS: readonly number[] = [
   0,
@@ -129,9 +132,16 @@ export function readEntry(
 ): boolean {
   const from = memory.indexOf(pa);
   const source = memory.words;
+  if (mask === 0 || cached === undefined) {
+    // Almost always nothing has changed: the differences are gathered without a branch for each.
+    let different = 0;
+    for (let i = 0; i < ENTRY_WORDS; i++) different |= words[i]! ^ source[from + i]!;
+    if (different !== 0) for (let i = 0; i < ENTRY_WORDS; i++) words[i] = source[from + i]!;
+    return different !== 0;
+  }
   let changed = false;
-  for (let i = 0; i < 16; i++) {
-    const word = mask !== 0 && cached !== undefined && (mask & (1 << (i >> 1))) !== 0 ? cached[i]! : source[from + i]!;
+  for (let i = 0; i < ENTRY_WORDS; i++) {
+    const word = (mask & (1 << (i >> 1))) !== 0 ? cached[i]! : source[from + i]!;
     if (words[i] !== word) {
       words[i] = word;
       changed = true;

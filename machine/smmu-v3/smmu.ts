@@ -108,6 +108,26 @@ export class Smmu implements MmioDevice, RegisterFile {
   }
 
   /**
+   * What an SMMU that caches translations says about an access: what it holds, else what the tables say, which it then
+   * keeps if a cache may. Always one of {@link possible}; as long as nothing is stale, the same as {@link translate},
+   * which never uses what is held here. The result object is reused.
+   */
+  translateCached(sid: number, iova: number, write: boolean, ssid = -1): Translation {
+    const { translations } = this.caches;
+    const held = translations.find(sid, ssid, iova, write);
+    if (held < 0) {
+      const found = this.translate(sid, iova, write, ssid);
+      translations.keep(this.unit);
+      return found;
+    }
+    const { result } = this;
+    result.ok = true;
+    result.pa = held;
+    result.fault = 0;
+    return result;
+  }
+
+  /**
    * Every distinct outcome that hardware could produce for an access now, given what it may still hold in its caches.
    * The first is what the tables say. Without side effects.
    */

@@ -18,6 +18,8 @@ export class StreamTable {
   twoLevel = false;
   /** Low bits of the StreamID that index the second level. */
   split = 6;
+  /** What it was decoded from: STRTAB_BASE (hi, lo) and STRTAB_BASE_CFG; -1 before the first time. */
+  readonly from: Int32Array = Int32Array.of(-1, -1, -1);
 }
 
 /** Where an STE is, or why it has no place. Reused. */
@@ -38,6 +40,11 @@ export function decodeStreamTable(
   lo: number,
   config: number,
 ): void {
+  const { from } = table;
+  if (from[0] === hi && from[1] === lo && from[2] === config) return;
+  from[0] = hi;
+  from[1] = lo;
+  from[2] = config;
   const split = (config >>> 6) & 0x1f;
   table.log2Size = Math.min(config & 0x3f, smmu.sidBits);
   table.twoLevel = smmu.twoLevelStreamTable && ((config >>> 16) & 3) === 1;
