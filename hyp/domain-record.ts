@@ -1,6 +1,6 @@
 /** Fields of a domain's record (layout.ts), its reference count, and the page table that they describe. */
 
-import type { PageTable, PageTableConfig } from '#io-pgtable';
+import { openPageTable, type PageTable, type PageTableConfig } from '#io-pgtable';
 import type { SmmuDescription, Steps } from '#machine';
 import type { Hyp } from './context.ts';
 import { DomainRecord } from './layout.ts';
@@ -125,5 +125,5 @@ export function domainPageTable(h: Hyp, domain: number, id: number): PageTable {
   h.domainId = id;
   const kind = domainKind(h, domain);
   const layout = h.tableLayouts[2 * smmuOf(kind) + stageOf(kind) - 1]!;
-  return { ops: h.pageTableOps, root: readPointer(h, domain + ROOT), layout };
+  return openPageTable(h.pageTableOps, layout, readPointer(h, domain + ROOT));
 }

@@ -31,6 +31,26 @@ export function indexAt(layout: PageTableLayout, offset: number, level: number):
   return ((offset * layout.inverseSpans[level]) | 0) & layout.indexMasks[level];
 }
 
+/**
+ * Index among the words of memory of entry `n` of a table.
+ * @param page the table by its {@link Format.tablePage}; -1 for one that has none
+ * @param table its address, looked at only where it has none
+ */
+export function entryIndex(memory: PhysicalMemory, page: number, table: number, n: number): number {
+  const words = page >= 0 ? memory.indexOfPage(page) : -1;
+  return words >= 0 ? words + 2 * n : entryIndexFar(memory, page, table, n);
+}
+
+/** Apart, so that the usual way is short. @throws BusError where there is no RAM */
+function entryIndexFar(memory: PhysicalMemory, page: number, table: number, n: number): number {
+  return memory.indexOf(entryAt(page, table, n));
+}
+
+/** Address of entry `n` of a table that is given as for {@link entryIndex}. */
+export function entryAt(page: number, table: number, n: number): number {
+  return (page >= 0 ? page * PAGE_BYTES : table) + 8 * n;
+}
+
 /** How far into the input range `iova` is. Address bits above the input range are ignored. */
 export function offsetOf(layout: PageTableLayout, iova: number): number {
   const offset = iova - layout.inputStart;

@@ -5,6 +5,8 @@
 import type { Steps } from '#machine';
 import {
   entriesFrom,
+  entryAt,
+  entryIndex,
   firstPresent,
   indexAt,
   isPublished,
@@ -50,31 +52,34 @@ export function* mapPages(
   if ((prot & (Prot.READ | Prot.WRITE)) === 0) return Errno.EINVAL;
   const offset = iova - layout.inputStart;
   let table = pt.root;
+  let page = pt.rootPage;
   for (let level = layout.startLevel; level !== leafLevel; level++) {
     if (level === LAST_LEVEL) {
       ops.warn();
       return Errno.EINVAL;
     }
-    const at = table + 8 * indexAt(layout, offset, level);
-    yield { kind: 'readDescriptor', at };
-    const index = memory.indexOf(at);
+    const n = indexAt(layout, offset, level);
+    yield { kind: 'readDescriptor', at: entryAt(page, table, n) };
+    const index = entryIndex(memory, page, table, n);
     const lo = memory.words[index];
     const hi = memory.words[index + 1];
     if ((lo & format.tableMask) === format.tableBits && (hi & publishedHi) === publishedHi) {
-      table = format.addressOf(layout, hi, lo);
+      page = format.tablePage(layout, hi, lo);
+      if (page < 0) table = format.addressOf(layout, hi, lo);
     } else {
-      table = yield* nextTable(pt, at, level, hi, lo);
+      table = yield* nextTable(pt, entryAt(page, table, n), level, hi, lo);
+      page = -1;
       if (table < 0) return table;
     }
   }
   const first = indexAt(layout, offset, leafLevel);
-  const at = table + 8 * first;
+  const at = entryAt(page, table, first);
   const count = pgcount === 1 ? 1 : Math.min(pgcount, entriesFrom(layout, first, leafLevel));
   const attributes = 2 * (prot & (PROTECTIONS - 1));
   const attributesLo = layout.attributes[attributes];
   const attributesHi = layout.attributes[attributes + 1];
   yield { kind: 'readDescriptor', at };
-  const index = memory.indexForWrite(at);
+  const index = memory.indexOfWritable(entryIndex(memory, page, table, first), at);
   if (count === 1 && (memory.words[index] & format.presentMask) === 0) {
     yield { kind: 'writeDescriptor', at };
     memory.put64(index, format.leafHi(pa, attributesHi), format.leafLo(pa, attributesLo, leafLevel));

@@ -9,6 +9,9 @@ import type { PageTable, PageTableConfig, PageTableLayout, PageTableOps } from '
 
 /** Hardware fetches the first table in units of this many bytes. */
 const MIN_PGD_BYTES = 64;
+const PAGE_BYTES = 4096;
+/** Page numbers below this are 32-bit integers. */
+const MAX_PAGE = 2 ** 31;
 
 /**
  * Works out the shape of a page table and what the hardware must be told, without allocating anything.
@@ -37,7 +40,7 @@ export function* allocPageTable(ops: PageTableOps, config: PageTableConfig): Ste
   if (root === 0) return Errno.ENOMEM;
   // The empty table must be visible before a register points to it.
   yield { kind: 'barrier', at: 0 };
-  return { ops, root, layout };
+  return made(ops, layout, root);
 }
 
 /**
@@ -50,7 +53,14 @@ export function* allocPageTable(ops: PageTableOps, config: PageTableConfig): Ste
 export function openPageTable(ops: PageTableOps, config: PageTableConfig | PageTableLayout, root: number): PageTable {
   const layout = 'format' in config ? config : configurePageTable(config);
   if (typeof layout === 'number') throw new RangeError(`no ${config.fmt} page table has this configuration`);
-  return { ops, root, layout };
+  return made(ops, layout, root);
+}
+
+function made(ops: PageTableOps, layout: PageTableLayout, root: number): PageTable {
+  const page = root / PAGE_BYTES;
+  // Concatenated tables are more than a page, and small ones less.
+  const isPage = layout.granule === PAGE_BYTES && layout.pgdSize === PAGE_BYTES && page < MAX_PAGE;
+  return { ops, root, rootPage: isPage ? page | 0 : -1, layout };
 }
 
 /** Frees a page table and all tables below, children before parents. What they mapped is no longer cached when it starts. */

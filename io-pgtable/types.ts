@@ -153,6 +153,11 @@ export interface Format {
   readonly kindOf: (hi: number, lo: number, level: number) => EntryKind;
   /** The output address of a leaf, or the address of the next table. */
   readonly addressOf: (layout: PageTableLayout, hi: number, lo: number) => number;
+  /**
+   * Number of the page that the next table is, where tables are pages of 4 KiB and the number fits 31 bits; else -1.
+   * What a walk goes by, because integers are faster than addresses.
+   */
+  readonly tablePage: (layout: PageTableLayout, hi: number, lo: number) => number;
   /** A leaf, from the words of its attributes. */
   readonly leafHi: (pa: number, attributesHi: number) => number;
   readonly leafLo: (pa: number, attributesLo: number, level: number) => number;
@@ -200,5 +205,7 @@ export interface PageTable {
   readonly ops: PageTableOps;
   /** Physical address of the first table. */
   readonly root: number;
+  /** The same as {@link Format.tablePage}: the number of its page when it is one page, else -1. */
+  readonly rootPage: number;
   readonly layout: PageTableLayout;
 }

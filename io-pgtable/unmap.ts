@@ -4,7 +4,7 @@
  * replaces them.
  */
 import type { Steps } from '#machine';
-import { clearRun, entriesFrom, indexAt, inPage, LAST_LEVEL, leafLevelOf, sync, warnUnlessQuiet } from './entries.ts';
+import { clearRun, entriesFrom, entryAt, entryIndex, indexAt, inPage, LAST_LEVEL, leafLevelOf, sync, warnUnlessQuiet } from './entries.ts';
 import { freeTables, reportLeaves } from './free.ts';
 import { splitBlock } from './split.ts';
 import { EntryKind, type PageTable } from './types.ts';
@@ -28,15 +28,17 @@ export function* unmapPages(pt: PageTable, iova: number, pgsize: number, pgcount
   }
   const offset = iova - layout.inputStart;
   let table = pt.root;
+  let page = pt.rootPage;
   for (let level = layout.startLevel; level <= LAST_LEVEL; level++) {
     const first = indexAt(layout, offset, level);
-    const at = table + 8 * first;
+    const at = entryAt(page, table, first);
     yield { kind: 'readDescriptor', at };
-    const index = memory.indexOf(at);
+    const index = entryIndex(memory, page, table, first);
     const lo = memory.words[index];
     const hi = memory.words[index + 1];
     if (level < leafLevel && level !== LAST_LEVEL && (lo & format.tableMask) === format.tableBits) {
-      table = format.addressOf(layout, hi, lo);
+      page = format.tablePage(layout, hi, lo);
+      if (page < 0) table = format.addressOf(layout, hi, lo);
       continue;
     }
     const kind = format.kindOf(hi, lo, level);
@@ -71,7 +73,8 @@ export function* unmapPages(pt: PageTable, iova: number, pgsize: number, pgcount
       // Look again at what stands there now.
       level--;
     } else {
-      table = format.addressOf(layout, hi, lo);
+      page = format.tablePage(layout, hi, lo);
+      if (page < 0) table = format.addressOf(layout, hi, lo);
     }
   }
   // Part of a block, or a page size without a level.

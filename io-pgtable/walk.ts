@@ -1,6 +1,6 @@
 /** Looking up: what an input address translates to, and by which descriptors. */
 import type { Steps } from '#machine';
-import { indexAt, LAST_LEVEL, offsetOf } from './entries.ts';
+import { entryAt, entryIndex, indexAt, LAST_LEVEL, offsetOf } from './entries.ts';
 import { Errno } from './errno.ts';
 import { EntryKind, type PageTable } from './types.ts';
 
@@ -13,14 +13,16 @@ export function* iovaToPhys(pt: PageTable, iova: number): Steps<number> {
   const { memory } = ops;
   const offset = offsetOf(layout, iova);
   let table = pt.root;
+  let page = pt.rootPage;
   for (let level = layout.startLevel; level < 4; level++) {
-    const at = table + 8 * indexAt(layout, offset, level);
-    yield { kind: 'readDescriptor', at };
-    const index = memory.indexOf(at);
+    const n = indexAt(layout, offset, level);
+    yield { kind: 'readDescriptor', at: entryAt(page, table, n) };
+    const index = entryIndex(memory, page, table, n);
     const lo = memory.words[index];
     const hi = memory.words[index + 1];
     if (level !== LAST_LEVEL && (lo & format.tableMask) === format.tableBits) {
-      table = format.addressOf(layout, hi, lo);
+      page = format.tablePage(layout, hi, lo);
+      if (page < 0) table = format.addressOf(layout, hi, lo);
       continue;
     }
     if (format.kindOf(hi, lo, level) !== EntryKind.LEAF) return 0;

@@ -6,7 +6,7 @@
  */
 import { Errno } from '../errno.ts';
 import { EntryKind, type Format, type PageTableConfig, type PageTableLayout, type Profile, Quirk } from '../types.ts';
-import { DESCRIPTOR_SHIFT, hasBit, LEVELS, radixLayout } from './radix.ts';
+import { DESCRIPTOR_SHIFT, hasBit, LEVELS, radixLayout, tablePage } from './radix.ts';
 
 const TWO32 = 2 ** 32;
 /** Output address bits 51:48 go to descriptor bits 15:12; only the 64K granule has both. */
@@ -172,6 +172,7 @@ export const lpae: Omit<Format, 'name' | 'configure' | 'dirty'> = {
   attributeMaskLo: 0x3ff << 2,
   kindOf,
   addressOf,
+  tablePage: (layout, hi, lo) => (layout.granule === SIZE_4K ? tablePage(hi, lo) : -1),
   leafHi: (pa, attributes) => addressHi(pa) | attributes,
   leafLo: (pa, attributes, level) =>
     addressLo(pa) | attributes | (level === LEVELS - 1 ? VALID | TABLE_OR_PAGE : VALID),

@@ -82,6 +82,11 @@ export function radixLayout(config: PageTableConfig, format: Format, radix: Radi
   };
 }
 
+/** {@link Format.tablePage} of a descriptor with the address in bits 51:12. */
+export function tablePage(hi: number, lo: number): number {
+  return (hi & 0xff800) === 0 ? ((hi & 0x7ff) << 20) | (lo >>> 12) : -1;
+}
+
 /** Whether a bitmap that may have more than 32 bits has this one. */
 export function hasBit(bitmap: number, bit: number): boolean {
   return Math.floor(bitmap / bit) % 2 === 1;

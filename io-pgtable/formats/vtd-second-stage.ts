@@ -8,7 +8,7 @@
  */
 import { Errno } from '../errno.ts';
 import { EntryKind, type Format, type PageTableConfig, type PageTableLayout, Prot, Quirk } from '../types.ts';
-import { DESCRIPTOR_SHIFT, hasBit, LEVELS, radixLayout } from './radix.ts';
+import { DESCRIPTOR_SHIFT, hasBit, LEVELS, radixLayout, tablePage } from './radix.ts';
 
 const TWO32 = 2 ** 32;
 const GRANULE = 2 ** 12;
@@ -72,6 +72,7 @@ export const vtdSecondStage: Format = {
     return (lo & (READ | WRITE)) === (READ | WRITE) ? EntryKind.TABLE : EntryKind.INVALID;
   },
   addressOf: (_layout, hi, lo) => (hi & 0xfffff) * TWO32 + ((lo & 0xfffff000) >>> 0),
+  tablePage: (_layout, hi, lo) => tablePage(hi, lo),
   leafHi: (pa, attributes) => addressHi(pa) | attributes,
   leafLo: (pa, attributes, level) => (pa & ~0xfff) | attributes | (level === LEVELS - 1 ? 0 : LEAF),
   tableHi: (_layout, pa) => addressHi(pa),

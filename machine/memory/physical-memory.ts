@@ -156,7 +156,8 @@ export class PhysicalMemory {
     this.nearSize = chunk.length * PAGE_SIZE;
     const page = this.nearBase / PAGE_SIZE;
     this.nearPages = page + chunk.length < MAX_PAGE ? chunk.length : 0;
-    this.nearPage = this.nearPages === 0 ? 0 : page;
+    // Tells the engine too that it is an integer.
+    this.nearPage = page | 0;
     return chunk[(pa - this.nearBase) >>> PAGE_SHIFT]! + wordInPage(pa);
   }
 
@@ -220,7 +221,11 @@ export class PhysicalMemory {
 
   /** Index into {@link words} of the word at `pa`, to be written with {@link put64}. @throws BusError */
   indexForWrite(pa: number): number {
-    const index = this.indexOf(pa);
+    return this.indexOfWritable(this.indexOf(pa), pa);
+  }
+
+  /** {@link indexForWrite} of `pa` where {@link indexOf} is known to be `index`. */
+  indexOfWritable(index: number, pa: number): number {
     return index >= WORDS_PER_PAGE ? index : this.giveSlot(pa);
   }
 
@@ -268,10 +273,7 @@ export class PhysicalMemory {
     const words = this.words;
     const oldLo = words[index]!;
     const oldHi = words[index + 1]!;
-    if (this.logging) {
-      this.logWord(index, oldLo);
-      this.logWord(index + 1, oldHi);
-    }
+    if (this.logging) this.logPair(index, oldHi, oldLo);
     words[index] = lo;
     words[index + 1] = hi;
     if (this.marks[index >>> 10] !== DIRTY) this.wrote(index, oldHi, oldLo);
@@ -458,6 +460,18 @@ export class PhysicalMemory {
     if (this.logLength + 2 > this.log.length) this.growLog(2);
     this.log[this.logLength++] = old;
     this.log[this.logLength++] = index;
+  }
+
+  /** Two words, as a run of them. */
+  private logPair(index: number, oldHi: number, oldLo: number): void {
+    const at = this.logLength;
+    if (at + 4 > this.log.length) this.growLog(4);
+    const { log } = this;
+    log[at] = oldLo;
+    log[at + 1] = oldHi;
+    log[at + 2] = index;
+    log[at + 3] = ~2;
+    this.logLength = at + 4;
   }
 
   private logRun(start: number, count: number): void {
