@@ -51,8 +51,8 @@ export function* mapPages(
   }
   if ((prot & (Prot.READ | Prot.WRITE)) === 0) return Errno.EINVAL;
   const offset = iova - layout.inputStart;
-  let table = pt.root;
   let page = pt.rootPage;
+  let table = page >= 0 ? 0 : pt.root;
   for (let level = layout.startLevel; level !== leafLevel; level++) {
     if (level === LAST_LEVEL) {
       ops.warn();

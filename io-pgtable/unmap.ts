@@ -4,7 +4,18 @@
  * replaces them.
  */
 import type { Steps } from '#machine';
-import { clearRun, entriesFrom, entryAt, entryIndex, indexAt, inPage, LAST_LEVEL, leafLevelOf, sync, warnUnlessQuiet } from './entries.ts';
+import {
+  clearRun,
+  entriesFrom,
+  entryAt,
+  entryIndex,
+  indexAt,
+  inPage,
+  LAST_LEVEL,
+  leafLevelOf,
+  sync,
+  warnUnlessQuiet,
+} from './entries.ts';
 import { freeTables, reportLeaves } from './free.ts';
 import { splitBlock } from './split.ts';
 import { EntryKind, type PageTable } from './types.ts';
@@ -27,8 +38,8 @@ export function* unmapPages(pt: PageTable, iova: number, pgsize: number, pgcount
     return 0;
   }
   const offset = iova - layout.inputStart;
-  let table = pt.root;
   let page = pt.rootPage;
+  let table = page >= 0 ? 0 : pt.root;
   for (let level = layout.startLevel; level <= LAST_LEVEL; level++) {
     const first = indexAt(layout, offset, level);
     const at = entryAt(page, table, first);

@@ -12,8 +12,8 @@ export function* iovaToPhys(pt: PageTable, iova: number): Steps<number> {
   const { format } = layout;
   const { memory } = ops;
   const offset = offsetOf(layout, iova);
-  let table = pt.root;
   let page = pt.rootPage;
+  let table = page >= 0 ? 0 : pt.root;
   for (let level = layout.startLevel; level < 4; level++) {
     const n = indexAt(layout, offset, level);
     yield { kind: 'readDescriptor', at: entryAt(page, table, n) };

@@ -104,6 +104,19 @@ export class BigintPageTable {
     return 0n;
   }
 
+  /** {@link translate} where tables and output lie behind `below`, which has the tables of this one at their own addresses. */
+  translateNested(iova: bigint, below: BigintPageTable): bigint {
+    let table = this.root;
+    for (let level = this.start; level < 4n; level++) {
+      const entries = this.tables.get(below.translate(table));
+      const entry = entries === undefined ? 0n : entries[indexOf(iova, level)]!;
+      if (isLeaf(entry, level)) return below.translate((entry & ADDRESS) | (iova & ((1n << shiftOf(level)) - 1n)));
+      if (entry === 0n) return 0n;
+      table = entry & ADDRESS;
+    }
+    return 0n;
+  }
+
   private allocate(): bigint {
     const table = this.next;
     this.next += TABLE_BYTES;

@@ -1,8 +1,7 @@
 /**
- * How fast page tables are: nanoseconds a call, in the plain build with undo on, beside a floor measured in the same
- * run (a loop that stores the same words to a bare Int32Array). Tables are warm unless said otherwise.
+ * How fast page tables are, in the plain build with undo on, beside floors measured in the same run: loops over bare
+ * arrays that touch the same words. Tables are warm unless said otherwise.
  */
-import { performance } from 'node:perf_hooks';
 import {
   allocPageTable,
   iovaToPhys,
@@ -15,21 +14,13 @@ import {
 } from '#io-pgtable/plain';
 import { PhysicalMemory } from '#machine/memory';
 import { BigintPageTable } from './bigint-reference.ts';
-
-/** Nanoseconds of one operation over several rounds. */
-export interface Timing {
-  readonly name: string;
-  readonly best: number;
-  readonly median: number;
-}
+import { measure, type Row, type Timing } from './timing.ts';
 
 const PAGE = 4096;
 const BLOCK = 2 ** 21;
 /** Last-level tables in use: their content fits the second-level cache, like a busy domain's. */
 const TABLES = 64;
 const PAGES = 512;
-const WARM_UP = 60;
-const ROUNDS = 81;
 const BIGINT_ROUNDS = 9;
 const BASE = 0x80000000;
 const FROM = 0x100000000;
@@ -44,19 +35,6 @@ const STAGE_1: PageTableConfig = {
   coherentWalk: true,
   quirks: 0,
 };
-
-/** Runs `body` (`ops` operations) for some rounds, `reset` untimed after each. */
-export function measure(name: string, ops: number, body: () => void, reset: () => void = () => {}): Timing {
-  const times: number[] = [];
-  for (let round = -WARM_UP; round < ROUNDS; round++) {
-    const start = performance.now();
-    body();
-    if (round >= 0) times.push(((performance.now() - start) * 1e6) / ops);
-    reset();
-  }
-  times.sort((a, b) => a - b);
-  return { name, best: times[0]!, median: times[times.length >> 1]! };
-}
 
 /** A page table of its own in a memory of its own; what is mapped between `start` and `rewind` is undone by it. */
 class Bench {
@@ -97,106 +75,138 @@ class Bench {
   }
 }
 
-function mapAll(pt: PageTable, pages = PAGES): void {
-  for (let table = 0; table < TABLES; table++) {
-    const at = table * BLOCK;
-    for (let page = 0; page < PAGES; page += pages) {
-      mapPages(pt, FROM + at + page * PAGE, TO + at + page * PAGE, PAGE, pages, RW);
-    }
+/** Maps what lies in one last-level table, `pages` a call. */
+function mapTable(pt: PageTable, table: number, pages: number): void {
+  const at = table * BLOCK;
+  for (let page = 0; page < PAGES; page += pages) {
+    mapPages(pt, FROM + at + page * PAGE, TO + at + page * PAGE, PAGE, pages, RW);
   }
 }
 
-function unmapAll(pt: PageTable, pages = PAGES): void {
-  for (let table = 0; table < TABLES; table++) {
-    for (let page = 0; page < PAGES; page += pages) unmapPages(pt, FROM + table * BLOCK + page * PAGE, PAGE, pages);
-  }
+function unmapTable(pt: PageTable, table: number, pages: number): void {
+  const at = table * BLOCK;
+  for (let page = 0; page < PAGES; page += pages) unmapPages(pt, FROM + at + page * PAGE, PAGE, pages);
+}
+
+function mapAll(pt: PageTable): void {
+  for (let table = 0; table < TABLES; table++) mapTable(pt, table, PAGES);
 }
 
 /** Tables in place, nothing mapped. */
 function emptied(pt: PageTable): void {
   mapAll(pt);
-  unmapAll(pt);
+  for (let table = 0; table < TABLES; table++) unmapTable(pt, table, PAGES);
 }
 
 /** The floor of a batch of 512 pages: a plain loop that stores its 1,024 words. */
 export function floorOfBatch(): Timing {
   const words = new Int32Array(TABLES * 2 * PAGES);
-  return measure('store 1,024 words in a loop (floor)', TABLES, () => {
-    for (let table = 0; table < TABLES; table++) {
-      const start = table * 2 * PAGES;
-      let lo = TO | 0x747;
-      for (let i = start; i < start + 2 * PAGES; i += 2) {
-        words[i] = lo;
-        words[i + 1] = 0;
-        lo = (lo + PAGE) | 0;
-      }
+  const body = (table: number): void => {
+    const start = table * 2 * PAGES;
+    let lo = TO | 0x747;
+    for (let i = start; i < start + 2 * PAGES; i += 2) {
+      words[i] = lo;
+      words[i + 1] = 0;
+      lo = (lo + PAGE) | 0;
     }
-  });
+  };
+  return measure('store 1,024 words in a loop', { ops: 1, slices: TABLES, body });
 }
 
-export function mapBatch(config = STAGE_1): Timing {
-  const bench = new Bench(config, emptied);
-  return measure(
-    'map 512 pages in one call',
-    TABLES,
-    () => mapAll(bench.pt),
-    () => bench.rewind(),
-  );
+/** The floor of one page: save two words for undo, and store two. */
+export function floorOfPage(): Timing {
+  const words = new Int32Array(TABLES * 2 * PAGES);
+  const log = new Int32Array(words.length);
+  const body = (table: number): void => {
+    for (let i = table * 2 * PAGES; i < (table + 1) * 2 * PAGES; i += 2) {
+      log[i] = words[i]!;
+      log[i + 1] = words[i + 1]!;
+      words[i] = TO + i * 2048;
+      words[i + 1] = 0;
+    }
+  };
+  return measure('save two words and store two', { ops: PAGES, slices: TABLES, body });
 }
 
-export function mapSingle(config = STAGE_1): Timing {
+/** The floor of a look-up: read a scattered word of an array that has one for each page. */
+export function floorOfLookup(): Timing {
+  const words = new Int32Array(TABLES * PAGES).fill(1);
+  let sum = 0;
+  let last = 1;
+  const body = (): void => {
+    let page = last;
+    let read = 0;
+    for (let i = 0; i < PAGES; i++) {
+      page = scatter(page);
+      read += words[page]!;
+    }
+    last = page;
+    sum = read;
+  };
+  const timing = measure('read a scattered word', { ops: PAGES, slices: TABLES, body });
+  if (sum === 0) throw new Error('a benchmark read nothing');
+  return timing;
+}
+
+/** The next of the scattered pages: all come before one comes again. */
+function scatter(page: number): number {
+  return (page * 4093 + 7919) & (TABLES * PAGES - 1);
+}
+
+/** @param hashed the state is hashed after each call, as an explorer does that compares states */
+export function mapBatch(config = STAGE_1, hashed = false): Timing {
   const bench = new Bench(config, emptied);
-  return measure(
-    'map one page',
-    TABLES * PAGES,
-    () => mapAll(bench.pt, 1),
-    () => bench.rewind(),
-  );
+  const body = (table: number): void => {
+    mapTable(bench.pt, table, PAGES);
+    if (hashed) bench.memory.stateHash();
+  };
+  const name = hashed ? 'map 512 pages in one call, hash the state' : 'map 512 pages in one call';
+  return measure(name, { ops: 1, slices: TABLES, body, reset: () => bench.rewind() });
 }
 
 export function unmapBatch(config = STAGE_1): Timing {
   const bench = new Bench(config, mapAll);
-  return measure(
-    'unmap 512 pages in one call',
-    TABLES,
-    () => unmapAll(bench.pt),
-    () => bench.rewind(),
-  );
+  const body = (table: number): void => unmapTable(bench.pt, table, PAGES);
+  return measure('unmap 512 pages in one call', { ops: 1, slices: TABLES, body, reset: () => bench.rewind() });
+}
+
+export function mapSingle(config = STAGE_1): Timing {
+  const bench = new Bench(config, emptied);
+  const body = (table: number): void => mapTable(bench.pt, table, 1);
+  return measure('map one page', { ops: PAGES, slices: TABLES, body, reset: () => bench.rewind() });
 }
 
 export function unmapSingle(config = STAGE_1): Timing {
   const bench = new Bench(config, mapAll);
-  return measure(
-    'unmap one page',
-    TABLES * PAGES,
-    () => unmapAll(bench.pt, 1),
-    () => bench.rewind(),
-  );
+  const body = (table: number): void => unmapTable(bench.pt, table, 1);
+  return measure('unmap one page', { ops: PAGES, slices: TABLES, body, reset: () => bench.rewind() });
 }
 
 export function mapBlock(config = STAGE_1): Timing {
   const bench = new Bench(config, (pt) => mapPages(pt, FROM, TO, BLOCK, 1, RW));
   const blocks = 256;
-  return measure(
-    'map one 2M block',
-    blocks,
-    () => {
-      for (let i = 1; i <= blocks; i++) mapPages(bench.pt, FROM + i * BLOCK, TO + i * BLOCK, BLOCK, 1, RW);
-    },
-    () => bench.rewind(),
-  );
+  const body = (slice: number): void => {
+    const first = 1 + slice * blocks;
+    for (let i = first; i < first + blocks; i++) mapPages(bench.pt, FROM + i * BLOCK, TO + i * BLOCK, BLOCK, 1, RW);
+  };
+  return measure('map one 2M block', { ops: blocks, slices: 16, body, reset: () => bench.rewind() });
 }
 
 export function translate(config = STAGE_1): Timing {
   const bench = new Bench(config, mapAll);
   let sum = 0;
-  const timing = measure('iova_to_phys, addresses scattered', TABLES * PAGES, () => {
-    let page = 1;
-    for (let i = 0; i < TABLES * PAGES; i++) {
-      page = (page * 4093 + 7919) & (TABLES * PAGES - 1);
-      sum += iovaToPhys(bench.pt, FROM + page * PAGE + 42);
+  let last = 1;
+  const body = (): void => {
+    let page = last;
+    let reached = 0;
+    for (let i = 0; i < PAGES; i++) {
+      page = scatter(page);
+      reached += iovaToPhys(bench.pt, FROM + page * PAGE + 42);
     }
-  });
+    last = page;
+    sum = reached;
+  };
+  const timing = measure('iova_to_phys, addresses scattered', { ops: PAGES, slices: TABLES, body });
   if (sum === 0) throw new Error('a benchmark translated nothing');
   return timing;
 }
@@ -204,57 +214,70 @@ export function translate(config = STAGE_1): Timing {
 /** Taking back 512-page maps. */
 export function undoBatch(config = STAGE_1): Timing {
   const bench = new Bench(config, emptied);
-  const times: number[] = [];
-  for (let round = 0; round < ROUNDS; round++) {
-    mapAll(bench.pt);
-    const start = performance.now();
-    bench.rewind();
-    times.push(((performance.now() - start) * 1e6) / TABLES);
-  }
-  times.sort((a, b) => a - b);
-  return { name: 'undo a 512-page map', best: times[0]!, median: times[times.length >> 1]! };
+  const marks: number[] = [];
+  const redo = (): void => {
+    for (let table = 0; table < TABLES; table++) {
+      marks[table] = bench.memory.mark();
+      mapTable(bench.pt, table, PAGES);
+    }
+  };
+  redo();
+  const body = (slice: number): void => bench.memory.undo(marks[TABLES - 1 - slice]!);
+  return measure('undo a 512-page map', { ops: 1, slices: TABLES, body, reset: redo });
 }
 
 /** The same work done with bigints, without a journal: what the engine is measured against. */
 function bigints(name: string, work: (pt: BigintPageTable, iova: bigint, pa: bigint) => void, mapped: boolean): Timing {
   const pt = new BigintPageTable(39n, BigInt(BASE));
   const [page, rw] = [BigInt(PAGE), BigInt(RW)];
-  const each = (step: (iova: bigint, pa: bigint) => void): void => {
-    for (let i = 0n; i < BigInt(TABLES * PAGES); i++) step(BigInt(FROM) + i * page, BigInt(TO) + i * page);
+  const each = (table: number, step: (iova: bigint, pa: bigint) => void): void => {
+    const first = BigInt(table * PAGES);
+    for (let i = first; i < first + BigInt(PAGES); i++) step(BigInt(FROM) + i * page, BigInt(TO) + i * page);
   };
-  const restore = (): void =>
-    each((iova, pa) => {
-      if (mapped) pt.map(iova, pa, page, 1n, rw);
-      else pt.unmap(iova, page, 1n);
-    });
-  each((iova, pa) => pt.map(iova, pa, page, 1n, rw));
+  const all = (step: (iova: bigint, pa: bigint) => void): void => {
+    for (let table = 0; table < TABLES; table++) each(table, step);
+  };
+  const map = (iova: bigint, pa: bigint): unknown => pt.map(iova, pa, page, 1n, rw);
+  const restore = (): void => all((iova, pa) => (mapped ? map(iova, pa) : pt.unmap(iova, page, 1n)));
+  all(map);
   restore();
-  const times: number[] = [];
-  for (let round = 0; round < BIGINT_ROUNDS; round++) {
-    const start = performance.now();
-    each((iova, pa) => work(pt, iova, pa));
-    times.push(((performance.now() - start) * 1e6) / (TABLES * PAGES));
-    restore();
-  }
-  times.sort((a, b) => a - b);
-  return { name, best: times[0]!, median: times[times.length >> 1]! };
+  const body = (table: number): void => each(table, (iova, pa) => work(pt, iova, pa));
+  return measure(name, { ops: PAGES, slices: TABLES, body, reset: restore, rounds: BIGINT_ROUNDS });
 }
 
 /** The bigint reference, one page a call. */
-export function bigintReference(): Timing[] {
+export function bigintReference(): { map: Timing; unmap: Timing; lookup: Timing } {
   const [page, rw] = [BigInt(PAGE), BigInt(RW)];
-  const translate = (pt: BigintPageTable, iova: bigint, pa: bigint): void => {
+  const lookUp = (pt: BigintPageTable, iova: bigint, pa: bigint): void => {
     if (pt.translate(iova) !== pa) throw new Error('the reference translated wrongly');
   };
-  return [
-    bigints('map one page, with bigints', (pt, iova, pa) => pt.map(iova, pa, page, 1n, rw), false),
-    bigints('unmap one page, with bigints', (pt, iova) => pt.unmap(iova, page, 1n), true),
-    bigints('iova_to_phys, with bigints', translate, true),
-  ];
+  return {
+    map: bigints('map one page', (pt, iova, pa) => pt.map(iova, pa, page, 1n, rw), false),
+    unmap: bigints('unmap one page', (pt, iova) => pt.unmap(iova, page, 1n), true),
+    lookup: bigints('iova_to_phys', lookUp, true),
+  };
 }
 
-/** All of them, the floor first. */
-export function ioPgtable(): Timing[] {
-  const cases = [floorOfBatch, mapBatch, unmapBatch, undoBatch, mapSingle, unmapSingle, mapBlock, translate];
-  return [...cases.map((run) => run()), ...bigintReference()];
+/** All of them, with what they are measured against. */
+export function ioPgtable(): Row[] {
+  const batch = floorOfBatch();
+  const page = floorOfPage();
+  const lookup = floorOfLookup();
+  const [map, unmap, translated] = [mapSingle(), unmapSingle(), translate()];
+  const pages = { per: PAGES, unit: 'M pages/s', floor: batch };
+  const rows = [
+    { timing: mapBatch(), ...pages, target: 300 },
+    { timing: mapBatch(STAGE_1, true), ...pages },
+    { timing: unmapBatch(), ...pages },
+    { timing: undoBatch(), ...pages },
+    { timing: mapBlock(), floor: page },
+  ];
+  // Bigints last: the garbage that they leave behind changes the heap for those that come after.
+  const reference = bigintReference();
+  return [
+    ...rows,
+    { timing: map, target: 20, floor: page, reference: reference.map },
+    { timing: unmap, target: 20, floor: page, reference: reference.unmap },
+    { timing: translated, target: 30, floor: lookup, reference: reference.lookup },
+  ];
 }

@@ -5,6 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { performance } from 'node:perf_hooks';
+import { setFlagsFromString } from 'node:v8';
 import { gunzipSync } from 'node:zlib';
 import { qemuVirt } from '#machine';
 import { tuneEngine } from '../io/engine.ts';
@@ -14,6 +15,8 @@ import { parseTrace } from '../trace/parse.ts';
 import { crossingRate, hypercallRate, type Rate } from './hypercalls.ts';
 import { ioPgtable } from './io-pgtable.ts';
 import { mixRate, recordMix } from './random-mix.ts';
+import { smmu } from './smmu.ts';
+import type { Row } from './timing.ts';
 
 const LARGE_TRACE = 'test/fixtures/rig/lazy-large-smp2.trace.txt.gz';
 const ROUNDS = 400;
@@ -43,20 +46,39 @@ async function replayLine(unchecked: boolean): Promise<ReplayReport> {
   return report;
 }
 
+/** One line for each row: nanoseconds, millions a second, and how that compares. */
+function table(title: string, rows: readonly Row[]): void {
+  const line = (...cells: string[]): void => {
+    const [name, ...rest] = cells;
+    const padded = rest.map((cell, i) => (i === 2 ? `  ${cell.padEnd(18)}` : cell.padStart(10)));
+    process.stdout.write(`  ${name!.padEnd(42)}${padded.join('')}\n`);
+  };
+  process.stdout.write('\n');
+  line(title, 'best', 'median', 'median rate', 'target', 'x target', 'x floor', 'x bigint');
+  for (const { timing, per = 1, unit = 'M/s', target, floor, reference } of rows) {
+    const { name, best, median } = timing;
+    const rate = (1000 * per) / median;
+    const to = (of: number | undefined, digits: number): string => (of === undefined ? '' : of.toFixed(digits));
+    line(
+      name,
+      `${best.toFixed(1)} ns`,
+      `${median.toFixed(1)} ns`,
+      `${rate.toFixed(rate < 100 ? 1 : 0)} ${unit}`,
+      to(target, 0),
+      to(target && rate / target, 2),
+      to(floor && median / floor.median, 1),
+      to(reference && reference.median / median, 1),
+    );
+  }
+}
+
 tuneEngine();
+// On a busy machine a compiler in the background may come too late for what is measured.
+setFlagsFromString('--no-concurrent-recompilation');
 const processor = cpus()[0]?.model ?? 'unknown processor';
-process.stdout.write(`Node ${process.version}, ${processor}, one thread\n\nPage tables (ns a call, undo on)\n`);
-const timings = ioPgtable();
-const floor = timings[0]!;
-for (const { name, best, median } of timings) {
-  const ratio = /512 pages/.test(name) ? `, ${(median / floor.median).toFixed(2)}x the floor` : '';
-  line(name, `${best.toFixed(1).padStart(9)} best, ${median.toFixed(1)} median${ratio}`);
-}
-for (const { name, median } of timings.filter((timing) => timing.name.endsWith(', with bigints'))) {
-  const [call] = name.split(',');
-  const engine = timings.find((timing) => timing.name.startsWith(call!))!;
-  line(`${call}, faster than with bigints`, `${(median / engine.median).toFixed(1).padStart(9)}x`);
-}
+process.stdout.write(`Node ${process.version}, ${processor}, one thread\n`);
+table('Page tables (undo on)', ioPgtable());
+table('SMMU (undo on, 4K granule)', smmu());
 process.stdout.write('\nHypercalls (single-page map and unmap through the boundary)\n');
 const crossing = crossingRate(ROUNDS);
 const bare = hypercallRate('without oracles', true, ROUNDS);

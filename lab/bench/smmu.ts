@@ -12,7 +12,8 @@ import {
   Prot,
 } from '#io-pgtable/plain';
 import { createMachine, type MachineDescription, registers, type Smmu, structures, tiny } from '#machine';
-import { measure, type Timing } from './timing.ts';
+import { BigintPageTable } from './bigint-reference.ts';
+import { measure, type Row, type Timing } from './timing.ts';
 
 const { CD, STE, SteConfig, encode } = structures;
 const { Register } = registers;
@@ -24,9 +25,13 @@ const CDS = RAM.base + PAGE;
 const FIRST_TABLE = RAM.base + 2 * PAGE;
 const DATA = RAM.base + 2 ** 27;
 const IOVA = 0x7f0000000000;
-/** Pages that accesses are spread over; far more than a TLB holds. */
+/** Pages that walks are spread over, and those that hits are: as many as the cache has sets. */
 const PAGES = 16384;
 const HOT_PAGES = 1024;
+/** Where in its page each access is. */
+const OFFSET = 42;
+/** Accesses in a slice. */
+const SLICE = 256;
 const RW = Prot.READ | Prot.WRITE | Prot.CACHE;
 
 const STREAMS = { stage1: 1, stage2: 2, nested: 3 } as const;
@@ -125,40 +130,99 @@ function bytes(words: Int32Array): Uint8Array {
   return new Uint8Array(words.buffer);
 }
 
-/** Accesses of a stream to scattered pages among the first {@link HOT_PAGES}: all of them are held. */
-function hits(smmu: Smmu, sid: number): () => void {
-  return () => {
-    let page = 1;
-    let sum = 0;
-    for (let i = 0; i < PAGES; i++) {
-      page = (page * 4093 + 7919) & (HOT_PAGES - 1);
-      sum += smmu.translateCached(sid, IOVA + page * PAGE + 42, false).pa;
-    }
-    if (!(sum > PAGES * DATA)) throw new Error('a benchmark did not translate');
-  };
+/** The next of `pages` (a power of two) scattered pages: all come before one comes again. */
+function scatter(page: number, pages: number): number {
+  return (page * 4093 + 7919) & (pages - 1);
 }
 
-/** Accesses of a stream to pages scattered over all. */
-function walks(smmu: Smmu, sid: number): () => void {
-  return () => {
-    let page = 1;
+/** @param access translates an access to the page of this number, and gives the physical address */
+function scattered(name: string, pages: number, access: (page: number) => number): Timing {
+  let last = 1;
+  const body = (): void => {
+    let page = last;
     let sum = 0;
-    for (let i = 0; i < PAGES; i++) {
-      page = (page * 4093 + 7919) & (PAGES - 1);
-      sum += smmu.translate(sid, IOVA + page * PAGE + 42, false).pa;
+    for (let i = 0; i < SLICE; i++) {
+      page = scatter(page, pages);
+      sum += access(page);
     }
-    if (!(sum > PAGES * DATA)) throw new Error('a benchmark did not translate');
+    last = page;
+    if (!(sum >= SLICE * DATA)) throw new Error('a benchmark did not translate');
   };
+  return measure(name, { ops: SLICE, slices: 2 ** 14 / SLICE, body });
 }
 
-/** All of them. */
-export function smmu(): Timing[] {
+/** Accesses to pages that the cache holds, all of them. */
+function hits({ smmu }: Board, sid: number): Timing {
+  return scattered(
+    'translate, a hit',
+    HOT_PAGES,
+    (page) => smmu.translateCached(sid, IOVA + page * PAGE + 42, false).pa,
+  );
+}
+
+function walks(name: string, { smmu }: Board, sid: number): Timing {
+  return scattered(name, PAGES, (page) => smmu.translate(sid, IOVA + page * PAGE + 42, false).pa);
+}
+
+/** The floor of a hit: read a scattered word of an array that has one for each page. */
+function floorOfHit(): Timing {
+  const words = new Float64Array(HOT_PAGES).fill(DATA);
+  return scattered('read a scattered word', HOT_PAGES, (page) => words[page]!);
+}
+
+/** The floor of a walk: as many reads, each of which says where the next one is, in as many bytes as one stage's leaves. */
+function floorOfWalk(reads: number): Timing {
+  const words = new Int32Array(2 * PAGES);
+  for (let i = 0; i < words.length; i++) words[i] = (i * 4093 + 7919) & (words.length - 1);
+  const chase = (page: number): number => {
+    let at = page;
+    for (let i = 0; i < reads; i++) at = words[at]!;
+    return DATA + at;
+  };
+  return scattered(`${reads} reads, one after the other`, PAGES, chase);
+}
+
+/** What is held, as a Map of bigints. */
+function bigintHits(): Timing {
+  const held = new Map<bigint, bigint>();
+  const key = (sid: number, page: number): bigint => (BigInt(sid) << 64n) | BigInt(IOVA / PAGE + page);
+  for (let page = 0; page < HOT_PAGES; page++) held.set(key(STREAMS.nested, page), BigInt(DATA + page * PAGE));
+  return scattered('a hit, with bigints', HOT_PAGES, (page) => Number(held.get(key(STREAMS.nested, page))!));
+}
+
+/** The nested walk with bigints: the CD, then four levels, each of them and the page behind four levels. */
+function bigintNested(): Timing {
+  const [size, rw] = [BigInt(PAGE), BigInt(RW)];
+  const below = new BigintPageTable(48n, BigInt(RAM.base + 2 ** 26));
+  const first = new BigintPageTable(48n, BigInt(FIRST_TABLE));
+  for (let i = 0; i < PAGES; i++) {
+    const data = BigInt(DATA + i * PAGE);
+    first.map(BigInt(IOVA + i * PAGE), data, size, 1n, rw);
+    below.map(data, data, size, 1n, rw);
+  }
+  for (const table of [BigInt(CDS), ...first.tables.keys()]) below.map(table, table, size, 1n, rw);
+  const access = (page: number): number => {
+    const iova = BigInt(IOVA + page * PAGE + OFFSET);
+    return below.translate(BigInt(CDS)) === 0n ? 0 : Number(first.translateNested(iova, below));
+  };
+  check(access);
+  return scattered('a nested walk, with bigints', PAGES, access);
+}
+
+/** Descriptors that a walk reads: with one stage; and nested, for the CD, each table, and the page. */
+const READS = 4;
+const NESTED_READS = READS + READS * (READS + 1) + READS;
+
+/** All of them, with what they are measured against. */
+export function smmu(): Row[] {
   const board = new Board();
-  const walk = (name: string, sid: number): Timing => measure(name, PAGES, walks(board.smmu, sid));
+  const hit = hits(board, STREAMS.nested);
+  const nested = walks('walk nested, 4 levels by 4 levels', board, STREAMS.nested);
+  const floor = floorOfWalk(READS);
   return [
-    measure('translate, held in the cache', PAGES, hits(board.smmu, STREAMS.nested)),
-    walk('walk stage 1', STREAMS.stage1),
-    walk('walk stage 2', STREAMS.stage2),
-    walk('walk nested', STREAMS.nested),
+    { timing: hit, target: 20, floor: floorOfHit(), reference: bigintHits() },
+    { timing: walks('walk stage 1', board, STREAMS.stage1), floor },
+    { timing: walks('walk stage 2', board, STREAMS.stage2), floor },
+    { timing: nested, target: 1, floor: floorOfWalk(NESTED_READS), reference: bigintNested() },
   ];
 }
