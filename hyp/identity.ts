@@ -13,6 +13,7 @@ import { err } from '#hypercall-abi';
 import {
   configurePageTable,
   mapPages,
+  openPageTable,
   type PageTable,
   type PageTableLayout,
   type PageTableOps,
@@ -64,7 +65,7 @@ export function identityOps(h: Hyp): PageTableOps {
 
 /** The identity table; root 0 before the snapshot, and for ever where no SMMU has stage 2. */
 export function identityTable(h: Hyp): PageTable {
-  return { ops: h.identityOps, root: readPointer(h, h.layout.identityRoot), layout: h.identityLayout! };
+  return openPageTable(h.identityOps, h.identityLayout!, readPointer(h, h.layout.identityRoot));
 }
 
 /** Make the table, at boot, with the host's stage 2 as it stands. @returns 0 or -ENOMEM */

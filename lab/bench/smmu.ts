@@ -153,15 +153,22 @@ function scattered(name: string, pages: number, access: (page: number) => number
 
 /** Accesses to pages that the cache holds, all of them. */
 function hits({ smmu }: Board, sid: number): Timing {
-  return scattered(
-    'translate, a hit',
-    HOT_PAGES,
-    (page) => smmu.translateCached(sid, IOVA + page * PAGE + 42, false).pa,
-  );
+  const access = (page: number): number => smmu.translateCached(sid, IOVA + page * PAGE + OFFSET, false).pa;
+  check(access);
+  return scattered('translate, a hit', HOT_PAGES, access);
 }
 
 function walks(name: string, { smmu }: Board, sid: number): Timing {
-  return scattered(name, PAGES, (page) => smmu.translate(sid, IOVA + page * PAGE + 42, false).pa);
+  const access = (page: number): number => smmu.translate(sid, IOVA + page * PAGE + OFFSET, false).pa;
+  check(access);
+  return scattered(name, PAGES, access);
+}
+
+/** @throws Error unless accesses go where they should */
+function check(access: (page: number) => number): void {
+  for (let page = 0; page < HOT_PAGES; page++) {
+    if (access(page) !== DATA + page * PAGE + OFFSET) throw new Error('a benchmark translated wrongly');
+  }
 }
 
 /** The floor of a hit: read a scattered word of an array that has one for each page. */
