@@ -10,8 +10,6 @@ import type { PageTable, PageTableConfig, PageTableLayout, PageTableOps } from '
 /** Hardware fetches the first table in units of this many bytes. */
 const MIN_PGD_BYTES = 64;
 const PAGE_BYTES = 4096;
-/** Page numbers below this are 32-bit integers. */
-const MAX_PAGE = 2 ** 31;
 
 /**
  * Works out the shape of a page table and what the hardware must be told, without allocating anything.
@@ -59,7 +57,7 @@ export function openPageTable(ops: PageTableOps, config: PageTableConfig | PageT
 function made(ops: PageTableOps, layout: PageTableLayout, root: number): PageTable {
   const page = root / PAGE_BYTES;
   // Concatenated tables are more than a page, and small ones less.
-  const isPage = layout.granule === PAGE_BYTES && layout.pgdSize === PAGE_BYTES && page < MAX_PAGE;
+  const isPage = layout.granule === PAGE_BYTES && layout.pgdSize === PAGE_BYTES && page === (page | 0);
   return { ops, root, rootPage: isPage ? page | 0 : -1, layout };
 }
 
