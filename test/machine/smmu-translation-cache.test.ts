@@ -22,6 +22,8 @@ function streamOf(cdBits = 0n): { s: Setup; leafAt: number } {
   s.put(cd, cdWord(ASID) | cdBits);
   s.cfgiAll();
   s.sync();
+  s.command(0x30n);
+  s.sync();
   return { s, leafAt: at };
 }
 
