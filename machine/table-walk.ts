@@ -301,9 +301,8 @@ function descend(
       out.fault = WalkFault.addressSize;
       return;
     }
-    if (under === null && granule === PAGE_SHIFT && (hi & HI_ADDRESS) < SMALL_HI) {
-      words = memory.indexOfPage(((hi & HI_ADDRESS) << 20) | (lo >>> PAGE_SHIFT));
-    }
+    const isNear = under === null && granule === PAGE_SHIFT && (hi & HI_ADDRESS) < SMALL_HI;
+    words = isNear ? memory.indexOfPage(((hi & HI_ADDRESS) << 20) | (lo >>> PAGE_SHIFT)) : -1;
     if (collects) hierarchical |= hi;
     shift -= step;
     index = (ia * INVERSE_POW2[shift]!) & ((1 << step) - 1);
