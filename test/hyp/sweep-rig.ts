@@ -1,0 +1,149 @@
+/** Pools that hold exactly the chunks a test wants: for failing the n-th allocation of a call without a hook in it. */
+
+import { type HypLayout, hypLayout } from '#hyp/layout';
+import type { CallName, CallResult, MemoryRequest } from '#hypercall-abi';
+import type { MachineDescription } from '#machine';
+import { makeRig, PAGE, type Rig } from '../lab/oracle-rig.ts';
+
+export const HEAP = 0;
+export const IOMMU = 1;
+const TOTAL_PAGES = 8;
+const ALL = 4095;
+/** More requests than any one piece of work can have. */
+const REQUESTS_MAX = 40;
+
+/** A call, and what it has to come to: a map may be continued, others are made again. */
+export interface Work {
+  readonly name: CallName;
+  readonly args: readonly number[];
+}
+
+/** What a piece of work did: the request of each call that stopped for want of memory, and the last result. */
+export interface Done {
+  readonly requests: readonly MemoryRequest[];
+  readonly result: CallResult;
+  /** Bytes of all calls. */
+  readonly bytes: number;
+}
+
+export class SweepRig {
+  readonly rig: Rig;
+  private readonly layout: HypLayout;
+  /** Pages of the heap that the host has taken back. */
+  private readonly spare: number[] = [];
+
+  constructor(machine: MachineDescription) {
+    this.rig = makeRig({ machine, full: 'never' });
+    this.layout = hypLayout(machine);
+  }
+
+  call(name: CallName, ...args: readonly number[]): CallResult {
+    return this.rig.call(name, ...args);
+  }
+
+  /** @throws Error when the call does not succeed */
+  must(name: CallName, ...args: readonly number[]): CallResult {
+    const result = this.call(name, ...args);
+    if (result.errno !== 0 || !result.supported) throw new Error(`${name}(${args.join(', ')}): ${result.errno}`);
+    return result;
+  }
+
+  free(pool: number): number {
+    return this.call('alloc_mgt_reclaimable', pool).value;
+  }
+
+  /** Pages of a pool that are in use: tables, descriptors, what was lost. */
+  used(pool: number): number {
+    const { memory } = this.rig.machine;
+    const { heapPool, iommuPool } = this.layout;
+    return memory.read32((pool === HEAP ? heapPool : iommuPool) + TOTAL_PAGES) - this.free(pool);
+  }
+
+  /** Take every free page back from both pools. */
+  drain(): void {
+    for (const pool of [IOMMU, HEAP]) {
+      for (;;) {
+        let head = this.call('alloc_mgt_reclaim', pool, ALL).value;
+        if (head === 0) break;
+        while (head !== 0) {
+          if (pool === HEAP) this.spare.push(head);
+          head = this.rig.session.boundary.read32(0, head)! >>> 0;
+        }
+      }
+      if (this.free(pool) !== 0) throw new Error(`pool ${pool} keeps ${this.free(pool)} pages`);
+    }
+  }
+
+  /** Give a pool exactly what was asked for: single pages for the heap, one chunk for the IOMMU pool. */
+  give({ pool, pages }: MemoryRequest): void {
+    const before = this.free(pool);
+    if (pool === HEAP) for (let i = 0; i < pages; i++) this.must('alloc_mgt_refill', HEAP, this.spare.pop()!, 1);
+    else {
+      const order = Math.ceil(Math.log2(pages));
+      const pa = this.rig.page(order);
+      this.rig.session.boundary.write64(0, pa, 0, 0);
+      this.must('alloc_mgt_refill', IOMMU, pa + order, 1);
+    }
+    if (this.free(pool) !== before + pages) throw new Error(`pool ${pool} did not take ${pages} pages`);
+  }
+
+  /** Do the work: whenever it asks for memory it gets exactly that, and is continued. */
+  finish({ name, args }: Work): Done {
+    const requests: MemoryRequest[] = [];
+    let bytes = 0;
+    let next = args;
+    for (;;) {
+      const result = this.call(name, ...next);
+      this.rig.oracle.checkAll();
+      bytes += result.value;
+      if (result.request === null) return { requests, result, bytes };
+      requests.push(result.request);
+      if (requests.length > REQUESTS_MAX) throw new Error(`${name} asks for memory without end`);
+      this.give(result.request);
+      next = continued(name, next, result);
+    }
+  }
+}
+
+/** The arguments that are left to do after a call that stopped half way. */
+function continued(name: CallName, args: readonly number[], { value }: CallResult): readonly number[] {
+  if (name === 'map_pages') {
+    const [domain, iova, paddr, pgsize, pgcount, prot] = args as [number, number, number, number, number, number];
+    return [domain, iova + value, paddr + value, pgsize, pgcount - value / pgsize, prot];
+  }
+  if (name === 'unmap_pages') {
+    const [domain, iova, pgsize, pgcount] = args as [number, number, number, number];
+    return [domain, iova + value, pgsize, pgcount - value / pgsize];
+  }
+  return args;
+}
+
+/** Make a VM with a vCPU on CPU 0. @returns its handle */
+export function makeVm(sweep: SweepRig, isProtected: boolean): number {
+  const { handle, kvm, pgd } = describeVm(sweep, isProtected);
+  sweep.must('init_vm', kvm, pgd);
+  sweep.call('vcpu_load', handle, 0);
+  return handle;
+}
+
+/** Everything that init_vm needs: a reserved handle, a shared description, a page for the table. */
+export function describeVm(sweep: SweepRig, isProtected: boolean): { handle: number; kvm: number; pgd: number } {
+  const { rig } = sweep;
+  const handle = sweep.call('reserve_vm').value;
+  const kvm = rig.page();
+  sweep.must('host_share_hyp', kvm / PAGE);
+  const words = [handle, isProtected ? 1 : 0, 1];
+  words.forEach((word, i) => void rig.session.boundary.write32(0, kvm + 4 * i, word));
+  return { handle, kvm, pgd: rig.page() };
+}
+
+/** End a VM that has these guest pages, as (gfn, count) pairs. */
+export function endVm(sweep: SweepRig, handle: number, pages: readonly (readonly [number, number])[]): void {
+  sweep.call('vcpu_put');
+  sweep.must('start_teardown_vm', handle);
+  for (const [gfn, count] of pages) {
+    const back = sweep.call('reclaim_dying_guest_page', handle, gfn, count);
+    if (back.errno !== 0) sweep.must('unshare_guest', handle, gfn, count);
+  }
+  sweep.must('finalize_teardown_vm', handle);
+}

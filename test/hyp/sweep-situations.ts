@@ -1,0 +1,198 @@
+/** The situations of the sweep: what stands before a call that can allocate, the call, and how all of it is freed. */
+
+import { DomainType } from '#hypercall-abi';
+import { type MachineDescription, tiny, twoSmmus } from '#machine';
+import { PAGE, RW } from '../lab/oracle-rig.ts';
+import { describeVm, endVm, IOMMU, makeVm, type SweepRig, type Work } from './sweep-rig.ts';
+
+const BLOCK = 0x200000;
+const GIB = 2 ** 30;
+const RAM = tiny.ram[0]!.base;
+/** RAM that nothing has touched: the host's stage 2 has no last-level table there. */
+const FAR_RAM = RAM + 2 * BLOCK;
+const FAR_DEVICE = 0x20000000;
+
+/** More RAM than tiny has, and device registers that are far from everything. */
+const roomy: MachineDescription = {
+  ...tiny,
+  name: 'roomy',
+  ram: [{ base: RAM, size: 4 * BLOCK }],
+  mmio: [{ name: 'far', base: FAR_DEVICE, size: 0x2000 }],
+};
+const wideAddresses: MachineDescription = { ...tiny, name: 'oas 42', smmus: [{ ...tiny.smmus[0]!, oas: 42 }] };
+
+export interface Situation {
+  readonly name: string;
+  readonly machine: MachineDescription;
+  /** Brings the machine to where the call is interesting. @returns the call, and how everything is freed after it */
+  readonly prepare: (sweep: SweepRig) => Prepared;
+  /** How many of the call's allocations can fail. */
+  readonly allocations: number;
+}
+
+export interface Prepared {
+  readonly work: Work;
+  readonly end: () => void;
+}
+
+function makeDomain(sweep: SweepRig, iommu: number, type: number): void {
+  sweep.rig.refill(IOMMU, 1);
+  sweep.finish({ name: 'alloc_domain', args: [0, iommu, 1, type] });
+  sweep.rig.refill(IOMMU, 20);
+}
+
+function allocation(name: string, machine: MachineDescription, type: number): Situation {
+  const prepare = (sweep: SweepRig): Prepared => {
+    sweep.rig.refill(IOMMU, 1);
+    return { work: { name: 'alloc_domain', args: [0, 0, 1, type] }, end: () => void sweep.must('free_domain', 1) };
+  };
+  return { name, machine, allocations: 1, prepare };
+}
+
+function attachment(name: string, allocations: number, iommu: number, sid: number, type: number): Situation {
+  const prepare = (sweep: SweepRig): Prepared => {
+    makeDomain(sweep, iommu, type);
+    const end = (): void => {
+      sweep.must('detach_dev', iommu, 1, sid, 0);
+      sweep.must('free_domain', 1);
+    };
+    return { work: { name: 'attach_dev', args: [iommu, 1, sid, 0, 0, 0] }, end };
+  };
+  return { name, allocations, machine: twoSmmus, prepare };
+}
+
+interface MapOptions {
+  readonly type?: number;
+  readonly machine?: MachineDescription;
+  readonly prot?: number;
+  readonly before?: (sweep: SweepRig) => void;
+  readonly name?: Work['name'];
+}
+
+/** A map (or what `options.name` says) in a domain with one stream attached. */
+function mapping(name: string, allocations: number, args: readonly number[], options: MapOptions = {}): Situation {
+  const prepare = (sweep: SweepRig): Prepared => {
+    makeDomain(sweep, 0, options.type ?? DomainType.s1);
+    sweep.must('attach_dev', 0, 1, 0, 0, 0, 0);
+    options.before?.(sweep);
+    const end = (): void => {
+      sweep.must('detach_dev', 0, 1, 0, 0);
+      sweep.must('free_domain', 1);
+    };
+    const work: Work =
+      options.name === undefined
+        ? { name: 'map_pages', args: [1, ...args, options.prot ?? RW] }
+        : { name: options.name, args: [1, ...args] };
+    return { work, end };
+  };
+  return { name, allocations, machine: options.machine ?? tiny, prepare };
+}
+
+function mapped(iova: number, pgsize = PAGE): (sweep: SweepRig) => void {
+  return (sweep) => void sweep.must('map_pages', 1, iova, FAR_RAM, pgsize, 1, RW);
+}
+
+/** Giving a page or a block to a guest; `first` is a page that it has already. */
+function guest(
+  name: string,
+  allocations: number,
+  isProtected: boolean,
+  args: readonly [pa: number, gfn: number, pages: number],
+  first?: readonly [pa: number, gfn: number],
+): Situation {
+  const [pa, gfn, pages] = args;
+  const prepare = (sweep: SweepRig): Prepared => {
+    sweep.rig.refill(IOMMU, 1);
+    const handle = makeVm(sweep, isProtected);
+    const has: [number, number][] = [[gfn, pages]];
+    if (first !== undefined) {
+      sweep.must('map_guest', first[0] / PAGE, first[1], 1, 7);
+      has.push([first[1], 1]);
+    }
+    return {
+      work: { name: 'map_guest', args: [pa / PAGE, gfn, pages, 7] },
+      end: () => {
+        endVm(sweep, handle, has);
+      },
+    };
+  };
+  return { name, allocations, machine: roomy, prepare };
+}
+
+/** A VM whose top-level table is a page at `pgd`, or any page. */
+function newVm(name: string, allocations: number, pgd?: number): Situation {
+  const prepare = (sweep: SweepRig): Prepared => {
+    sweep.rig.refill(IOMMU, 1);
+    const vm = describeVm(sweep, true);
+    return {
+      work: { name: 'init_vm', args: [vm.kvm, pgd ?? vm.pgd] },
+      end: () => {
+        endVm(sweep, vm.handle, []);
+        sweep.must('host_unshare_hyp', vm.kvm / PAGE);
+      },
+    };
+  };
+  return { name, allocations, machine: roomy, prepare };
+}
+
+/** A refill of pool `pool` with one chunk. */
+function donation(name: string, allocations: number, pool: number, pa: number, order: number): Situation {
+  const prepare = (sweep: SweepRig): Prepared => {
+    sweep.rig.refill(IOMMU, 1);
+    return { work: { name: 'alloc_mgt_refill', args: [pool, pa + order, 1] }, end: () => {} };
+  };
+  return { name, allocations, machine: roomy, prepare };
+}
+
+function identity(name: string, allocations: number, iommu: number, sid: number): Situation {
+  const prepare = (sweep: SweepRig): Prepared => {
+    sweep.rig.refill(IOMMU, 1);
+    const end = (): void => void sweep.must('set_identity', 0, iommu, sid, 0, 0);
+    return { work: { name: 'set_identity', args: [0, iommu, sid, 1, 0] }, end };
+  };
+  return { name, allocations, machine: twoSmmus, prepare };
+}
+
+export const situations: readonly Situation[] = [
+  allocation('alloc_domain, stage 1', tiny, DomainType.s1),
+  allocation('alloc_domain, stage 2', tiny, DomainType.s2),
+  allocation('alloc_domain, stage 2 with more root pages', wideAddresses, DomainType.s2),
+  attachment('attach_dev, stage 1, linear stream table', 1, 1, 5, DomainType.s1),
+  attachment('attach_dev, stage 1, no level-2 stream table', 2, 0, 0x10, DomainType.s1),
+  attachment('attach_dev, stage 2, no level-2 stream table', 1, 0, 0x200, DomainType.s2),
+  mapping('map_pages, stage 1, no tables', 3, [0, RAM, PAGE, 1]),
+  mapping('map_pages, stage 2, no tables', 2, [0, RAM, PAGE, 1], { type: DomainType.s2 }),
+  mapping('map_pages, tables are there', 0, [PAGE, RAM, PAGE, 1], { before: mapped(0), machine: roomy }),
+  mapping('map_pages across two last-level tables', 4, [BLOCK - PAGE, RAM, PAGE, 2]),
+  mapping('map_pages across two level-2 tables', 5, [GIB - PAGE, RAM, PAGE, 2]),
+  mapping('map_pages across two level-1 tables', 6, [2 ** 39 - PAGE, RAM, PAGE, 2]),
+  mapping('map_pages, one last-level table there, one not', 1, [BLOCK - PAGE, RAM, PAGE, 2], {
+    before: mapped(0),
+    machine: roomy,
+  }),
+  mapping('map_pages, a block', 2, [0, RAM, BLOCK, 1]),
+  mapping('map_pages, a block over a table', 0, [0, FAR_RAM, BLOCK, 1], { machine: roomy, before: mapped(0) }),
+  mapping('map_pages onto a mapping, behind a table that is missing', 1, [BLOCK - 2 * PAGE, RAM, PAGE, 3], {
+    machine: roomy,
+    before: mapped(BLOCK),
+  }),
+  mapping('map_pages, device registers', 4, [0, FAR_DEVICE, PAGE, 2], { machine: roomy, prot: RW | 16 }),
+  mapping('unmap_pages, a page', 0, [0, PAGE, 1], { name: 'unmap_pages', machine: roomy, before: mapped(0) }),
+  mapping('unmap_pages, a page of a block', 0, [0, PAGE, 1], {
+    name: 'unmap_pages',
+    machine: roomy,
+    before: mapped(0, BLOCK),
+  }),
+  guest('map_guest, donated, no tables at all', 4, true, [FAR_RAM, 0, 1]),
+  guest('map_guest, donated, a block', 4, true, [FAR_RAM, 512, 512]),
+  guest('map_guest, donated, a far page', 3, true, [FAR_RAM + PAGE, 2 ** 27, 1], [FAR_RAM, 0]),
+  guest('map_guest, donated, tables are there', 0, true, [FAR_RAM + PAGE, 1, 1], [FAR_RAM, 0]),
+  guest('map_guest, shared, no tables', 3, false, [FAR_RAM, 0, 1]),
+  guest('map_guest, shared, a block', 3, false, [FAR_RAM, 512, 512]),
+  newVm('init_vm', 0),
+  newVm('init_vm, top-level table in untouched RAM', 1, FAR_RAM),
+  donation('refill of the IOMMU pool from untouched RAM', 1, IOMMU, FAR_RAM, 3),
+  donation('refill of the heap from untouched RAM', 1, 0, FAR_RAM, 0),
+  identity('set_identity, linear stream table', 0, 1, 5),
+  identity('set_identity, no level-2 stream table', 1, 0, 0x200),
+];
