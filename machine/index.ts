@@ -27,7 +27,7 @@ export * from './memory/index.ts';
 export { mmu700, preset, presets, qemuVirt, smmuFeatures, tiny, twoSmmus } from './presets.ts';
 export { COMMAND_NAMES, Opcode } from './smmu-v3/commands.ts';
 export { EVENT_NAMES, EventClass, EventType } from './smmu-v3/events.ts';
-export type { ExplainedDescriptor, ExplainedEntry, Explanation } from './smmu-v3/explain.ts';
+export type { ExplainedBeneath, ExplainedDescriptor, ExplainedEntry, Explanation } from './smmu-v3/explain.ts';
 export { ID_FIELDS, ID_REGISTER_NAMES, type IdField } from './smmu-v3/id-fields.ts';
 export { type IdentifiedSmmu, identify, idField, idRegisters } from './smmu-v3/id-registers.ts';
 export type { Receipt } from './smmu-v3/page-requests.ts';

@@ -63,26 +63,32 @@ const NEVER_LIKE = /^(?:S1C|S2)?(?:IR|OR|SH)[01]?$|^SHCFG$|^S2AA64$|^MEV$/;
 
 /** The fetches of a walk in order, explained. */
 export function chainOf(walk: Walk): Link[] {
-  const ste = walk.steps.find(({ kind }) => kind === 'ste');
-  const nested = ste !== undefined && ste.words.length > 0 && steConfig(ste.words[0]!.lo) === 7;
-  const firstStage2 = lastWalkOfStage2(walk.steps);
   let before: WalkStep | null = null;
   /** The descriptor of the level above, by stage. */
   const above: (WalkStep | null)[] = [null, null, null];
-  return walk.steps.map((step, i) => {
+  return walk.steps.map((step) => {
     const from = origin(walk, step, before, above);
-    if (step.stage !== null) above[step.stage] = step.note.startsWith('table') ? step : null;
+    if (step.stage !== null) above[step.stage] = namesTable(step) ? step : null;
     before = step;
-    const inner = nested && step.stage === 2 && i < firstStage2;
+    const inner = step.beneath !== null && step.beneath.of !== 'access';
     return { step, from, fields: keyFields(step), inner };
   });
 }
 
-/** Index of the first step of the last run of stage-2 steps when the walk ends in one: the walk of the access itself. */
-function lastWalkOfStage2(steps: readonly WalkStep[]): number {
-  let at = steps.length;
-  while (at > 0 && steps[at - 1]!.stage === 2) at--;
-  return steps[at - 1]?.stage === 1 && steps[at - 1]!.note.match(/^(page|block)/) ? at : steps.length;
+/** The links in order, with those of one inner translation together. */
+export function groupsOf(links: readonly Link[]): Link[][] {
+  const groups: Link[][] = [];
+  for (const link of links) {
+    const last = groups.at(-1);
+    if (link.inner && last?.[0]?.step.beneath === link.step.beneath) last?.push(link);
+    else groups.push([link]);
+  }
+  return groups;
+}
+
+/** Whether a descriptor names a table, where the walk goes on. */
+export function namesTable({ note }: WalkStep): boolean {
+  return note.startsWith('table');
 }
 
 function keyFields(step: WalkStep): DecodedField[] {
@@ -125,7 +131,8 @@ function descriptorOrigin(walk: Walk, step: WalkStep, before: WalkStep | null, u
   const input = stage === 2 && translatesStage1(walk) ? 'IPA' : 'IOVA';
   const start = upper !== null ? 'next' : stage === 1 ? 'TTB0' : 'S2TTB';
   const through = stage === 1 && before?.stage === 2 ? '; an IPA that stage 2 has translated' : '';
-  return `${start} + 8 × ${index}, ${input} bits ${top}:${bottom}${through}`;
+  const begins = upper === null && step.beneath !== null ? `IPA ${hex(step.beneath.ipa)}: ` : '';
+  return `${begins}${start} + 8 × ${index}, ${input} bits ${top}:${bottom}${through}`;
 }
 
 function translatesStage1(walk: Walk): boolean {

@@ -8,7 +8,7 @@ import { sizeName } from '../walk/tables.ts';
 import { type Chip, chips, heading, LINE_HEIGHT, MARGIN, paragraph } from './layout.ts';
 import { textWidth } from './metrics.ts';
 import { type Scene, Sketch, type Tone } from './scene.ts';
-import { addressParts, chainOf, checksOf, hex, type Link } from './walk-chain.ts';
+import { addressParts, chainOf, checksOf, groupsOf, hex, type Link } from './walk-chain.ts';
 
 /** Width of the drawing of a walk. */
 export const WALK_WIDTH = 980;
@@ -16,6 +16,7 @@ const PAD = 14;
 const INNER = 30;
 const GAP = 30;
 const TITLE_COLUMN = 140;
+const LEVEL_COLUMN = 60;
 
 /** What a walk is drawn with. */
 export interface WalkViewOptions {
@@ -38,10 +39,12 @@ export function walkView(walk: Walk, options: WalkViewOptions = {}): Scene {
   y = address(sketch, walk, y);
   y = register(sketch, walk, y);
   const links = chainOf(walk);
-  links.forEach((link, i) => {
-    const decided = walk.outcome.kind === 'fault' && i === links.length - 1;
-    y = arrow(sketch, y, link.from, link.inner);
-    y = card(sketch, link, decided, y);
+  const groups = groupsOf(links);
+  groups.forEach((group, i) => {
+    const decided = walk.outcome.kind === 'fault' && i === groups.length - 1;
+    const [link] = group;
+    y = arrow(sketch, y, link!.inner ? '' : link!.from, link!.inner);
+    y = link!.inner ? innerCard(sketch, group, decided, y) : card(sketch, link!, decided, y);
   });
   y = arrow(sketch, y, outcomeOrigin(walk.outcome), false);
   y = outcome(sketch, walk.outcome, options, y);
@@ -107,7 +110,8 @@ function card(sketch: Sketch, { step, fields, inner }: Link, decided: boolean, t
   let y = top + 24;
   body.text(x + PAD, y, titleOf(step), 'heading', tone);
   const single = step.words.length === 1 ? ` = ${hex64(step.words[0]!.hi, step.words[0]!.lo)}` : '';
-  const where = `${hex(step.address)}${single}`;
+  const place = step.pa === null ? hex(step.address) : `IPA ${hex(step.address)} → PA ${hex(step.pa)}`;
+  const where = `${place}${single}`;
   body.text(x + PAD + TITLE_COLUMN, y, where, 'mono');
   const rest = room - TITLE_COLUMN - textWidth(where, 'mono') - 20;
   if (textWidth(step.note, 'body') <= rest) {
@@ -132,6 +136,31 @@ function card(sketch: Sketch, { step, fields, inner }: Link, decided: boolean, t
     fields.map(({ name, text, meaning }) => ({ text: `${name} ${text}`, hint: meaning })),
   );
   const bottom = y + (fields.length > 0 ? 12 : 2);
+  sketch.box(x, top, width, bottom - top, decided ? 'bad-pale' : 'card', { edge: decided ? 'bad' : 'line', radius: 8 });
+  sketch.items.push(...body.items);
+  return bottom;
+}
+
+/** A walk of stage 2 for something that stage 1 reads: a line for each descriptor. */
+function innerCard(sketch: Sketch, links: readonly Link[], decided: boolean, top: number): number {
+  const x = MARGIN + INNER;
+  const width = WALK_WIDTH - MARGIN - x;
+  const { of, ipa } = links[0]!.step.beneath!;
+  const body = new Sketch();
+  let y = top + 22;
+  const what = of === 'CD' || of === 'L1CD' ? of : `${of} descriptor`;
+  body.text(x + PAD, y, `Stage 2 of IPA ${hex(ipa)}, where the ${what} is`, 'body', decided ? 'bad' : 'second');
+  for (const { step, from } of links) {
+    y += LINE_HEIGHT + 4;
+    const isLast = decided && step === links.at(-1)!.step;
+    const word = step.words.length === 0 ? '' : ` = ${hex64(step.words[0]!.hi, step.words[0]!.lo)}`;
+    body.text(x + PAD, y, `level ${step.level}`, 'small', 'dim', { hint: from });
+    body.text(x + PAD + LEVEL_COLUMN, y, `${hex(step.address)}${word}`, 'mono-small', isLast ? 'bad' : 'ink', {
+      hint: step.fields.map(({ name, text }) => `${name} ${text}`).join(', '),
+    });
+    body.text(x + width - PAD, y, step.note, 'small', isLast ? 'bad' : 'dim', { anchor: 'end' });
+  }
+  const bottom = y + 12;
   sketch.box(x, top, width, bottom - top, decided ? 'bad-pale' : 'card', { edge: decided ? 'bad' : 'line', radius: 8 });
   sketch.items.push(...body.items);
   return bottom;

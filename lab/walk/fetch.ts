@@ -1,7 +1,7 @@
 /** Fetching structures during a walk, and keeping account of it. */
 import { EventCode, type EventName } from '../oracle/decode/event.ts';
 import { decodeFields, type Field, type Word64 } from '../oracle/decode/fields.ts';
-import type { Faulted, WalkStep } from './result.ts';
+import type { Beneath, Faulted, WalkStep } from './result.ts';
 import type { MemorySource } from './source.ts';
 
 /** A walk ends early by throwing its outcome; nothing outside `lab/walk` sees one. */
@@ -45,6 +45,22 @@ export function fetchWords(memory: MemorySource, address: number, count: number)
   return words;
 }
 
+/** Words that were read, and where from. */
+export interface Fetched {
+  /** Low half first; null when the fetch aborts. */
+  readonly words: Int32Array | null;
+  /** The physical address, when it was asked for at an IPA. */
+  readonly pa: number | null;
+}
+
+/** Where a step stands: stage and level of a descriptor, and what stage 2 has to do with it. */
+export interface Place {
+  readonly stage?: 1 | 2;
+  readonly level?: number;
+  readonly pa?: number | null;
+  readonly beneath?: Beneath | null;
+}
+
 /** One step of the account. */
 export function step(
   kind: WalkStep['kind'],
@@ -53,14 +69,16 @@ export function step(
   words: Int32Array | null,
   table: readonly Field[],
   note: string,
-  place: { stage: 1 | 2; level: number } | null = null,
+  { stage, level, pa, beneath }: Place = {},
 ): WalkStep {
   return {
     kind,
     title,
-    stage: place?.stage ?? null,
-    level: place?.level ?? null,
+    stage: stage ?? null,
+    level: level ?? null,
     address,
+    pa: pa ?? null,
+    beneath: beneath ?? null,
     words: words === null ? [] : pairs(words),
     fields: words === null ? [] : decodeFields(table, words),
     note,

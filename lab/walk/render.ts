@@ -1,6 +1,6 @@
 /** A walk as text for a terminal, and as the JSON document of `walk --json`. */
 import { type DecodedField, hex64 } from '../oracle/decode/fields.ts';
-import type { Outcome, Walk, WalkStep } from './result.ts';
+import type { Beneath, Outcome, Walk, WalkStep } from './result.ts';
 import { sizeName } from './tables.ts';
 
 /** Colours of a terminal; plain functions that return their text keep it plain. */
@@ -18,15 +18,29 @@ export const PLAIN: WalkStyle = { dim: same, bold: same, good: same, bad: same }
 /** The walk in lines of at most `columns` characters where that is possible; ends with a line break. */
 export function renderWalk(walk: Walk, columns = 100, style: WalkStyle = PLAIN): string {
   const lines = [style.bold(`stream ${hex(walk.sid)}, ${walk.write ? 'write' : 'read'} at IOVA ${hex(walk.iova)}`), ''];
-  for (const step of walk.steps) lines.push(...renderStep(step, columns, style));
+  let beneath: Beneath | null = null;
+  for (const step of walk.steps) {
+    if (step.beneath !== null && step.beneath !== beneath) lines.push(style.dim(renderBeneath(step.beneath)));
+    beneath = step.beneath;
+    lines.push(...renderStep(step, columns, style));
+  }
   const mark = walk.outcome.kind === 'translated' ? style.good : style.bad;
   lines.push(...renderOutcome(walk.outcome).map((line, i) => (i === 0 ? mark(line) : line)));
   return `${lines.join('\n')}\n`;
 }
 
+/** What the stage-2 descriptors that follow are read for. */
+function renderBeneath({ of, ipa }: Beneath): string {
+  return of === 'access'
+    ? `stage 1 gives IPA ${hex(ipa)}, which stage 2 translates:`
+    : `the ${of === 'CD' || of === 'L1CD' ? of : `${of} descriptor`} is at IPA ${hex(ipa)}, which stage 2 translates:`;
+}
+
 function renderStep(step: WalkStep, columns: number, style: WalkStyle): string[] {
+  if (step.beneath !== null) return renderInner(step, columns, style);
   const only = step.words.length === 1 ? ` = ${hex64(step.words[0]!.hi, step.words[0]!.lo)}` : '';
-  const lines = [`${style.bold(step.title.padEnd(15))} ${hex(step.address)}${only}  ${step.note}`];
+  const where = step.pa === null ? hex(step.address) : `IPA ${hex(step.address)} -> PA ${hex(step.pa)}`;
+  const lines = [`${style.bold(step.title.padEnd(15))} ${where}${only}  ${step.note}`];
   if (step.words.length > 1) {
     const words = step.words.map(({ hi, lo }, i) => ({
       name: `q${i}`,
@@ -51,8 +65,20 @@ function renderStep(step: WalkStep, columns: number, style: WalkStyle): string[]
   return lines;
 }
 
-function wrapped(items: readonly string[], columns: number): string[] {
-  const indent = ' '.repeat(16);
+/** A stage-2 descriptor that is read on the way to something of stage 1: set in, and its fields dimmed. */
+function renderInner(step: WalkStep, columns: number, style: WalkStyle): string[] {
+  const word = step.words.length === 0 ? '' : ` = ${hex64(step.words[0]!.hi, step.words[0]!.lo)}`;
+  const said = step.fields.filter(({ value }) => value !== 0).map(({ name, text }) => `${name} ${text}`);
+  const isLast = !step.note.startsWith('table');
+  return [
+    `    ${step.title.padEnd(15)} ${hex(step.address)}${word}  ${step.note}`,
+    ...wrapped(said, columns, 20).map(style.dim),
+    ...(isLast ? [''] : []),
+  ];
+}
+
+function wrapped(items: readonly string[], columns: number, from = 16): string[] {
+  const indent = ' '.repeat(from);
   const lines: string[] = [];
   for (const item of items) {
     const last = lines.at(-1);
@@ -102,6 +128,8 @@ export function walkDocument(walk: Walk): Record<string, unknown> {
       title: step.title,
       ...(step.stage === null ? {} : { stage: step.stage, level: step.level }),
       address: hex(step.address),
+      ...(step.pa === null ? {} : { pa: hex(step.pa) }),
+      ...(step.beneath === null ? {} : { beneath: { of: step.beneath.of, ipa: hex(step.beneath.ipa) } }),
       words: step.words.map(({ hi, lo }) => hex64(hi, lo)),
       fields: Object.fromEntries(step.fields.map((field) => [field.name, fieldDocument(field)])),
       note: step.note,

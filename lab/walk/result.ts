@@ -2,6 +2,13 @@
 import type { EventName } from '../oracle/decode/event.ts';
 import type { DecodedField, Word64 } from '../oracle/decode/fields.ts';
 
+/** A translation by stage 2 on behalf of stage 1. */
+export interface Beneath {
+  /** What lies at the IPA: `L1CD`, `CD`, `stage 1 level 2`, or `access` for the address that stage 1 gave. */
+  readonly of: string;
+  readonly ipa: number;
+}
+
 /** One structure that was fetched. */
 export interface WalkStep {
   readonly kind: 'l1std' | 'ste' | 'l1cd' | 'cd' | 'descriptor';
@@ -10,7 +17,12 @@ export interface WalkStep {
   /** Stage and level of a table descriptor; null otherwise. */
   readonly stage: 1 | 2 | null;
   readonly level: number | null;
+  /** Where it was asked for: an IPA for what a nested stage 1 reads, else a physical address. */
   readonly address: number;
+  /** Where stage 2 has put that IPA in memory; null for what lies at a physical address. */
+  readonly pa: number | null;
+  /** Of a stage-2 descriptor under a nested stream: what it helps to translate. Null otherwise. */
+  readonly beneath: Beneath | null;
   /** Its 64-bit words; empty when the fetch aborted. */
   readonly words: readonly Word64[];
   readonly fields: readonly DecodedField[];

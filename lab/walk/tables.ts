@@ -30,8 +30,8 @@ import type { Word64 } from '../oracle/decode/fields.ts';
 import type { SmmuCapabilities } from '../oracle/decode/idr.ts';
 import { outputBits, stage2StartLevel } from '../oracle/decode/legal.ts';
 import { steS2Flag, steS2GranuleBits, steS2Ps, steS2Sl0, steS2T0sz, steS2Ttb } from '../oracle/decode/ste.ts';
-import { fault, step } from './fetch.ts';
-import type { Faulted, WalkStep } from './result.ts';
+import { type Fetched, fault, step } from './fetch.ts';
+import type { Beneath, Faulted, WalkStep } from './result.ts';
 
 /** What a walk of one stage needs to know. */
 export interface StageTables {
@@ -121,14 +121,16 @@ function alignedBase(base: number, inputBits: number, startLevel: number, granul
 
 /**
  * Walks to the leaf of `input`. `read` fetches a descriptor at an address that this stage's tables hold: for a nested
- * stage 1 it goes through stage 2. `kind` is what faults report as their class.
+ * stage 1 it goes through stage 2. `kind` is what faults report as their class. `beneath`: what a stage 2 under a
+ * nested stage 1 translates for.
  */
 export function walkTables(
   tables: StageTables,
   input: number,
   kind: Faulted['class'],
-  read: (address: number) => Int32Array | null,
+  read: (address: number, title: string) => Fetched,
   steps: WalkStep[],
+  beneath: Beneath | null = null,
 ): Leaf {
   const { stage, granuleBits } = tables;
   const ipa = stage === 2 ? input : null;
@@ -143,8 +145,8 @@ export function walkTables(
     const entries = level === tables.startLevel ? 2 ** (tables.inputBits - shift) : 2 ** (granuleBits - 3);
     const address = table + 8 * (Math.floor(input / 2 ** shift) % entries);
     const title = `stage ${stage} level ${level}`;
-    const place = { stage, level };
-    const words = read(address);
+    const { words, pa } = read(address, title);
+    const place = { stage, level, pa, beneath };
     if (words === null) {
       steps.push(step('descriptor', title, address, null, INVALID_FIELDS, 'the fetch aborts', place));
       const fetching = kind === 'IN' ? 'TTD' : kind;

@@ -19,7 +19,7 @@ import {
   steS1Fmt,
   steS2Flag,
 } from '../oracle/decode/ste.ts';
-import { fault, fetchWords, step, WalkEnd } from './fetch.ts';
+import { type Fetched, fault, fetchWords, step, WalkEnd } from './fetch.ts';
 import type { Faulted, Outcome, Walk, WalkStep } from './result.ts';
 import type { WalkSource } from './source.ts';
 import { fetchSte, streamTable } from './stream.ts';
@@ -89,7 +89,7 @@ function onlyStage2(context: Context, tables: StageTables): Outcome {
   const { iasBits } = source.capabilities;
   if (iova >= 2 ** iasBits)
     fault('F_ADDR_SIZE', `the address is beyond IAS, ${iasBits} bits`, { stage: 1, class: 'IN' });
-  const leaf = stage2(context, tables, iova, 'IN', context.write);
+  const leaf = stage2(context, tables, iova, 'IN', context.write, null);
   return translated(leaf.output, leaf, null);
 }
 
@@ -99,11 +99,11 @@ function throughStage1(context: Context, cd: Int32Array, second: StageTables | n
   const flag = (bit: number): boolean => cdFlag(cd[1]!, cd[0]!, bit);
   const input = flag(38) ? iova % 2 ** 56 : iova;
   if (flag(14)) fault('F_TRANSLATION', 'CD.EPD0 disables walks of TTB0', { stage: 1, class: 'IN' });
-  const read = (address: number): Int32Array | null => readThrough(context, second, address, 'TTD');
+  const read = (address: number, title: string): Fetched => readThrough(context, second, address, 'TTD', title);
   const leaf = walkTables(tables, input, 'IN', read, steps);
   checkPermission(tables, leaf, write, isPrivileged(context), 'IN', input);
   if (second === null) return translated(leaf.output, leaf, null);
-  const last = stage2(context, second, leaf.output, 'IN', write);
+  const last = stage2(context, second, leaf.output, 'IN', write, 'access');
   return translated(last.output, leaf, last);
 }
 
@@ -113,20 +113,20 @@ function fetchCd(context: Context, second: StageTables | null, manyCds: boolean)
   let address = steS1ContextPtr(ste[1]!, ste[0]!);
   const format = steS1Fmt(ste[0]!);
   if (manyCds && (format === 1 || format === 2)) {
-    const words = readThrough(context, second, address, 'CD', 1);
+    const { words, pa } = readThrough(context, second, address, 'CD', 'L1CD');
     const note = words === null ? 'the fetch aborts' : 'entry 0';
-    steps.push(step('l1cd', 'L1CD', address, words, L1CD_FIELDS, note));
+    steps.push(step('l1cd', 'L1CD', address, words, L1CD_FIELDS, note, { pa }));
     if (words === null) fault('F_CD_FETCH', 'the fetch of the level-1 context descriptor aborts');
     if (!l1cdValid(words[0]!)) fault('C_BAD_SUBSTREAMID', 'the level-1 context descriptor is invalid');
     address = l1cdL2Ptr(words[1]!, words[0]!);
   }
-  const cd = readThrough(context, second, address, 'CD', 8);
+  const { words: cd, pa } = readThrough(context, second, address, 'CD', 'CD', 8);
   if (cd === null) {
-    steps.push(step('cd', 'CD', address, null, CD_FIELDS, 'the fetch aborts'));
+    steps.push(step('cd', 'CD', address, null, CD_FIELDS, 'the fetch aborts', { pa }));
     fault('F_CD_FETCH', 'the fetch of the CD aborts');
   }
   const illegal = cdIllegal(cd, 0, ste, 0, source.capabilities);
-  steps.push(step('cd', 'CD', address, cd, CD_FIELDS, illegal === null ? 'legal' : `illegal: ${illegal}`));
+  steps.push(step('cd', 'CD', address, cd, CD_FIELDS, illegal === null ? 'legal' : `illegal: ${illegal}`, { pa }));
   if (illegal !== null) fault('C_BAD_CD', `the CD is illegal: ${illegal}`);
   context.cd = cd;
   return cd;
@@ -138,20 +138,29 @@ function readThrough(
   second: StageTables | null,
   address: number,
   kind: 'CD' | 'TTD',
+  title: string,
   count = 1,
-): Int32Array | null {
-  if (second === null) return fetchWords(context.source.memory, address, count);
-  const leaf = stage2(context, second, address, kind, false);
+): Fetched {
+  if (second === null) return { words: fetchWords(context.source.memory, address, count), pa: null };
+  const leaf = stage2(context, second, address, kind, false, title);
   if (leaf.device && steS2Flag(context.ste![5]!, 54)) {
     const where = { stage: 2, class: kind, level: leaf.level, ipa: address } as const;
     fault('F_PERMISSION', 'S2PTW: the walk lands on Device memory', where);
   }
-  return fetchWords(context.source.memory, leaf.output, count);
+  return { words: fetchWords(context.source.memory, leaf.output, count), pa: leaf.output };
 }
 
-function stage2(context: Context, tables: StageTables, ipa: number, kind: Faulted['class'], write: boolean): Leaf {
-  const read = (address: number): Int32Array | null => fetchWords(context.source.memory, address, 1);
-  const leaf = walkTables(tables, ipa, kind, read, context.steps);
+/** @param of what lies at the IPA, for a nested stream; null without a stage 1 */
+function stage2(
+  context: Context,
+  tables: StageTables,
+  ipa: number,
+  kind: Faulted['class'],
+  write: boolean,
+  of: string | null,
+): Leaf {
+  const read = (address: number): Fetched => ({ words: fetchWords(context.source.memory, address, 1), pa: null });
+  const leaf = walkTables(tables, ipa, kind, read, context.steps, of === null ? null : { of, ipa });
   checkPermission(tables, leaf, write, kind === 'IN' && isPrivileged(context), kind, ipa);
   return leaf;
 }

@@ -283,8 +283,7 @@ export class Smmu implements MmioDevice, RegisterFile {
 
   /** How the tables lead to the present outcome of an access: each structure and descriptor on the way. */
   explain(sid: number, iova: number, write: boolean, ssid = -1): Explanation {
-    translate(this.unit, sid, iova, write, null, ssid);
-    return explain(this.unit);
+    return explain(this.unit, sid, iova, write, ssid);
   }
 
   /** Everything that may still be cached although memory has changed. */
