@@ -69,7 +69,7 @@ export function chainOf(walk: Walk): Link[] {
   return walk.steps.map((step) => {
     const from = origin(walk, step, before, above);
     if (step.stage !== null) above[step.stage] = namesTable(step) ? step : null;
-    before = step;
+    if (step.beneath === null) before = step;
     const inner = step.beneath !== null && step.beneath.of !== 'access';
     return { step, from, fields: keyFields(step), inner };
   });
@@ -109,19 +109,16 @@ function origin(walk: Walk, step: WalkStep, before: WalkStep | null, above: read
         ? `L2Ptr + 64 × ${hex(sid % 2 ** registers.split)}, the low ${registers.split} bits of the StreamID`
         : `STRTAB_BASE + 64 × ${hex(sid)}, the StreamID`;
     case 'l1cd':
-      return 'S1ContextPtr';
-    case 'cd':
-      return before?.kind === 'l1cd'
-        ? 'L2Ptr'
-        : before?.stage === 2
-          ? 'S1ContextPtr, an IPA that stage 2 has translated'
-          : 'S1ContextPtr';
+    case 'cd': {
+      const pointer = before?.kind === 'l1cd' ? 'L2Ptr' : 'S1ContextPtr';
+      return step.pa === null ? pointer : `${pointer}, an IPA that stage 2 has translated`;
+    }
     case 'descriptor':
-      return descriptorOrigin(walk, step, before, above[step.stage!] ?? null);
+      return descriptorOrigin(walk, step, above[step.stage!] ?? null);
   }
 }
 
-function descriptorOrigin(walk: Walk, step: WalkStep, before: WalkStep | null, upper: WalkStep | null): string {
+function descriptorOrigin(walk: Walk, step: WalkStep, upper: WalkStep | null): string {
   const stage = step.stage!;
   const shape = shapeOf(walk, stage);
   if (shape === null) return '';
@@ -130,7 +127,7 @@ function descriptorOrigin(walk: Walk, step: WalkStep, before: WalkStep | null, u
   const index = Math.floor((step.address % table) / 8);
   const input = stage === 2 && translatesStage1(walk) ? 'IPA' : 'IOVA';
   const start = upper !== null ? 'next' : stage === 1 ? 'TTB0' : 'S2TTB';
-  const through = stage === 1 && before?.stage === 2 ? '; an IPA that stage 2 has translated' : '';
+  const through = step.pa === null ? '' : '; an IPA that stage 2 has translated';
   const begins = upper === null && step.beneath !== null ? `IPA ${hex(step.beneath.ipa)}: ` : '';
   return `${begins}${start} + 8 × ${index}, ${input} bits ${top}:${bottom}${through}`;
 }

@@ -30,9 +30,15 @@ export function heldSentence(entry: StaleEntry, target: string | null): string {
   }
 }
 
-/** The commands that are missing before no cache holds the entry: the invalidation unless one covers it, and the SYNC. */
-export function missingCommands(entry: StaleEntry): string[] {
-  return entry.pending ? [SYNC] : [invalidation(entry), SYNC];
+/**
+ * The commands that are missing before no cache holds the entry: the invalidation unless one covers it, and the SYNC.
+ * @param nested stage-1 entries may hold what stage 2 says: no invalidation by IPA finds it there
+ */
+export function missingCommands(entry: StaleEntry, nested = false): string[] {
+  const { kind, stage, vmid, combined, pending } = entry;
+  const within = nested && stage === 2 && (kind === 'leaf' || kind === 'table') && !combined;
+  const own = pending ? [] : [invalidation(entry)];
+  return [...own, ...(within ? [`TLBI_NH_ALL VMID ${vmid}`] : []), SYNC];
 }
 
 function invalidation(entry: StaleEntry): string {

@@ -65,6 +65,7 @@ export function explainAccess(machine: Machine, access: ModelAccess, placeOf: (p
   const possible = smmu.possible(sid, iova, write);
   const deciding = new Set(possible.flatMap(({ via }) => [...via.matchAll(VIA_ENTRY)].map(([, id]) => Number(id))));
   const stale = smmu.stale();
+  const nested = walk.steps.some(({ beneath }) => beneath !== null);
   const held = stale.filter((entry) => deciding.has(entry.id) || covers(entry, walk));
   const device = machine.description.devices.find((each) =>
     streamsOf(each).some((stream) => stream.sid === sid && stream.smmu === smmu.description.name),
@@ -78,7 +79,7 @@ export function explainAccess(machine: Machine, access: ModelAccess, placeOf: (p
       kind: entry.kind,
       text: heldSentence(entry, entry.kind === 'leaf' ? placeOf(targetOf(entry, iova)) : null),
       pending: entry.pending,
-      missing: missingCommands(entry),
+      missing: missingCommands(entry, nested),
       decides: deciding.has(entry.id),
     })),
     elsewhere: stale.length - held.length,
@@ -96,11 +97,15 @@ function targetOf({ oldHi, oldLo, iova: from, size }: StaleEntry, iova: number):
 }
 
 /** Whether an entry speaks of this access's stream or address. */
-function covers({ kind, sid, iova, size }: StaleEntry, { registers, ...walk }: Walk): boolean {
+function covers({ kind, stage, sid, iova, size }: StaleEntry, { registers, ...walk }: Walk): boolean {
   switch (kind) {
     case 'leaf':
-    case 'table':
-      return walk.iova >= iova && walk.iova < iova + size;
+    case 'table': {
+      // Under a nested stage 1, stage 2 is asked for the IPAs on the way.
+      const ipas = walk.steps.flatMap(({ beneath }) => (beneath === null ? [] : beneath.ipa));
+      const asked = stage === 2 && ipas.length > 0 ? ipas : [walk.iova];
+      return asked.some((address) => address >= iova && address < iova + size);
+    }
     case 'ste':
     case 'cd':
     case 'l1cd':

@@ -9,6 +9,7 @@ import { runCommandLine } from '#lab/cli/run';
 import { machineSource } from '#lab/replay/live';
 import { chainOf, groupsOf } from '#lab/views/walk-chain';
 import { walkView } from '#lab/views/walk-view';
+import { explainAccess, type ModelWalk } from '#lab/walk/model';
 import { renderWalk, walkDocument } from '#lab/walk/render';
 import type { Walk } from '#lab/walk/result';
 import { walkAccess } from '#lab/walk/walk';
@@ -59,6 +60,12 @@ test('a two-level CD table: the level-1 descriptor has a walk of its own', () =>
   const walk = walkOf(n);
   expect(walk.outcome).toMatchObject({ kind: 'translated', pa: DATA + OFFSET });
   expect(beneath(walk).slice(0, 2)).toEqual([`L1CD 0x${(BASE + 0xa000).toString(16)}`, `CD 0x${CD.toString(16)}`]);
+  expect(texts(walkView(walk))).toEqual(
+    expect.arrayContaining([
+      'S1ContextPtr, an IPA that stage 2 has translated',
+      'L2Ptr, an IPA that stage 2 has translated',
+    ]),
+  );
   expect(renderWalk(walk)).toContain(`L1CD            IPA 0x${(BASE + 0xa000).toString(16)} -> PA 0x`);
 });
 
@@ -72,6 +79,27 @@ test('a walk that stage 2 stops ends in the walk beneath, which is marked', () =
   expectSound(scene);
   const bad = scene.items.filter((item) => item.kind === 'text' && item.tone === 'bad');
   expect(bad.map((item) => (item.kind === 'text' ? item.text : ''))).toContain('invalid: bit 0 is 0');
+});
+
+test('over the model: an old stage-2 leaf of a table matters, and needs an invalidation of stage 1 too', () => {
+  const n = new NestedSetup();
+  n.s.cfgiAll();
+  n.s.sync();
+  n.s.put(n.stage2Of(L2), 0n);
+  n.s.put(n.stage2Of(BASE + 0x9000), 0n);
+  const missing = ['TLBI_NH_ALL VMID 5', 'CMD_SYNC'];
+  const explained = (): ModelWalk =>
+    explainAccess(n.s.machine, { smmu: 0, sid: SID, iova: IOVA, write: false }, () => 'data');
+  expect(explained()).toMatchObject({
+    outcomes: [{ fault: 'F_TRANSLATION' }, { pa: DATA + OFFSET }],
+    held: [{ kind: 'leaf', decides: true, missing: [`TLBI_S2_IPA VMID 5, IPA 0x${L2.toString(16)}`, ...missing] }],
+    elsewhere: 1,
+  });
+  n.s.tlbiIpa(5, L2, true);
+  expect(explained().held).toMatchObject([{ pending: true, missing }]);
+  n.nhAll();
+  n.s.sync();
+  expect(explained()).toMatchObject({ outcomes: [{ fault: 'F_TRANSLATION' }], held: [] });
 });
 
 test('text, document and drawing hold every word and both addresses', () => {
