@@ -6,6 +6,7 @@
 import { type Boundary, type CallResult, Errno, type MemoryRequest } from '#hypercall-abi';
 import type { HostMemory } from './memory.ts';
 
+const DRIVER = 0;
 const PASID_NONE = 0;
 const NO_FLAGS = 0;
 
@@ -41,7 +42,9 @@ export class IommuDriver {
     if (id >= this.boundary.profile.domains.hostCount) return -Errno.ENOMEM;
     const { s1, s2 } = this.boundary.profile.domainTypes;
     const type = stage === 1 ? s1 : s2;
-    const result = this.untilServed(() => this.boundary.call(this.cpu, 'alloc_domain', 0, iommu, id, type));
+    const isBound = this.boundary.profile.tableBuilt === 'alloc';
+    const args = isBound ? [DRIVER, iommu, id, type] : [id, type];
+    const result = this.untilServed(() => this.boundary.call(this.cpu, 'alloc_domain', ...args));
     if (result !== 0) this.freeIds.push(id);
     return result === 0 ? id : result;
   }
@@ -56,7 +59,11 @@ export class IommuDriver {
 
   /** Attach a stream to a domain. @returns 0 or a negative errno */
   attach(iommu: number, id: number, sid: number): number {
-    return this.untilServed(() => this.boundary.call(this.cpu, 'attach_dev', iommu, id, sid, PASID_NONE, 0, NO_FLAGS));
+    const args = [iommu, id, sid, PASID_NONE, 0, NO_FLAGS].slice(
+      0,
+      this.boundary.profile.call('attach_dev').args.length,
+    );
+    return this.untilServed(() => this.boundary.call(this.cpu, 'attach_dev', ...args));
   }
 
   /** Detach a stream from its domain. @returns 0 or a negative errno */

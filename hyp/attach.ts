@@ -7,6 +7,7 @@
 
 import { err } from '#hypercall-abi';
 import type { Steps } from '#machine';
+import { bindDomain, leaveSmmu, uncountStream } from './binding.ts';
 import type { Hyp } from './context.ts';
 import { allocCd, cdAsid, cdOfSte, freeCd, writeCd } from './context-descriptor.ts';
 import { getDeviceContext, putDeviceContext } from './device.ts';
@@ -58,18 +59,49 @@ export function* attachDev(h: Hyp, vm: number, iommu: number, id: number, sid: n
 function* attachStream(h: Hyp, iommu: number, domain: number, id: number, sid: number, pasid: number): Steps<number> {
   const smmu = smmuRecord(h, iommu);
   if (smmu < 0) return err('ENODEV');
-  if (domainSmmu(h, domain) !== iommu) return err('EBUSY');
+  const isBoundAtAttach = h.profile.tableBuilt === 'first-attach';
+  if (!isBoundAtAttach && domainSmmu(h, domain) !== iommu) return err('EBUSY');
   yield* lock(h, smmu + SMMU_LOCK);
   const ste = yield* findSte(h, smmu, sid, true);
   let result = err('ENOMEM');
   if (ste !== 0) {
-    result =
-      domainStage(h, domain) === 1
-        ? yield* attachS1(h, smmu, domain, id, sid, ste, pasid)
-        : yield* attachS2(h, smmu, domain, id, sid, ste, pasid);
+    result = isBoundAtAttach
+      ? yield* bindAndAttach(h, iommu, smmu, domain, id, sid, ste, pasid)
+      : yield* attachEntry(h, smmu, domain, id, sid, ste, pasid);
   }
   yield* unlock(h, smmu + SMMU_LOCK);
   return result;
+}
+
+function* bindAndAttach(
+  h: Hyp,
+  iommu: number,
+  smmu: number,
+  domain: number,
+  id: number,
+  sid: number,
+  ste: number,
+  pasid: number,
+): Steps<number> {
+  const bound = yield* bindDomain(h, domain, iommu);
+  if (bound !== 0) return bound;
+  const result = yield* attachEntry(h, smmu, domain, id, sid, ste, pasid);
+  if (result !== 0 && result !== err('ETIMEDOUT')) yield* uncountStream(h, domain, iommu);
+  return result;
+}
+
+function* attachEntry(
+  h: Hyp,
+  smmu: number,
+  domain: number,
+  id: number,
+  sid: number,
+  ste: number,
+  pasid: number,
+): Steps<number> {
+  return domainStage(h, domain) === 1
+    ? yield* attachS1(h, smmu, domain, id, sid, ste, pasid)
+    : yield* attachS2(h, smmu, domain, id, sid, ste, pasid);
 }
 
 function* attachS1(
@@ -140,6 +172,7 @@ function* detachStream(h: Hyp, iommu: number, domain: number, id: number, sid: n
         ? yield* detachS1(h, smmu, id, sid, ste, pasid)
         : yield* detachS2(h, smmu, id, sid, ste);
   }
+  if (result === 0 && h.profile.tableBuilt === 'first-attach') result = yield* leaveSmmu(h, domain, id, iommu, smmu);
   yield* unlock(h, smmu + SMMU_LOCK);
   return result;
 }

@@ -18,7 +18,7 @@ import { donateToHyp, pinSharedPage, shareHyp } from './ownership.ts';
 import { addPages, allocPages, writePointer } from './pool.ts';
 import { Register, resetSmmu } from './smmu.ts';
 import { PAGE_SIZE, SMMU_MMIO_SIZE, stage2Vtcr } from './stage2.ts';
-import { hypPage } from './vmemmap.ts';
+import { hypPage, withHostState, withHypState } from './vmemmap.ts';
 
 const TWO32 = 4294967296;
 const HCR_VM = 1;
@@ -52,7 +52,8 @@ export function* boot(h: Hyp, parameters: BootParameters): Steps<number> {
 
 /** Mark the carve-out in the vmemmap: the hypervisor's, not the host's. */
 function ownCarveOut(h: Hyp): void {
-  const record = (PageState.noPage << 24) | ((3 - PageState.owned) << 28);
+  const { noPage } = h.profile.pageStates;
+  const record = withHypState(withHostState(0, PageState.noPage, noPage), PageState.owned, noPage);
   const last = h.layout.base + h.layout.size;
   const perPage = PAGE_SIZE / 8;
   for (let pa = h.layout.base; pa < last; ) {

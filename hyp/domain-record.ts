@@ -3,21 +3,52 @@
 import { openPageTable, type PageTable, type PageTableConfig } from '#io-pgtable';
 import type { SmmuDescription, Steps } from '#machine';
 import type { Hyp } from './context.ts';
-import { DomainRecord } from './layout.ts';
-import { readPointer, writePointer } from './pool.ts';
+import { DOMAINS_PER_LEAF, DomainRecord } from './layout.ts';
+import { allocPages, readPointer, writePointer } from './pool.ts';
+import { requestIommu } from './request.ts';
 
 const REFS = 0;
 const OWNER = 4;
 const KIND = 8;
 export const DOMAIN_LOCK = 12;
 const ROOT = 16;
+const SMMU_STREAMS = 24;
 
 /** Owner of a domain that the host made. */
 export const HOST_OWNER = 0;
 
-/** Record of the domain with that id; -1 when there can be none. */
+/** Record of the domain with that id; -1 when there can be none, or the leaf page that would hold it does not exist. */
 export function domainRecord(h: Hyp, id: number): number {
-  return id < h.profile.domains.count ? h.layout.domains + id * DomainRecord.size : -1;
+  const { count, table } = h.profile.domains;
+  if (id >= count) return -1;
+  return table === 'array' ? h.layout.domains + id * DomainRecord.size : recordInLeaf(h, id);
+}
+
+function recordInLeaf(h: Hyp, id: number): number {
+  const leaf = readPointer(h, leafPointer(h, id));
+  return leaf === 0 ? -1 : leaf + (id % DOMAINS_PER_LEAF) * DomainRecord.size;
+}
+
+/** Where the address of the leaf page that holds the record is. */
+function leafPointer(h: Hyp, id: number): number {
+  return h.layout.domains + 8 * Math.floor(id / DOMAINS_PER_LEAF);
+}
+
+/**
+ * The same for an id that there can be, with the leaf page made when it does not exist. It stays from then on. Callers
+ * hold the domain table lock. @returns -1 without memory for the leaf, with a request left behind
+ */
+export function* needDomainRecord(h: Hyp, id: number): Steps<number> {
+  const known = domainRecord(h, id);
+  if (known >= 0) return known;
+  const leaf = yield* allocPages(h, h.layout.iommuPool, 0);
+  if (leaf === 0) {
+    yield* requestIommu(h, 1);
+    return -1;
+  }
+  yield { kind: 'write', at: leafPointer(h, id) };
+  writePointer(h, leafPointer(h, id), leaf);
+  return recordInLeaf(h, id);
 }
 
 /** References: 0 free, 1 idle, more while streams are attached or calls in flight. */
@@ -75,7 +106,7 @@ export function smmuOf(kind: number): number {
   return (kind >>> 8) & 0xff;
 }
 
-/** Translation stage, 1 or 2. */
+/** Translation stage, 1 or 2; 0 while the domain has no table. */
 export function domainStage(h: Hyp, domain: number): number {
   return stageOf(domainKind(h, domain));
 }
@@ -85,11 +116,34 @@ export function domainSmmu(h: Hyp, domain: number): number {
   return smmuOf(domainKind(h, domain));
 }
 
+/** Give a domain its page table. */
+export function setDomainTable(h: Hyp, domain: number, smmu: number, stage: number, root: number): void {
+  h.memory.write32(domain + KIND, stage | (smmu << 8) | (domainType(h, domain) << 16));
+  writePointer(h, domain + ROOT, root);
+}
+
+/** Type that a domain was allocated with, where the first attach builds the table. */
+export function domainType(h: Hyp, domain: number): number {
+  return (domainKind(h, domain) >>> 16) & 0xff;
+}
+
+/** Where the number of the domain's streams behind that SMMU is counted. */
+export function smmuStreams(domain: number, smmu: number): number {
+  return domain + SMMU_STREAMS + 4 * smmu;
+}
+
+/** Fill the record of a new domain that has no table yet; the reference count comes last. */
+export function* initUnboundDomain(h: Hyp, domain: number, type: number): Steps<void> {
+  h.memory.write32(domain + OWNER, HOST_OWNER);
+  h.memory.write32(domain + KIND, type << 16);
+  yield { kind: 'barrier', at: domain };
+  yield* exchangeDomainRefs(h, domain, 0, 1);
+}
+
 /** Fill the record of a new domain; the reference count comes last, when everything else stands. */
 export function* initDomain(h: Hyp, domain: number, smmu: number, stage: number, root: number): Steps<void> {
   h.memory.write32(domain + OWNER, HOST_OWNER);
-  h.memory.write32(domain + KIND, stage | (smmu << 8));
-  writePointer(h, domain + ROOT, root);
+  setDomainTable(h, domain, smmu, stage, root);
   yield { kind: 'barrier', at: domain };
   yield* exchangeDomainRefs(h, domain, 0, 1);
 }

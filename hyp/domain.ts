@@ -13,9 +13,12 @@ import {
   domainPageTable,
   domainRecord,
   domainRefs,
+  domainStage,
   exchangeDomainRefs,
   HOST_OWNER,
   initDomain,
+  initUnboundDomain,
+  needDomainRecord,
 } from './domain-record.ts';
 import { lock, unlock } from './lock.ts';
 import { completeUnmap } from './page-table-ops.ts';
@@ -52,6 +55,22 @@ function* makeDomain(h: Hyp, domain: number, iommu: number, id: number, type: nu
 }
 
 /**
+ * alloc_domain where the first attach builds the table. The caller has checked that there can be that id.
+ * @returns 0; -ENOMEM with an IOMMU request when the leaf page of the record cannot be made; -EINVAL in use, or type
+ */
+export function* allocUnboundDomain(h: Hyp, id: number, type: number): Steps<number> {
+  yield* lock(h, h.layout.domainLock);
+  const domain = yield* needDomainRecord(h, id);
+  let result = 0;
+  if (domain < 0) result = err('ENOMEM');
+  else if ((yield* domainRefs(h, domain)) !== 0) result = err('EINVAL');
+  else if (type < 0 || type >= h.profile.domainTypeLimit) result = err('EINVAL');
+  else yield* initUnboundDomain(h, domain, type);
+  yield* unlock(h, h.layout.domainLock);
+  return result;
+}
+
+/**
  * free_domain: an idle domain goes, with its tables and the DMA references of what is still mapped in it.
  * @returns 0; -EINVAL no such id, not the host's, or not idle (a stream is attached); -ENODEV never allocated;
  *   -ETIMEDOUT the SMMU does not answer: the domain is still there
@@ -68,8 +87,10 @@ export function* freeDomain(h: Hyp, id: number): Steps<number> {
   // Only an idle domain goes, and from the same moment on no call in flight can take a reference.
   else if ((yield* exchangeDomainRefs(h, domain, 1, 0)) !== 1) result = err('EINVAL');
   if (result === 0) {
-    yield* freePageTable(domainPageTable(h, domain, id));
-    yield* completeUnmap(h);
+    if (domainStage(h, domain) !== 0) {
+      yield* freePageTable(domainPageTable(h, domain, id));
+      yield* completeUnmap(h);
+    }
     if (h.invalidated) yield* clearDomain(h, domain);
     else {
       // Nothing was freed, and the tag must not be used again: the domain stays, idle.

@@ -43,6 +43,7 @@ const SHARE_COUNT = 4;
 const TWO32 = 4294967296;
 /** One page, or one 2 MiB block given page by page. */
 const BLOCK_PAGES = 512;
+const BLOCK_ORDER = 9;
 
 function sizeIsAllowed(pages: number, ...numbers: readonly number[]): boolean {
   return pages === 1 || (pages === BLOCK_PAGES && numbers.every((n) => n % BLOCK_PAGES === 0));
@@ -92,10 +93,32 @@ function* mapGuestPages(
  * @returns 0, -EINVAL, -EPERM, -EBUSY, -ENOMEM with a heap request, -ETIMEDOUT
  */
 export function* mapGuest(h: Hyp, pfn: number, gfn: number, pages: number, prot: number): Steps<number> {
+  return yield* giveToGuest(h, pfn, gfn, pages, prot, true, true);
+}
+
+/** donate_guest: as {@link mapGuest} for a protected VM; any other is -EINVAL. */
+export function* donateGuest(h: Hyp, pfn: number, gfn: number, pages: number): Steps<number> {
+  return yield* giveToGuest(h, pfn, gfn, pages, 0, true, false);
+}
+
+/** share_guest: as {@link mapGuest} for a VM that is not protected; any other is -EINVAL. */
+export function* shareGuest(h: Hyp, pfn: number, gfn: number, pages: number, prot: number): Steps<number> {
+  return yield* giveToGuest(h, pfn, gfn, pages, prot, false, true);
+}
+
+function* giveToGuest(
+  h: Hyp,
+  pfn: number,
+  gfn: number,
+  pages: number,
+  prot: number,
+  mayDonate: boolean,
+  mayShare: boolean,
+): Steps<number> {
   yield* lock(h, h.layout.vmLock);
   const vm = yield* loadedVm(h);
   let result = err('EINVAL');
-  if (vm >= 0) {
+  if (vm >= 0 && (isProtected(h, vm) ? mayDonate : mayShare)) {
     yield* lock(h, h.layout.hostLock);
     yield* lock(h, vm + VM_LOCK);
     result = isProtected(h, vm)
@@ -184,6 +207,15 @@ function* checkGuest(h: Hyp, vm: number, ipa: number, pages: number, state: Page
   return 0;
 }
 
+/** Whether what the guest has there are the pages from `pfn` on. */
+function* guestHas(h: Hyp, vm: number, ipa: number, pages: number, pfn: number): Steps<boolean> {
+  for (let i = 0; i < pages; i++) {
+    const at = placeOf(yield* findEntry(h, vmRoot(h, vm), ipa + i * PAGE_SIZE));
+    if (addressIn(entryHi(h, at), entryLo(h, at)) !== (pfn + i) * PAGE_SIZE) return false;
+  }
+  return true;
+}
+
 /** Remove one page from the guest's stage 2; returns its physical address. */
 function* unmapGuestPage(h: Hyp, vm: number, ipa: number): Steps<number> {
   const at = placeOf(yield* findEntry(h, vmRoot(h, vm), ipa));
@@ -198,6 +230,19 @@ function* unmapGuestPage(h: Hyp, vm: number, ipa: number): Steps<number> {
  * @returns 0, -EINVAL (VM unknown or not dying, size), -EPERM (not protected, state), -ENOENT (not mapped), -ENOMEM
  */
 export function* reclaimDyingGuestPage(h: Hyp, handle: number, gfn: number, pages: number): Steps<number> {
+  return yield* reclaimGuestPages(h, handle, -1, gfn, pages);
+}
+
+/**
+ * The same where the host says which page it expects there.
+ * @returns also -EINVAL when it is another page; the size is 2^order pages
+ */
+export function* reclaimNamedGuestPage(h: Hyp, handle: number, pfn: number, gfn: number, order: number): Steps<number> {
+  return yield* reclaimGuestPages(h, handle, pfn, gfn, order > BLOCK_ORDER ? 0 : 1 << order);
+}
+
+/** @param pfn number of the first page, -1 for any */
+function* reclaimGuestPages(h: Hyp, handle: number, pfn: number, gfn: number, pages: number): Steps<number> {
   yield* lock(h, h.layout.vmLock);
   const vm = yield* findVm(h, handle, VmState.dying);
   const ipa = gfn * PAGE_SIZE;
@@ -206,6 +251,7 @@ export function* reclaimDyingGuestPage(h: Hyp, handle: number, gfn: number, page
     yield* lock(h, h.layout.hostLock);
     yield* lock(h, vm + VM_LOCK);
     result = isProtected(h, vm) ? yield* checkGuest(h, vm, ipa, pages, PageState.owned) : err('EPERM');
+    if (result === 0 && pfn >= 0 && !(yield* guestHas(h, vm, ipa, pages, pfn))) result = err('EINVAL');
     for (let i = 0; i < pages && result === 0; i++) result = yield* reclaimPage(h, vm, ipa + i * PAGE_SIZE);
     yield* unlock(h, vm + VM_LOCK);
     yield* unlock(h, h.layout.hostLock);

@@ -86,6 +86,9 @@ export function createHypervisor(machine: Machine, profile: Profile = defaultPro
     hvc: function* (cpu: number, x: Int32Array): Steps<void> {
       const h = contexts[cpu]!;
       h.x = x;
+      h.gather.granule = 0;
+      h.unmapCacheCount = 0;
+      h.invalidated = true;
       yield* enter(h);
     },
     abort: function* (cpu: number, ipa: number, write: boolean, width = 4, value = 0): Steps<AbortOutcome> {

@@ -39,13 +39,19 @@ export const HypPage: RecordTable = {
     bits('refcount', 0, 0, 16, 'times the page is mapped for DMA or pinned; for a pool page, 1 while allocated'),
     bits('order', 0, 16, 4, 'pool pages: log2 of the free block this page heads, plus 1; 0 when it heads none'),
     bits('pool', 0, 20, 1, 'pool of that free block: 0 heap, 1 IOMMU'),
-    bits('hostState', 0, 24, 4, 'what the host has: OWNED 0, SHARED_OWNED 1, SHARED_BORROWED 2, NOPAGE 3'),
-    bits('hypStateComplement', 0, 28, 4, 'what the hypervisor has, as 3 minus the state, so that zero is NOPAGE'),
+    bits(
+      'hostState',
+      0,
+      24,
+      4,
+      'what the host has: OWNED 0, SHARED_OWNED 1, SHARED_BORROWED 2; NOPAGE 3 or 8, by profile',
+    ),
+    bits('hypStateComplement', 0, 28, 4, 'what the hypervisor has, XOR the number of NOPAGE, so that zero is NOPAGE'),
     word('shareCount', 4, 'times the page is shared with non-protected guests'),
   ],
 };
 
-/** Page states, as android17 numbers them. */
+/** Page states, as android17 numbers them; records hold the profile's number of NOPAGE. */
 export const PageState = { owned: 0, sharedOwned: 1, sharedBorrowed: 2, noPage: 3 } as const;
 export type PageState = (typeof PageState)[keyof typeof PageState];
 
@@ -60,13 +66,24 @@ export const DomainRecord: RecordTable = {
   fields: [
     word('refs', 0, '0 free, 1 allocated and idle, plus 1 per attached stream and per call in flight'),
     word('owner', 4, 'VM handle of the owner, 0 for the host'),
-    bits('stage', 8, 0, 8, 'translation stage: 1 or 2'),
+    bits('stage', 8, 0, 8, 'translation stage: 1 or 2; 0 while there is no table'),
     bits('smmu', 8, 8, 8, 'index of the SMMU whose geometry the table has'),
+    bits('type', 8, 16, 8, 'type it was allocated with, where the first attach builds the table'),
     word('lock', 12, 'page-table lock: 0 free, else CPU number plus 1'),
     word('rootLo', 16, 'physical address of the top-level table, bits 31:0'),
     word('rootHi', 20, 'same, bits 51:32'),
+    word(
+      'smmuStreams',
+      24,
+      'first of ten counts, one per SMMU: its streams that are attached, where several may share',
+    ),
   ],
 };
+
+/** SMMUs that can share a domain. */
+export const DOMAIN_SMMUS_MAX = 10;
+/** Domain records in a leaf page of a two-level table. */
+export const DOMAINS_PER_LEAF = 64;
 
 /** One SMMU as the hypervisor's driver knows it. */
 export const SmmuRecord: RecordTable = {
@@ -210,6 +227,7 @@ export interface HypLayout {
   readonly vms: number;
   readonly cpuRecords: number;
   readonly unmapCaches: number;
+  /** The domain records, or, for a two-level table, the pointers to their leaf pages: 64 bits each, 0 for none. */
   readonly domains: number;
   /** The registry: number of devices, their records, and the tables of their streams and register ranges. */
   readonly deviceCount: number;
@@ -251,7 +269,7 @@ export function hypLayout(machine: PlacedMachine, profile: Profile = defaultProf
   const vms = take(VM_COUNT * VmRecord.size);
   const cpuRecords = take(machine.cpus * CpuRecord.size);
   const unmapCaches = take(machine.cpus * UNMAP_CACHE_ENTRIES * 16);
-  const domains = take(profile.domains.count * DomainRecord.size);
+  const domains = take(domainTableBytes(profile));
   const registry = placeRegistry(machine.devices);
   const devices = take(registry.size);
   const pages = machine.ram.reduce((sum, range) => sum + range.size / PAGE, 0);
@@ -304,4 +322,8 @@ function placeRegistry(all: readonly PlacedDevice[]): {
     resources,
     size: resources + resourceCount * DeviceResourceRecord.size,
   };
+}
+
+function domainTableBytes({ domains: { count, table } }: Profile): number {
+  return table === 'array' ? count * DomainRecord.size : (count / DOMAINS_PER_LEAF) * 8;
 }

@@ -9,7 +9,7 @@ import { Errno, err, getNumber } from '#hypercall-abi';
 import { iovaToPhys, mapPages, unmapPages } from '#io-pgtable';
 import type { Steps } from '#machine';
 import type { Hyp } from './context.ts';
-import { DOMAIN_LOCK, domainPageTable } from './domain-record.ts';
+import { DOMAIN_LOCK, domainPageTable, domainStage } from './domain-record.ts';
 import { lock, unlock } from './lock.ts';
 import { unuseDma, useDma } from './ownership.ts';
 import { completeUnmap, makeRoom } from './page-table-ops.ts';
@@ -36,21 +36,54 @@ export function* mapInDomain(
   return mapped;
 }
 
-/** Count the references, map, take back the references of what was not mapped. @returns bytes mapped; see mapResult */
+/**
+ * The same where the references of all pages are counted before the domain's table is looked at: what use_dma says comes
+ * before the -EINVAL of a domain without a table, or of what is not a multiple of the granule.
+ */
+export function* useAndMapInDomain(
+  h: Hyp,
+  domain: number,
+  id: number,
+  at: number,
+  size: number,
+  prot: number,
+): Steps<number> {
+  const paddr = getNumber(h.x, at + 1);
+  h.mapResult = size === 0 ? 0 : yield* useDma(h, paddr, size);
+  if (h.mapResult !== 0) return 0;
+  yield* lock(h, domain + DOMAIN_LOCK);
+  let mapped = 0;
+  if (domainStage(h, domain) === 0 || !isGranular(h.x, at)) {
+    h.mapResult = err('EINVAL');
+    if (size !== 0) yield* unuseDma(h, paddr, size);
+  } else if (size !== 0) {
+    mapped = yield* mapUsed(h, domain, id, at, size, prot);
+  }
+  yield* unlock(h, domain + DOMAIN_LOCK);
+  return mapped;
+}
+
+/** Whether x[at], x[at + 1] and x[at + 2] are multiples of the granule. */
+function isGranular(x: Int32Array, at: number): boolean {
+  return ((x[2 * at]! | x[2 * at + 2]! | x[2 * at + 4]!) & (GRANULE - 1)) === 0;
+}
+
+/** Count the references, then map. @returns bytes mapped; see mapResult */
 function* mapLocked(h: Hyp, domain: number, id: number, at: number, size: number, prot: number): Steps<number> {
+  h.mapResult = err('EINVAL');
+  if (!isGranular(h.x, at)) return 0;
+  h.mapResult = 0;
+  if (size === 0) return 0;
+  h.mapResult = yield* useDma(h, getNumber(h.x, at + 1), size);
+  return h.mapResult === 0 ? yield* mapUsed(h, domain, id, at, size, prot) : 0;
+}
+
+/** Map pages whose references are counted, and take back those of what was not mapped. @returns bytes mapped */
+function* mapUsed(h: Hyp, domain: number, id: number, at: number, size: number, prot: number): Steps<number> {
   const { x } = h;
   const iova = getNumber(x, at);
   const paddr = getNumber(x, at + 1);
   const pgsize = getNumber(x, at + 2);
-  h.mapResult = err('EINVAL');
-  if (((x[2 * at]! | x[2 * at + 2]! | x[2 * at + 4]!) & (GRANULE - 1)) !== 0) return 0;
-  h.mapResult = 0;
-  if (size === 0) return 0;
-  const used = yield* useDma(h, paddr, size);
-  if (used !== 0) {
-    h.mapResult = used;
-    return 0;
-  }
   const table = domainPageTable(h, domain, id);
   let mapped = 0;
   while (mapped < size) {
@@ -82,7 +115,7 @@ export function* unmapInDomain(h: Hyp, domain: number, id: number, at: number, s
 
 function* unmapLocked(h: Hyp, domain: number, id: number, at: number, size: number): Steps<number> {
   const { x } = h;
-  if (((x[2 * at]! | x[2 * at + 2]!) & (GRANULE - 1)) !== 0) return 0;
+  if (domainStage(h, domain) === 0 || ((x[2 * at]! | x[2 * at + 2]!) & (GRANULE - 1)) !== 0) return 0;
   const iova = getNumber(x, at);
   const pgsize = getNumber(x, at + 1);
   const table = domainPageTable(h, domain, id);
@@ -99,6 +132,6 @@ function* unmapLocked(h: Hyp, domain: number, id: number, at: number, size: numb
 
 /** Where IOVA x[at] leads in a domain on which the caller holds a reference, or 0. */
 export function* translateInDomain(h: Hyp, domain: number, id: number, at: number): Steps<number> {
-  if (h.x[2 * at + 1]! >>> 20 !== 0) return 0;
+  if (domainStage(h, domain) === 0 || h.x[2 * at + 1]! >>> 20 !== 0) return 0;
   return yield* iovaToPhys(domainPageTable(h, domain, id), getNumber(h.x, at));
 }

@@ -66,16 +66,18 @@ function* checkHyp(h: Hyp, pa: number, pages: number, state: PageState): Steps<n
 
 /** Set what the host has of each page. */
 export function* setHost(h: Hyp, pa: number, pages: number, state: PageState): Steps<void> {
+  const { noPage } = h.profile.pageStates;
   for (let i = 0; i < pages; i++) {
     const at = hypPage(h, pa + i * PAGE_SIZE);
-    yield* writeHypPage(h, at, withHostState(yield* readHypPage(h, at), state));
+    yield* writeHypPage(h, at, withHostState(yield* readHypPage(h, at), state, noPage));
   }
 }
 
 function* setHyp(h: Hyp, pa: number, pages: number, state: PageState): Steps<void> {
+  const { noPage } = h.profile.pageStates;
   for (let i = 0; i < pages; i++) {
     const at = hypPage(h, pa + i * PAGE_SIZE);
-    yield* writeHypPage(h, at, withHypState(yield* readHypPage(h, at), state));
+    yield* writeHypPage(h, at, withHypState(yield* readHypPage(h, at), state, noPage));
   }
 }
 

@@ -26,16 +26,16 @@ function poolOf(h: Hyp, id: number): number {
 }
 
 /**
- * alloc_mgt_refill: x1 pool, x2 head, x3 count of chunks. What is left of the list goes to x3 (head, with the count in
- * the low 12 bits). Chunks taken before a failure stay donated.
+ * alloc_mgt_refill: x1 pool, x2 head, x3 count of chunks. Chunks taken before a failure stay donated.
+ * @param tellsRest whether what is left of the list goes to x3 (head, with the count in the low 12 bits)
  * @returns 0; -EINVAL unknown pool, order too large (heap: not 0), or misaligned chunk; what the donation says
  */
-export function* refill(h: Hyp): Steps<number> {
+export function* refill(h: Hyp, tellsRest: boolean): Steps<number> {
   const { x } = h;
   const pool = poolOf(h, x[2]! >>> 0);
   let count = getNumber(x, 3);
   if (pool < 0 || count > CHUNKS_MAX) {
-    setNumber(x, 3, 0);
+    if (tellsRest) setNumber(x, 3, 0);
     return err('EINVAL');
   }
   // The host's words, which may be anything: 64 bits as a pair, so that none is lost.
@@ -56,8 +56,10 @@ export function* refill(h: Hyp): Steps<number> {
     for (let i = 0; i < 1 << order; i++) h.memory.zeroPage(pa + i * PAGE_SIZE);
     yield* addPages(h, pool, pa, 1 << order);
   }
-  x[6] = count === 0 ? 0 : (headLo & ~ORDER_MASK) | count;
-  x[7] = count === 0 ? 0 : headHi;
+  if (tellsRest) {
+    x[6] = count === 0 ? 0 : (headLo & ~ORDER_MASK) | count;
+    x[7] = count === 0 ? 0 : headHi;
+  }
   return result;
 }
 
@@ -69,24 +71,41 @@ export function reclaimable(h: Hyp): number {
 
 /** alloc_mgt_reclaim: x1 pool, x2 target. Leaves the head of a list of zeroed pages in x1 and their number in x2. */
 export function* reclaim(h: Hyp): Steps<void> {
-  const { x } = h;
-  const pool = poolOf(h, x[2]! >>> 0);
-  const target = Math.min(x[4]!, RECLAIM_MAX);
-  let head = 0;
+  const pool = poolOf(h, h.x[2]! >>> 0);
+  h.x.fill(0, 2, 4);
+  const count = pool < 0 ? 0 : yield* reclaimFrom(h, pool, Math.min(h.x[4]!, RECLAIM_MAX));
+  setNumber(h.x, 2, count);
+}
+
+/** The same where no pool is named: x1 target. The heap gives first. */
+export function* reclaimAny(h: Hyp): Steps<void> {
+  const target = Math.min(h.x[2]!, RECLAIM_MAX);
+  h.x.fill(0, 2, 4);
+  let count = yield* reclaimFrom(h, h.layout.heapPool, target);
+  count += yield* reclaimFrom(h, h.layout.iommuPool, target - count);
+  setNumber(h.x, 2, count);
+}
+
+/** Pages that {@link reclaimAny} could give back. */
+export function reclaimableAny(h: Hyp): number {
+  return freePageCount(h, h.layout.heapPool) + freePageCount(h, h.layout.iommuPool);
+}
+
+/** Put up to `target` pages of a pool in front of the list whose head is in x1. @returns how many */
+function* reclaimFrom(h: Hyp, pool: number, target: number): Steps<number> {
   let count = 0;
-  while (pool >= 0 && count < target) {
+  while (count < target) {
     const pa = yield* withdrawPage(h, pool);
     if (pa === 0) break;
-    writePointer(h, pa, head);
+    writePointer(h, pa, getNumber(h.x, 1));
     if ((yield* donateToHost(h, pa, 1)) !== 0) {
       yield* addPages(h, pool, pa, 1);
       // The call has no register for a request.
       yield* dropRequest(h);
       break;
     }
-    head = pa;
+    setNumber(h.x, 1, pa);
     count++;
   }
-  setNumber(x, 1, head);
-  setNumber(x, 2, count);
+  return count;
 }

@@ -37,7 +37,7 @@ export function* dropRequest(h: Hyp): Steps<void> {
   yield* empty(h, at);
 }
 
-/** Empty the slot into x2. */
+/** Empty the slot into x2, or x2 and x3. */
 export function* returnRequest(h: Hyp): Steps<void> {
   const at = cpuRecord(h);
   yield { kind: 'read', at };
@@ -47,7 +47,7 @@ export function* returnRequest(h: Hyp): Steps<void> {
 }
 
 function* moveRequest(h: Hyp, at: number, type: number): Steps<void> {
-  encodeRequest(h.x, type, h.memory.read32(at + PAGES));
+  encodeRequest(h.x, type, h.memory.read32(at + PAGES), h.profile.request);
   yield* empty(h, at);
 }
 

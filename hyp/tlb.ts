@@ -3,9 +3,10 @@
  * stage 2. Ranges are cut as upstream cuts them: the count of pages is taken apart from its lowest set bit upwards.
  */
 
+import { err } from '#hypercall-abi';
 import type { Steps } from '#machine';
 import type { Hyp } from './context.ts';
-import { domainKind, domainSmmu, domainStage, smmuOf, stageOf } from './domain-record.ts';
+import { domainSmmu, domainStage, smmuStreams } from './domain-record.ts';
 import { lock, unlock } from './lock.ts';
 import { hasRangeInvalidation, identityStreams, issueCommand, SMMU_LOCK, smmuRecord, syncCommands } from './smmu.ts';
 
@@ -26,9 +27,23 @@ function tag(stage: number, domainId: number): number {
   return stage === 1 ? domainId << 16 : domainId;
 }
 
+/** Whether that SMMU may hold translations of the domain being worked on. */
+function mayHold(h: Hyp, index: number): boolean {
+  if (h.profile.domainSmmus === 'one') return index === domainSmmu(h, h.domain);
+  return h.memory.read32(smmuStreams(h.domain, index)) !== 0;
+}
+
 /** Drop every translation of the domain being worked on, and wait. @returns 0 or -ETIMEDOUT */
 export function* invalidateDomain(h: Hyp): Steps<number> {
-  const smmu = smmuRecord(h, domainSmmu(h, h.domain));
+  let result = 0;
+  for (let i = 0; i < h.smmus.length; i++) {
+    if (mayHold(h, i) && (yield* invalidateDomainOn(h, i)) !== 0) result = err('ETIMEDOUT');
+  }
+  return result;
+}
+
+function* invalidateDomainOn(h: Hyp, index: number): Steps<number> {
+  const smmu = smmuRecord(h, index);
   yield* lock(h, smmu + SMMU_LOCK);
   let result = yield* issueWholeTag(h, smmu, domainStage(h, h.domain), h.domainId);
   if (result === 0) result = yield* syncCommands(h, smmu);
@@ -36,7 +51,8 @@ export function* invalidateDomain(h: Hyp): Steps<number> {
   return result;
 }
 
-function* issueWholeTag(h: Hyp, smmu: number, stage: number, id: number): Steps<number> {
+/** Drop every translation of a domain on one SMMU. No SYNC. */
+export function* issueWholeTag(h: Hyp, smmu: number, stage: number, id: number): Steps<number> {
   return yield* issueCommand(h, smmu, tag(stage, id), stage === 1 ? CMD_TLBI_NH_ASID : CMD_TLBI_S12_VMALL, 0, 0);
 }
 
@@ -52,9 +68,23 @@ export function* invalidateRange(
   granule: number,
   leafOnly: boolean,
 ): Steps<number> {
-  const kind = domainKind(h, h.domain);
-  const stage = stageOf(kind);
-  const index = smmuOf(kind);
+  let result = 0;
+  for (let i = 0; i < h.smmus.length; i++) {
+    if (!mayHold(h, i)) continue;
+    if ((yield* invalidateRangeOn(h, i, start, size, granule, leafOnly)) !== 0) result = err('ETIMEDOUT');
+  }
+  return result;
+}
+
+function* invalidateRangeOn(
+  h: Hyp,
+  index: number,
+  start: number,
+  size: number,
+  granule: number,
+  leafOnly: boolean,
+): Steps<number> {
+  const stage = domainStage(h, h.domain);
   const smmu = smmuRecord(h, index);
   yield* lock(h, smmu + SMMU_LOCK);
   let result = hasRangeInvalidation(h, index)

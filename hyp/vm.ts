@@ -63,15 +63,23 @@ export function* loadedVm(h: Hyp): Steps<number> {
 /** reserve_vm. @returns the handle, or -ENOMEM when all are taken */
 export function* reserveVm(h: Hyp): Steps<number> {
   yield* lock(h, h.layout.vmLock);
-  let handle = err('ENOMEM');
-  for (let slot = 0; slot < VM_COUNT && handle < 0; slot++) {
-    const at = h.layout.vms + slot * VmRecord.size;
-    if ((yield* vmState(h, at)) !== VmState.free) continue;
-    yield* setState(h, at, VmState.reserved);
-    handle = VM_HANDLE_BASE + slot;
-  }
+  const at = yield* findFreeVm(h);
+  if (at >= 0) yield* setState(h, at, VmState.reserved);
   yield* unlock(h, h.layout.vmLock);
-  return handle;
+  return at < 0 ? err('ENOMEM') : handleOf(h, at);
+}
+
+/** Record of a VM that does not exist, or -1 when there are none left. */
+function* findFreeVm(h: Hyp): Steps<number> {
+  for (let slot = 0; slot < VM_COUNT; slot++) {
+    const at = h.layout.vms + slot * VmRecord.size;
+    if ((yield* vmState(h, at)) === VmState.free) return at;
+  }
+  return -1;
+}
+
+function handleOf(h: Hyp, at: number): number {
+  return VM_HANDLE_BASE + (at - h.layout.vms) / VmRecord.size;
 }
 
 function* setState(h: Hyp, at: number, state: number): Steps<void> {
@@ -92,6 +100,16 @@ export function* unreserveVm(h: Hyp, handle: number): Steps<void> {
  * for the top-level table. @returns 0, -EPERM (description not shared), -EINVAL (vCPUs, handle, pgd, slot), -ENOMEM
  */
 export function* initVm(h: Hyp): Steps<number> {
+  return yield* makeVm(h, true);
+}
+
+/** init_vm without a handle reserved before: the VM gets a free one. @returns the handle, or also -ENOMEM none is free */
+export function* createVm(h: Hyp): Steps<number> {
+  return yield* makeVm(h, false);
+}
+
+/** @param isReserved whether the description names a handle that was reserved for the VM */
+function* makeVm(h: Hyp, isReserved: boolean): Steps<number> {
   // What lies below a page boundary is told by the low word, exactly, whatever else the register holds.
   const offset = h.x[2]! & (PAGE_SIZE - 1);
   const isPgdAligned = (h.x[4]! & (PAGE_SIZE - 1)) === 0;
@@ -107,18 +125,19 @@ export function* initVm(h: Hyp): Steps<number> {
   const vcpus = yield* fetchWord(h, kvm + VmDescription.vcpus);
   yield* unpinSharedPage(h, page);
   if (vcpus < 1) return err('EINVAL');
-  if (vmRecord(h, handle) < 0) return err('EINVAL');
+  if (isReserved && vmRecord(h, handle) < 0) return err('EINVAL');
   // Upstream returns 0 without making a VM here (see docs/profiles.md).
   if (!isPgdAligned) return err('EINVAL');
   yield* lock(h, h.layout.vmLock);
-  const at = yield* findVm(h, handle, VmState.reserved);
-  let result = at < 0 ? err('EINVAL') : yield* donateToHyp(h, pgd, 1);
+  const at = isReserved ? yield* findVm(h, handle, VmState.reserved) : yield* findFreeVm(h);
+  let result = at < 0 ? err(isReserved ? 'EINVAL' : 'ENOMEM') : yield* donateToHyp(h, pgd, 1);
   if (result === err('EPERM')) result = err('EINVAL');
   if (result === 0) {
     h.memory.zeroPage(pgd);
     writePointer(h, at + ROOT, pgd);
     h.memory.write32(at + VCPUS, vcpus);
     yield* setState(h, at, VmState.live | (isProtectedVm ? PROTECTED_BIT : 0));
+    if (!isReserved) result = handleOf(h, at);
   }
   yield* unlock(h, h.layout.vmLock);
   return result;

@@ -6,7 +6,7 @@
 
 import type { Steps } from '#machine';
 import type { Hyp } from './context.ts';
-import { HypPage, type PageState } from './layout.ts';
+import { HypPage, PageState } from './layout.ts';
 
 const REFCOUNT_MASK = 0xffff;
 export const REFCOUNT_MAX = 0xffff;
@@ -14,6 +14,8 @@ const ORDER_SHIFT = 16;
 const HOST_SHIFT = 24;
 const HYP_SHIFT = 28;
 const STATE_MASK = 0xf;
+/** NOPAGE is 3 in some generations and 8 in others; no other state has this bit. */
+const NO_PAGE_BIT = 8;
 
 /** Address of the record of the page at `pa`; -1 when `pa` is not RAM. */
 export function hypPage(h: Hyp, pa: number): number {
@@ -47,11 +49,13 @@ export function refcountOf(record: number): number {
 }
 
 export function hostStateOf(record: number): PageState {
-  return ((record >>> HOST_SHIFT) & STATE_MASK) as PageState;
+  const number = (record >>> HOST_SHIFT) & STATE_MASK;
+  return (number < NO_PAGE_BIT ? number : PageState.noPage) as PageState;
 }
 
 export function hypStateOf(record: number): PageState {
-  return (3 - ((record >>> HYP_SHIFT) & STATE_MASK)) as PageState;
+  const complement = (record >>> HYP_SHIFT) & STATE_MASK;
+  return (complement < NO_PAGE_BIT ? complement ^ PageState.noPage : complement ^ NO_PAGE_BIT) as PageState;
 }
 
 /** Whether the page heads a free block of that pool and order. */
@@ -59,12 +63,16 @@ export function isFreeBlock(record: number, poolTag: number, order: number): boo
   return ((record >>> ORDER_SHIFT) & 0xff) === ((poolTag << 4) | (order + 1));
 }
 
-export function withHostState(record: number, state: PageState): number {
-  return (record & ~(STATE_MASK << HOST_SHIFT)) | (state << HOST_SHIFT);
+/** @param noPage the profile's number of NOPAGE */
+export function withHostState(record: number, state: PageState, noPage: number): number {
+  const number = state === PageState.noPage ? noPage : state;
+  return (record & ~(STATE_MASK << HOST_SHIFT)) | (number << HOST_SHIFT);
 }
 
-export function withHypState(record: number, state: PageState): number {
-  return (record & ~(STATE_MASK << HYP_SHIFT)) | ((3 - state) << HYP_SHIFT);
+/** @param noPage the profile's number of NOPAGE */
+export function withHypState(record: number, state: PageState, noPage: number): number {
+  const complement = state === PageState.noPage ? 0 : state ^ noPage;
+  return (record & ~(STATE_MASK << HYP_SHIFT)) | (complement << HYP_SHIFT);
 }
 
 export function withFreeBlock(record: number, poolTag: number, order: number): number {

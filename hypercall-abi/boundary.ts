@@ -99,7 +99,7 @@ export class Boundary {
     this.onCall?.(name);
     encodeCall(x, spec, args);
     this.#cross(cpu, x);
-    return decodeResult(x, spec);
+    return decodeResult(x, spec, this.#profile);
   }
 
   /** Read 32 bits at an IPA. @returns the word as int32, or null when the hypervisor injects an abort */

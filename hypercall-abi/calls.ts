@@ -38,7 +38,8 @@ export type ArgumentUnit =
   | 'powerDomain'
   | 'pool'
   | 'list'
-  | 'index';
+  | 'index'
+  | 'order';
 
 export interface ArgumentSpec {
   readonly name: string;
@@ -66,6 +67,8 @@ export type CallName =
   | 'host_share_hyp'
   | 'host_unshare_hyp'
   | 'map_guest'
+  | 'donate_guest'
+  | 'share_guest'
   | 'unshare_guest'
   | 'reserve_vm'
   | 'unreserve_vm'

@@ -56,11 +56,11 @@ export interface CallResult {
   readonly request: MemoryRequest | null;
 }
 
-/** Read the registers a call has returned. */
-export function decodeResult(x: Int32Array, spec: CallSpec): CallResult {
+/** Read the registers a call of that profile has returned. */
+export function decodeResult(x: Int32Array, spec: CallSpec, profile: Profile = defaultProfile): CallResult {
   const status = getSigned(x, 0);
   if (spec.x0 === 'smccc' && status !== 0) return { errno: status, value: 0, supported: false, request: null };
-  const request = spec.request ? decodeRequest(x) : null;
+  const request = spec.request ? decodeRequest(x, profile.request) : null;
   if (spec.x0 === 'errno') return { errno: status, value: getNumber(x, 1), supported: true, request };
   const x1 = getSigned(x, 1);
   if (spec.x1 === 'errno') return { errno: x1, value: 0, supported: true, request };

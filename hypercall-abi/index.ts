@@ -8,5 +8,5 @@ export * from './hypervisor.ts';
 export * from './life-cycles/index.ts';
 export * from './memory-request.ts';
 export * from './profiles/index.ts';
-export { renderReference } from './reference.ts';
+export { referenceFile, renderReference } from './reference.ts';
 export * from './registers.ts';

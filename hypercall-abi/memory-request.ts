@@ -1,12 +1,13 @@
 /**
- * The memory request: how a hypercall that ran out of pages asks the host for more. In android17 it travels in x2 beside
- * the call's own result: bits 7:0 the type, bits 39:8 a number of pages. The host refills the pool that the type names
- * and repeats the call (docs/abi-sources.md, sections 3 and 6).
+ * The memory request: how a hypercall that ran out of pages asks the host for more, beside its own result: in x2, or in
+ * x2 and x3 (see {@link RequestStyle}). The host refills the pool that the request names and repeats the call
+ * (docs/abi-sources.md, sections 3 and 6).
  */
 
-import { setNumber } from './registers.ts';
+import type { RequestStyle } from './profiles/profile.ts';
+import { getU32, setNumber } from './registers.ts';
 
-/** Request types that this model uses, with their upstream numbers. */
+/** Request types that this model uses, with the numbers of android17. */
 export const RequestType = { none: 0, heap: 4, iommu: 5 } as const;
 
 /** Allocator ids of the refill and reclaim calls. */
@@ -19,13 +20,36 @@ export interface MemoryRequest {
   readonly pages: number;
 }
 
-/** Put a request into x2 (0 for none). Bits above the payload are cleared. */
-export function encodeRequest(x: Int32Array, type: number, pages: number): void {
-  setNumber(x, 2, type === RequestType.none ? 0 : type + pages * 256);
+const TYPE_MEMORY = 1;
+const DEST_HEAP = 1;
+const DEST_IOMMU = 3;
+const PAGE = 4096;
+
+/** Put a request into x2, or x2 and x3 (0 for none). Bits above the payload are cleared. */
+export function encodeRequest(x: Int32Array, type: number, pages: number, style: RequestStyle = 'x2'): void {
+  if (type === RequestType.none) setNumber(x, 2, 0);
+  else if (style === 'x2') setNumber(x, 2, type + pages * 256);
+  else encodeInTwo(x, type, pages);
 }
 
-/** The request in x2, or null. Types that are not requests for a pool read as none. */
-export function decodeRequest(x: Int32Array): MemoryRequest | null {
+function encodeInTwo(x: Int32Array, type: number, pages: number): void {
+  const isIommu = type === RequestType.iommu;
+  setNumber(x, 2, TYPE_MEMORY | ((isIommu ? DEST_IOMMU : DEST_HEAP) << 8));
+  // For the IOMMU one chunk of that size, for the heap that many pages.
+  x[6] = isIommu ? 1 : pages;
+  x[7] = isIommu ? pages * PAGE : PAGE;
+}
+
+function decodeFromTwo(x: Int32Array): MemoryRequest | null {
+  const destination = (x[4]! >>> 8) & 0xff;
+  if ((x[4]! & 0xff) !== TYPE_MEMORY || (destination !== DEST_HEAP && destination !== DEST_IOMMU)) return null;
+  const pages = (getU32(x, 3) * (x[7]! >>> 0)) / PAGE;
+  return { pool: destination === DEST_HEAP ? PoolId.heap : PoolId.iommu, pages };
+}
+
+/** The request in x2, or x2 and x3, or null. Types that are not requests for a pool read as none. */
+export function decodeRequest(x: Int32Array, style: RequestStyle = 'x2'): MemoryRequest | null {
+  if (style === 'x2-x3') return decodeFromTwo(x);
   const type = x[4]! & 0xff;
   if (type !== RequestType.heap && type !== RequestType.iommu) return null;
   const pages = ((x[4]! >>> 8) | ((x[5]! & 0xff) << 24)) >>> 0;

@@ -5,6 +5,7 @@
 
 import type { ArgumentUnit, CallName, ResultKind } from './calls.ts';
 import type { ErrnoName } from './errors.ts';
+import type { Profile } from './profiles/index.ts';
 
 /** What an argument of that unit is. */
 export const unitText: Readonly<Record<ArgumentUnit, string>> = {
@@ -30,6 +31,7 @@ export const unitText: Readonly<Record<ArgumentUnit, string>> = {
   pool: '0 the heap, 1 the IOMMU pool',
   list: 'first chunk of a list, see below',
   index: 'number of a vCPU, from 0',
+  order: 'log2 of the number of pages: 0, or 9 for 2 MiB',
 };
 
 /** Where a single argument means something else than its unit says. */
@@ -81,6 +83,17 @@ export const errorText: Readonly<Record<CallName, Readonly<Partial<Record<ErrnoN
     EBUSY: 'the page is shared as often as can be counted',
     ENOMEM: 'no memory for tables: the request says what is missing',
     ETIMEDOUT: unanswered,
+  },
+  donate_guest: {
+    EINVAL: `no vCPU of a protected VM is loaded on this CPU; number of pages, alignment or address not allowed; ${notRam}`,
+    EPERM: `${notHosts}, or the guest has something at that address`,
+    ENOMEM: 'no memory for tables: the request says what is missing',
+  },
+  share_guest: {
+    EINVAL: `no vCPU of a non-protected VM is loaded on this CPU; number of pages, alignment, address or access bits not allowed; ${notRam}`,
+    EPERM: `${notHosts}, or the guest has something at that address`,
+    EBUSY: 'the page is shared as often as can be counted',
+    ENOMEM: 'no memory for tables: the request says what is missing',
   },
   unshare_guest: {
     EINVAL: 'no such VM, or a protected one; number of pages or address not allowed',
@@ -195,3 +208,55 @@ export const errnoText: Readonly<Record<ErrnoName, string>> = {
   EOPNOTSUPP: 'not supported',
   ETIMEDOUT: 'timed out',
 };
+
+/** Where the older generations mean something else by an error, or have one that android17 has not. */
+const older: Partial<Record<CallName, Readonly<Partial<Record<ErrnoName, string>>>>> = {
+  init_vm: {
+    EINVAL:
+      'the description is misaligned, crosses a page or has no vCPU; the table page is misaligned or not the host’s to donate',
+    ENOMEM: 'no handle is free, with no request; or no memory to note the donation, with one',
+  },
+  reclaim_dying_guest_page: {
+    EINVAL: 'no VM of that handle is being torn down; order or address not allowed; the guest has another page there',
+  },
+  alloc_mgt_refill: { EINVAL: 'whatever went wrong; chunks before it were taken' },
+  alloc_domain: {
+    EINVAL: 'the id is not the host’s or is in use; no such type',
+    ENOMEM:
+      'no memory for the record: the request says what is missing; in rfc-v2 also an id that there is not, with none',
+  },
+  free_domain: { EINVAL: 'no such domain of the host, or a stream is attached' },
+  attach_dev: {
+    EINVAL:
+      'no such IOMMU or domain; the IOMMU cannot do what the type asks for; in rfc-v2 the domain belongs to another IOMMU; a PASID on a stream that is not attached',
+    EBUSY:
+      'the table of the domain does not fit the IOMMU; the stream is attached already; a PASID with a stage-2 domain',
+  },
+  detach_dev: {
+    EINVAL: 'no such IOMMU or domain, or nothing is attached to it',
+    ENODEV: 'no entry for the StreamID',
+  },
+  map_pages: {
+    EINVAL: 'what android17 refuses with it; the identity domain; a domain to which no stream was ever attached',
+  },
+};
+
+/** When a call of that profile gives an error; undefined where nothing is said. */
+export function errorTextOf({ tableBuilt }: Profile, call: CallName, error: ErrnoName): string | undefined {
+  const text = errorText[call][error];
+  return tableBuilt === 'alloc' ? text : (older[call]?.[error] ?? text);
+}
+
+/** What a call of that profile leaves in other registers than x0, x1 and the request. */
+export function moreResultsOf(
+  profile: Profile,
+  call: CallName,
+): readonly (readonly [register: string, text: string])[] {
+  const isSilent = call === 'alloc_mgt_refill' && !profile.call(call).request;
+  return isSilent ? [] : (moreResults[call] ?? []);
+}
+
+/** What a unit means in that profile, where it is not the same everywhere. */
+export function unitTextOf({ domains }: Profile, unit: ArgumentUnit): string | undefined {
+  return unit === 'domain' ? `domain id, ${domains.identity + 1} to ${domains.hostCount - 1} for the host` : undefined;
+}

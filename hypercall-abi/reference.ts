@@ -16,10 +16,16 @@ import { lifeCycleDiagram } from './life-cycles/diagram.ts';
 import type { LifeCycle } from './life-cycles/life-cycle.ts';
 import { lifeCycles } from './life-cycles/tables.ts';
 import { PoolId, RequestType } from './memory-request.ts';
-import { android17 } from './profiles/index.ts';
-import { argumentText, errnoText, errorText, moreResults, resultText, unitText } from './reference-text.ts';
-
-const { calls, domains, domainTypes, domainTypeLimit } = android17;
+import { defaultProfile, type Profile } from './profiles/index.ts';
+import {
+  argumentText,
+  errnoText,
+  errorTextOf,
+  moreResultsOf,
+  resultText,
+  unitText,
+  unitTextOf,
+} from './reference-text.ts';
 
 type Row = readonly (string | number)[];
 
@@ -34,25 +40,35 @@ function table(head: Row, rows: readonly Row[]): string {
 /** Link target of a heading, as Markdown renderers make it. */
 const anchor = (heading: string) => `#${heading.toLowerCase().replaceAll(' ', '-')}`;
 
-/** The whole page. */
-export function renderReference(): string {
-  const sections = [introduction(), conventions(), overview(), ...calls.map(renderCall)];
-  sections.push(requests(), lists(), descriptions(), errors(), values(), renderLifeCycles());
+/** The page of a profile; the life cycles, which all share, are on that of the default one. */
+export function renderReference(profile: Profile = defaultProfile): string {
+  const sections = [introduction(profile), conventions(profile), overview(profile)];
+  sections.push(...profile.calls.map((spec) => renderCall(spec, profile)));
+  sections.push(requests(profile), lists());
+  if (profile.has('init_vm')) sections.push(descriptions(profile));
+  sections.push(errors(profile), values(profile));
+  if (profile === defaultProfile) sections.push(renderLifeCycles());
   return `${sections.join('\n\n')}\n`;
 }
 
-function introduction(): string {
+/** Name of the page of a profile, below docs/. */
+export function referenceFile({ name }: Profile): string {
+  return name === defaultProfile.name ? 'hypercalls.md' : `hypercalls-${name}.md`;
+}
+
+function introduction({ name, summary, calls }: Profile): string {
   return [
-    '# Hypercalls',
+    name === defaultProfile.name ? '# Hypercalls' : `# Hypercalls of ${name}`,
     '',
     '<!-- Generated from hypercall-abi by `UPDATE=1 npx vitest run test/hypercall-abi/reference.test.ts`. -->',
     '',
-    `Profile \`android17\`: ${calls.length} calls. Where the numbers come from is in [abi-sources.md](abi-sources.md), where`,
+    `Profile \`${name}\` (${summary}): ${calls.length} calls. Where the numbers come from is in [abi-sources.md](abi-sources.md), where`,
     'this model differs from upstream in [profiles.md](profiles.md).',
   ].join('\n');
 }
 
-function conventions(): string {
+function conventions({ calls, request }: Profile): string {
+  const inX0 = calls.filter(({ x0 }) => x0 === 'errno').map(({ name }) => code(name));
   return [
     '## Registers',
     '',
@@ -60,15 +76,15 @@ function conventions(): string {
     '',
     '- A `u32` or `i32` argument is the lower half of its register; the upper half is ignored.',
     '- Addresses and sizes are in bytes, page numbers in units of 4 KiB. The granule is 4 KiB.',
-    `- On return x0 is ${SmcccStatus.success}, or ${SmcccStatus.notSupported} for a function id that is no call. Only \`map_pages\` uses it for its error.`,
+    `- On return x0 is ${SmcccStatus.success}, or ${SmcccStatus.notSupported} for a function id that is no call.${inX0.length === 0 ? '' : ` Only ${inX0.join(', ')} uses it for its error.`}`,
     '- x1 holds the result. Errors are negative, sign-extended to 64 bits.',
-    '- x2 holds a [memory request](#memory-requests) where a call can have one, else it is not written.',
+    `- ${request === 'x2' ? 'x2 holds' : 'x2 and x3 hold'} a [memory request](#memory-requests) where a call can have one, else ${request === 'x2' ? 'it is' : 'they are'} not written.`,
     '- A call that fails has changed nothing that the host can see, but for tables that were added or torn down on the way,',
     '  chunks of a refill that were taken before, and the part of a map that x1 counts.',
   ].join('\n');
 }
 
-function overview(): string {
+function overview({ calls }: Profile): string {
   const rows = calls.map((spec) => [
     code(hex(functionId(spec))),
     `[${spec.name}](${anchor(spec.name)})`,
@@ -79,33 +95,34 @@ function overview(): string {
   return ['## The calls', '', head, '', table(['x0', 'Call', 'Arguments', 'x1 on return'], rows)].join('\n');
 }
 
-function renderCall(spec: CallSpec): string {
+function renderCall(spec: CallSpec, profile: Profile): string {
   const { name, summary, args, x0, x1, request } = spec;
   const lines = [`### ${name}`, '', `${summary} Function id ${code(hex(functionId(spec)))}.`];
   if (args.length > 0) {
-    const rows = args.map((arg, i) => [`x${i + 1}`, code(arg.name), arg.type, describe(spec, arg)]);
+    const rows = args.map((arg, i) => [`x${i + 1}`, code(arg.name), arg.type, describe(spec, arg, profile)]);
     lines.push('', table(['In', 'Argument', 'Width', 'Meaning'], rows));
   }
   const results: Row[] = [];
   if (x0 === 'errno') results.push(['x0', '0, or a negative error']);
   results.push(['x1', resultText[x1]]);
-  if (request) results.push(['x2', 'a memory request, or 0']);
-  for (const [register, text] of moreResults[name] ?? []) results.push([register, text]);
-  lines.push('', table(['Out', 'Meaning'], results), '', renderErrors(spec));
+  if (request) results.push([profile.request === 'x2' ? 'x2' : 'x2, x3', 'a memory request, or 0']);
+  for (const [register, text] of moreResultsOf(profile, name)) results.push([register, text]);
+  lines.push('', table(['Out', 'Meaning'], results), '', renderErrors(spec, profile));
   return lines.join('\n');
 }
 
-function describe(spec: CallSpec, arg: ArgumentSpec): string {
-  return argumentText[`${spec.name}.${arg.name}`] ?? unitText[arg.unit];
+function describe(spec: CallSpec, arg: ArgumentSpec, profile: Profile): string {
+  return unitTextOf(profile, arg.unit) ?? argumentText[`${spec.name}.${arg.name}`] ?? unitText[arg.unit];
 }
 
-function renderErrors({ name, errors: names, x1 }: CallSpec): string {
+function renderErrors({ name, errors: names, x1 }: CallSpec, profile: Profile): string {
   if (names.length === 0) return x1 === 'none' ? 'No errors.' : 'No errors: where anything is wrong, x1 is 0.';
-  const rows = names.map((error) => [code(`-${error}`), errorText[name][error] ?? errnoText[error]]);
+  const rows = names.map((error) => [code(`-${error}`), errorTextOf(profile, name, error) ?? errnoText[error]]);
   return table(['Error', 'When'], rows);
 }
 
-function requests(): string {
+function requests({ request }: Profile): string {
+  if (request === 'x2-x3') return requestsInTwo();
   const rows: Row[] = [
     [RequestType.none, 'none', 'x2 is 0'],
     [RequestType.heap, 'the heap', `that many single pages, given by a refill of pool ${PoolId.heap}`],
@@ -121,6 +138,24 @@ function requests(): string {
   ].join('\n');
 }
 
+function requestsInTwo(): string {
+  return [
+    '## Memory requests',
+    '',
+    'A call that ran out of pages says in x2 and x3 what it needs: x2 has type 1 in bits 7:0 and what the memory is for in',
+    'bits 15:8; x3 has a number of chunks in bits 31:0 and the bytes of each in bits 63:32. The host refills the pool and',
+    'makes the call again; after a short map it goes on behind what x1 counts. x2 is 0 where nothing is asked for.',
+    '',
+    table(
+      ['For', 'What is missing', 'Chunks'],
+      [
+        [1, 'the heap', `that many single pages, given by a refill of pool ${PoolId.heap}`],
+        [3, 'the IOMMU pool', `one chunk of that size, given by a refill of pool ${PoolId.iommu}`],
+      ],
+    ),
+  ].join('\n');
+}
+
 function lists(): string {
   return [
     '## Lists of chunks',
@@ -131,10 +166,14 @@ function lists(): string {
   ].join('\n');
 }
 
-function descriptions(): string {
+function descriptions(profile: Profile): string {
   const rows = Object.entries(VmDescription)
     .filter(([name]) => name !== 'size')
-    .map(([name, offset]) => [offset, code(name), vmFieldText[name] ?? '']);
+    .map(([name, offset]) => [
+      offset,
+      code(name),
+      name === 'handle' && !profile.has('reserve_vm') ? 'not looked at' : (vmFieldText[name] ?? ''),
+    ]);
   return [
     '## The description of a VM',
     '',
@@ -151,7 +190,7 @@ const vmFieldText: Readonly<Record<string, string>> = {
   vcpus: 'number of vCPUs, at least 1',
 };
 
-function errors(): string {
+function errors({ calls }: Profile): string {
   const used = (name: ErrnoName) => calls.filter((spec) => spec.errors.includes(name)).map((spec) => code(spec.name));
   const rows = Object.entries(Errno)
     .map(
@@ -175,16 +214,15 @@ const protText: Readonly<Record<keyof typeof Prot, string>> = {
   priv: 'privileged accesses only',
 };
 
-function values(): string {
+function values({ domains, domainTypes, domainTypeLimit }: Profile): string {
   const prot = Object.entries(Prot).map(([name, value]) => [
     code(hex(value)),
     name,
     protText[name as keyof typeof Prot],
   ]);
-  const types = [
-    [domainTypes.s1, 'stage 1', 'translated by a context descriptor; also what “any” means'],
-    [domainTypes.s2, 'stage 2', 'translated by the stream table entry itself'],
-  ];
+  const types = Object.entries(domainTypes)
+    .sort(([, a], [, b]) => a - b)
+    .map(([name, value]) => [value, typeText[name]!.name, typeText[name]!.meaning]);
   return [
     '## Values',
     '',
@@ -196,10 +234,18 @@ function values(): string {
     '',
     table(['Type', 'Name', 'Meaning'], types),
     '',
-    `There are ${domains.count} domains. Id ${domains.identity} is the identity domain, which nobody allocates; the host has the ids below`,
-    `${domains.hostCount}, guests the others. The id is also the tag (ASID or VMID) of the domain’s translations.`,
+    `There are ${domains.count} domains.${domains.identity < 0 ? '' : ` Id ${domains.identity} is the identity domain, which nobody allocates.`} The host has the ids below`,
+    `${domains.hostCount}${domains.hostCount < domains.count ? ', guests the others' : ''}. The id is also the tag (ASID or VMID) of the domain’s translations.`,
   ].join('\n');
 }
+
+const typeText: Readonly<Record<string, { readonly name: string; readonly meaning: string }>> = {
+  s1: { name: 'stage 1', meaning: 'translated by a context descriptor' },
+  s2: { name: 'stage 2', meaning: 'translated by the stream table entry itself' },
+  any: { name: 'any', meaning: 'stage 1 where the hardware has it, else stage 2: the first attach decides' },
+  bypass: { name: 'bypass', meaning: 'meant for the identity domain; another one translates at stage 2' },
+  nested: { name: 'nested', meaning: 'meant for nested attachment; no stream can be attached to it here' },
+};
 
 function renderLifeCycles(): string {
   return [

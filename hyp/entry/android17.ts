@@ -63,9 +63,6 @@ const HVC_PD = at('hvc_pd');
 /** Serve the hypercall in h.x. */
 export function* enterAndroid17(h: Hyp): Steps<void> {
   const { x } = h;
-  h.gather.granule = 0;
-  h.unmapCacheCount = 0;
-  h.invalidated = true;
   let status: number = SmcccStatus.success;
   switch (x[1] === 0 ? (x[0]! - FUNCTION_ID_BASE) | 0 : -1) {
     case MAP_PAGES:
@@ -139,7 +136,7 @@ export function* enterAndroid17(h: Hyp): Steps<void> {
       yield* vcpuPut(h);
       break;
     case REFILL:
-      setNumber(x, 1, yield* refill(h));
+      setNumber(x, 1, yield* refill(h, true));
       yield* returnRequest(h);
       break;
     case RECLAIMABLE:

@@ -34,6 +34,8 @@ import { domainLifeCycle, streamLifeCycle } from './tables.ts';
 const PAGE = 4096;
 /** Pages of a single map that claims more than this are not followed: no machine has so much RAM. */
 const FOLLOWED_BYTES_MAX = 2 ** 34;
+/** No IOMMU: the first stream will say which. */
+const UNBOUND = 0xffffffff;
 /** Largest order of a donated chunk that is followed, with the same reason. */
 const FOLLOWED_ORDER_MAX = 22;
 /** Violations kept; what comes after them is dropped. */
@@ -137,17 +139,21 @@ export class LifeCycleTracker {
   crossed(spec: CallSpec, cpu: number, before: Int32Array, after: Int32Array): void {
     this.#before = before;
     this.#pageReported = false;
-    if (spec.name === 'map_pages') {
-      this.#mapped(before, after);
+    if (spec.name === 'map_pages' && spec.x0 === 'errno') {
+      this.#mapped(before, after, getSigned(after, 0) === -Errno.EEXIST);
       return;
     }
     if (after[0] !== 0 || after[1] !== 0) return;
     switch (spec.name) {
+      case 'map_pages':
+        // No errno says why it stopped short.
+        this.#mapped(before, after, getNumber(after, 1) < product(before, 4, 5));
+        break;
       case 'unmap_pages':
         this.#unmap(getU32(before, 1), getNumber(before, 2), product(before, 3, 4), getNumber(after, 1));
         break;
       case 'iova_to_phys':
-        if (getNumber(after, 1) !== 0) this.#domain(getU32(before, 1), TRANSLATE);
+        this.#translated(getU32(before, registerOf(spec, 'domain')), getNumber(after, 1));
         break;
       case 'vcpu_load':
         this.#guests.load(cpu, getU32(before, 1));
@@ -156,10 +162,16 @@ export class LifeCycleTracker {
         this.#guests.put(cpu);
         break;
       case 'alloc_mgt_refill':
-        this.#refilled(before, after);
+        if (spec.request) this.#refilled(before, getNumber(after, 3) % PAGE, getSigned(after, 1));
+        else this.#refilledSilently(before, getSigned(after, 1));
         break;
       case 'alloc_mgt_reclaim':
         this.#reclaimed(getNumber(after, 1), getNumber(after, 2));
+        break;
+      case 'init_vm':
+        if (spec.x1 === 'errno' ? getSigned(after, 1) === 0 : getSigned(after, 1) > 0) {
+          this.#guests.init(getNumber(before, registerOf(spec, 'pgd')));
+        }
         break;
       default:
         if (spec.x1 === 'errno' && getSigned(after, 1) === 0) this.#done(spec, cpu, before);
@@ -170,7 +182,11 @@ export class LifeCycleTracker {
   #done(spec: CallSpec, cpu: number, x: Int32Array): void {
     switch (spec.name) {
       case 'alloc_domain':
-        this.#alloc(getU32(x, 3), getU32(x, 2), x[8]!);
+        this.#alloc(
+          getU32(x, registerOf(spec, 'domain')),
+          spec.args.some(({ name }) => name === 'iommu') ? getU32(x, registerOf(spec, 'iommu')) : UNBOUND,
+          x[2 * registerOf(spec, 'type')]!,
+        );
         break;
       case 'free_domain':
         this.#free(getU32(x, 1));
@@ -191,17 +207,18 @@ export class LifeCycleTracker {
         this.#pages.move(getNumber(x, 1) * PAGE, PAGE, PageMove.unshareHyp);
         break;
       case 'map_guest':
-        if (getNumber(x, 3) * PAGE > FOLLOWED_BYTES_MAX) break;
-        this.#guests.give(cpu, getNumber(x, 1) * PAGE, getNumber(x, 2) * PAGE, getNumber(x, 3) * PAGE);
+      case 'donate_guest':
+      case 'share_guest': {
+        const size = getNumber(x, registerOf(spec, 'pages')) * PAGE;
+        if (size > FOLLOWED_BYTES_MAX) break;
+        this.#guests.give(cpu, getNumber(x, 1) * PAGE, getNumber(x, 2) * PAGE, size);
         break;
+      }
       case 'unshare_guest':
         this.#guests.unshare(getU32(x, 1), getNumber(x, 2) * PAGE, getNumber(x, 3) * PAGE);
         break;
       case 'reclaim_dying_guest_page':
-        this.#guests.reclaim(getU32(x, 1), getNumber(x, 2) * PAGE, getNumber(x, 3) * PAGE);
-        break;
-      case 'init_vm':
-        this.#guests.init(getNumber(x, 2));
+        this.#guests.reclaim(getU32(x, 1), getNumber(x, registerOf(spec, 'gfn')) * PAGE, reclaimedBytes(spec, x));
         break;
       case 'finalize_teardown_vm':
         this.#guests.finalize(getU32(x, 1));
@@ -230,7 +247,9 @@ export class LifeCycleTracker {
     this.#streams.set(name, id);
     const state = this.#domainState(id);
     const isAllocated = state === IDLE || state === ATTACHED;
-    if (isAllocated && this.#iommus[id] !== iommu) this.#domain(id, ATTACH_ELSEWHERE);
+    if (isAllocated && this.#iommus[id] === UNBOUND) this.#iommus[id] = iommu;
+    const isElsewhere = isAllocated && this.#iommus[id] !== iommu;
+    if (isElsewhere && this.#profile.domainSmmus === 'one') this.#domain(id, ATTACH_ELSEWHERE);
     const count = this.#attached[id] ?? 0;
     this.#domain(id, count === 0 ? ATTACH_FIRST : ATTACH);
     if (id < this.#count) this.#attached[id] = count + 1;
@@ -238,7 +257,8 @@ export class LifeCycleTracker {
 
   #detach(iommu: number, id: number, sid: number, pasid: number): void {
     // Stage 2 knows no PASIDs: upstream ignores the argument there.
-    const name = streamName(iommu, sid, this.#types[id] === this.#profile.domainTypes.s2 ? 0 : pasid);
+    const named = streamName(iommu, sid, pasid);
+    const name = this.#isStage1(id) || this.#streams.has(named) ? named : streamName(iommu, sid, 0);
     const of = this.#streams.get(name);
     const state = of === undefined ? STREAM_BLOCKED : STREAM_ATTACHED;
     this.#stream(name, state, of === undefined || of === id ? STREAM_DETACH : STREAM_DETACH_OTHER);
@@ -260,7 +280,13 @@ export class LifeCycleTracker {
     else this.#streams.delete(name);
   }
 
-  #mapped(x: Int32Array, after: Int32Array): void {
+  /** Whether the domain is known to translate at stage 1: a type may leave that to the hardware. */
+  #isStage1(id: number): boolean {
+    return this.#types[id] === this.#profile.domainTypes.s1;
+  }
+
+  /** @param metLeaf whether the call may have ended at a leaf that was in the way */
+  #mapped(x: Int32Array, after: Int32Array, metLeaf: boolean): void {
     const id = getU32(x, 1);
     const iova = getNumber(x, 2);
     const asked = product(x, 4, 5);
@@ -275,8 +301,13 @@ export class LifeCycleTracker {
       this.#iovas.insert(id, iova, pa, bytes, this.#unmapped);
     }
     // A block replaces tables, and those before a leaf in the way are gone although the call failed.
-    const mayTearDown = getNumber(x, 4) > PAGE && getSigned(after, 0) === -Errno.EEXIST;
-    if (mayTearDown) this.#iovas.remove(id, iova + bytes, asked - bytes, this.#tornDown);
+    if (metLeaf && getNumber(x, 4) > PAGE && asked > bytes)
+      this.#iovas.remove(id, iova + bytes, asked - bytes, this.#tornDown);
+  }
+
+  /** The identity domain is not a domain of the host's, and may be asked all the same. */
+  #translated(id: number, pa: number): void {
+    if (pa !== 0 && id !== this.#profile.domains.identity) this.#domain(id, TRANSLATE);
   }
 
   #unmap(id: number, iova: number, asked: number, bytes: number): void {
@@ -286,11 +317,16 @@ export class LifeCycleTracker {
     if (id < this.#count) this.#iovas.remove(id, iova, size, this.#unmapped);
   }
 
-  #refilled(x: Int32Array, after: Int32Array): void {
+  /** Where no register tells what is left: a failure may have taken any part of the list. */
+  #refilledSilently(x: Int32Array, errno: number): void {
+    if (errno === 0) this.#refilled(x, 0, 0);
+    else if (getNumber(x, 3) !== 0) this.#pages.unseenDonation();
+  }
+
+  #refilled(x: Int32Array, left: number, errno: number): void {
     const count = getNumber(x, 3);
-    const left = getNumber(after, 3) % PAGE;
     // A failure that leaves nothing is one that looked at nothing.
-    if (count === 0 || (left === 0 && getSigned(after, 1) !== 0)) return;
+    if (count === 0 || (left === 0 && errno !== 0)) return;
     const taken = count - left;
     const head = getNumber(x, 2);
     const order = head % PAGE;
@@ -332,6 +368,17 @@ export class LifeCycleTracker {
     if (this.#violations.length >= VIOLATIONS_MAX) return;
     this.#violations.push({ machine, subject, state, event, rule, call: formatCall(this.#before, this.#profile) });
   }
+}
+
+/** Number of the register that carries an argument. */
+function registerOf({ args }: CallSpec, name: string): number {
+  return 1 + args.findIndex((arg) => arg.name === name);
+}
+
+/** Bytes that a reclaim names: a number of pages, or its logarithm. */
+function reclaimedBytes(spec: CallSpec, x: Int32Array): number {
+  const last = spec.args.length;
+  return spec.args[last - 1]!.unit === 'order' ? PAGE * 2 ** getNumber(x, last) : PAGE * getNumber(x, last);
 }
 
 function streamName(iommu: number, sid: number, pasid: number): string {

@@ -206,7 +206,11 @@ export const android17 = new Profile({
   name: 'android17',
   summary: 'android17-6.18, paravirtual driver',
   calls,
-  domains: { count: 512, hostCount: 256, identity: 0 },
+  domains: { count: 512, hostCount: 256, identity: 0, table: 'array' },
   // ANY and S1 are the same value; there is no bypass.
   domainTypes: { s1: 0, s2: 1 },
+  tableBuilt: 'alloc',
+  domainSmmus: 'one',
+  pageStates: { owned: 0, sharedOwned: 1, sharedBorrowed: 2, noPage: 3 },
+  request: 'x2',
 });

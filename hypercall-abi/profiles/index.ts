@@ -1,14 +1,25 @@
 /** The profiles there are, and the default one. */
 
 import type { ArgumentUnit, CallName, CallSpec } from '../calls.ts';
+import { android16 } from './android16.ts';
 import { android17 } from './android17.ts';
 import type { Profile, ProfileName } from './profile.ts';
+import { rfcV2 } from './rfc-v2.ts';
 
+export { android16 } from './android16.ts';
 export { android17 } from './android17.ts';
-export { Profile, type ProfileData, type ProfileName } from './profile.ts';
+export {
+  type DomainTypes,
+  type PageStates,
+  Profile,
+  type ProfileData,
+  type ProfileName,
+  type RequestStyle,
+} from './profile.ts';
+export { rfcV2 } from './rfc-v2.ts';
 
 /** Every profile, the default one first. */
-export const profiles: readonly Profile[] = [android17];
+export const profiles: readonly Profile[] = [android17, android16, rfcV2];
 
 /** What is meant where nobody names a profile. */
 export const defaultProfile: Profile = android17;

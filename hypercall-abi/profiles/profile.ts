@@ -6,7 +6,30 @@
 
 import type { CallName, CallSpec } from '../calls.ts';
 
-export type ProfileName = 'android17';
+export type ProfileName = 'android17' | 'android16' | 'rfc-v2';
+
+/** Numbers by which the hypervisor's page records tell what a component has of a page. */
+export interface PageStates {
+  readonly owned: number;
+  readonly sharedOwned: number;
+  readonly sharedBorrowed: number;
+  readonly noPage: number;
+}
+
+/**
+ * How a call asks for memory. `x2`: type in x2[7:0], pages in x2[39:8]. `x2-x3`: type 1 in x2[7:0], what the memory is
+ * for in x2[15:8] (heap 1, IOMMU 3), number of chunks in x3[31:0], bytes of each in x3[63:32].
+ */
+export type RequestStyle = 'x2' | 'x2-x3';
+
+/** Domain types: `any` leaves the stage to the hardware, `bypass` is the identity domain's, `nested` has a guest's stage 1. */
+export interface DomainTypes {
+  readonly s1: number;
+  readonly s2: number;
+  readonly any?: number;
+  readonly bypass?: number;
+  readonly nested?: number;
+}
 
 export interface ProfileData {
   readonly name: ProfileName;
@@ -19,11 +42,22 @@ export interface ProfileData {
     readonly count: number;
     /** The host may name ids below this. */
     readonly hostCount: number;
-    /** The id of the identity domain. */
+    /** The id of the identity domain; -1 where there is none. */
     readonly identity: number;
+    /** Where their records are: in one array, or in leaf pages that are made as ids are allocated. */
+    readonly table: 'array' | 'two-level';
   };
-  /** The values of alloc_domain's type, by what they are called; none is negative, and there are no gaps. */
-  readonly domainTypes: Readonly<Record<string, number>> & { readonly s1: number; readonly s2: number };
+  /** The values of alloc_domain's type, by what they are called; there are no gaps. */
+  readonly domainTypes: DomainTypes;
+  /**
+   * When a domain gets its page table: with alloc_domain, which names the IOMMU; or with the first attach, from the
+   * features of that stream's IOMMU, which also decide the stage where the type leaves it open.
+   */
+  readonly tableBuilt: 'alloc' | 'first-attach';
+  /** Whether the streams of a domain are all behind one IOMMU, or may be behind several that share its table. */
+  readonly domainSmmus: 'one' | 'several';
+  readonly pageStates: PageStates;
+  readonly request: RequestStyle;
 }
 
 export class Profile {
@@ -32,6 +66,10 @@ export class Profile {
   readonly calls: readonly CallSpec[];
   readonly domains: ProfileData['domains'];
   readonly domainTypes: ProfileData['domainTypes'];
+  readonly tableBuilt: ProfileData['tableBuilt'];
+  readonly domainSmmus: ProfileData['domainSmmus'];
+  readonly pageStates: PageStates;
+  readonly request: RequestStyle;
   /** The first value that is no domain type. */
   readonly domainTypeLimit: number;
   readonly #byName: ReadonlyMap<string, CallSpec>;
@@ -43,6 +81,10 @@ export class Profile {
     this.calls = data.calls;
     this.domains = data.domains;
     this.domainTypes = data.domainTypes;
+    this.tableBuilt = data.tableBuilt;
+    this.domainSmmus = data.domainSmmus;
+    this.pageStates = data.pageStates;
+    this.request = data.request;
     this.domainTypeLimit = Math.max(...Object.values(data.domainTypes)) + 1;
     this.#byName = new Map(data.calls.map((spec) => [spec.name, spec]));
     const byPosition: (CallSpec | undefined)[] = [];
@@ -53,6 +95,11 @@ export class Profile {
   /** Whether there is a call of that name. */
   has(name: string): name is CallName {
     return this.#byName.has(name);
+  }
+
+  /** Those of these names that are calls here. */
+  namesOf(...names: readonly CallName[]): CallName[] {
+    return names.filter((name) => this.has(name));
   }
 
   /** The call of that name. @throws RangeError naming the calls there are */

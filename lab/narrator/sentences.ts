@@ -97,6 +97,10 @@ export function callSentence({ spec, cpu, args, result }: ToldCall, nameOf: Name
       return (
         done(`gives ${page('pfn')} to the guest`, `give ${page('pfn')} to a guest`) + (result.errno === 0 ? ask : '')
       );
+    case 'donate_guest':
+      return done(`gives ${page('pfn')} to the protected guest`, `give ${page('pfn')} to a protected guest`);
+    case 'share_guest':
+      return done(`shares ${page('pfn')} with the guest`, `share ${page('pfn')} with a guest`);
     case 'unshare_guest':
       return done(`takes back guest page ${hex(a('gfn'))}`, `take back guest page ${hex(a('gfn'))}`);
     case 'reserve_vm':

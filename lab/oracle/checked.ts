@@ -99,7 +99,11 @@ export class CheckedHypervisor implements Hypervisor {
     this.specification = specificationOf(this.profile);
     this.hits = new Float64Array(rowCount());
     this.ghost = new Ghost(this.facts);
-    this.reader = new LayoutReader(machine.memory, options.layout ?? hypLayout(machine.description, this.profile));
+    this.reader = new LayoutReader(
+      machine.memory,
+      options.layout ?? hypLayout(machine.description, this.profile),
+      this.profile,
+    );
     this.monitor = new Monitor(this.facts, this.ghost, this.collected, this.reader, this.profile.domains.count);
     this.stage2 = new Stage2(this.facts, this.ghost, this.collected, this.reader);
     this.comparison = new Comparison(
@@ -272,7 +276,7 @@ export class CheckedHypervisor implements Hypervisor {
     if (row === null) {
       this.wrong(spec, 'none', 'has no row for this state');
     } else {
-      const shortage = call.requestType === 0 ? undefined : row.shortages.find((one) => isShortage(call, one));
+      const shortage = row.shortages.find((one) => isShortage(call, one));
       const problem = shortage === undefined ? judge(call, row) : judgeShortage(call, shortage);
       const decided = shortage ?? row;
       this.hits[decided.index]!++;

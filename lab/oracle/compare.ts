@@ -96,12 +96,15 @@ export class Comparison {
     const { ghost } = this;
     const record = this.reader.page(page);
     const owner = ghost.owner(page);
-    const host = PageWord.hostState(record);
-    const hyp = PageWord.hypState(record);
+    const { noPage } = this.facts.profile.pageStates;
+    const host = PageWord.hostNumber(record);
+    const hyp = PageWord.hypNumber(record);
     const sharedHyp = ghost.isSharedWithHyp(page);
     const shared = sharedHyp || ghost.shareCount(page) !== 0;
-    const expectedHost = owner !== Owner.host ? PageState.noPage : shared ? PageState.sharedOwned : PageState.owned;
-    const expectedHyp = owner === Owner.hyp ? PageState.owned : sharedHyp ? PageState.sharedBorrowed : PageState.noPage;
+    const expectedHost = owner !== Owner.host ? noPage : shared ? PageState.sharedOwned : PageState.owned;
+    // What the hypervisor has stands as its complement: XOR the number of NOPAGE.
+    const hypState = owner === Owner.hyp ? PageState.owned : sharedHyp ? PageState.sharedBorrowed : noPage;
+    const expectedHyp = hypState ^ noPage;
     if (host !== expectedHost || hyp !== expectedHyp || this.reader.pageShares(page) !== ghost.shareCount(page)) {
       const pa = this.facts.paOf(page);
       const text =
@@ -152,9 +155,25 @@ export class Comparison {
     if (!used) return;
     const stage = reader.domainStage(id);
     const smmu = reader.domainSmmu(id);
-    if (reader.domainOwner(id) === 0 && stage === ghost.domainStage(id) && smmu === ghost.domainSmmu(id)) return;
+    const isSame =
+      reader.domainOwner(id) === 0 &&
+      stage === ghost.domainStage(id) &&
+      smmu === ghost.domainSmmu(id) &&
+      reader.domainType(id) === ghost.domainType(id) &&
+      this.countsStreams(id);
+    if (isSame) return;
     const text = `the record of domain ${id} says owner ${reader.domainOwner(id)}, stage ${stage}, SMMU ${smmu}`;
     this.differs('tables', 'domain-record', text, { domain: id, stage, smmu });
+  }
+
+  /** Whether the record of a domain that the first attach binds counts its streams per SMMU as they are. */
+  private countsStreams(id: number): boolean {
+    const { facts, ghost, reader } = this;
+    if (facts.profile.tableBuilt === 'alloc') return true;
+    for (let smmu = 0; smmu < facts.description.smmus.length; smmu++) {
+      if (reader.domainStreams(id, smmu) !== ghost.domainStreams(id, smmu)) return false;
+    }
+    return true;
   }
 
   /** The leaves of one tag against the maplets of its domain. */
@@ -165,7 +184,7 @@ export class Comparison {
     const mine =
       id >= 0 &&
       ghost.domainUsed(id) &&
-      ghost.domainSmmu(id) === store.tag(tag, T.smmu) &&
+      this.isServedBy(id, store.tag(tag, T.smmu)) &&
       ghost.domainStage(id) === store.tag(tag, T.stage);
     const same =
       store.tag(tag, T.hashA) === (mine ? ghost.domainHashA(id) : 0) &&
@@ -174,6 +193,11 @@ export class Comparison {
     if (same) return;
     const difference = mine ? this.firstDifference(id) : 'has leaves although it is not in use';
     this.differs('tables', 'leaves', `${reach.tagName(tag)} ${difference}`, { domain: id });
+  }
+
+  /** Whether the tables of a domain are there for that SMMU: it is bound to it, or has streams behind it. */
+  private isServedBy(id: number, smmu: number): boolean {
+    return this.ghost.domainSmmu(id) === smmu || this.ghost.domainStreams(id, smmu) !== 0;
   }
 
   /** Where the tables of a domain differ from its maplets, in words. */

@@ -4,7 +4,7 @@
  * monitor has counted on the way.
  */
 
-import { POOL_ORDER_MAX } from '#hyp/layout';
+import { DOMAINS_PER_LEAF, POOL_ORDER_MAX } from '#hyp/layout';
 import { VM_COUNT } from '#hypercall-abi';
 import type { Comparison } from './compare.ts';
 import {
@@ -88,7 +88,7 @@ export class FullCheck {
     this.other.fill(0);
     this.identityStale.fill(0);
     this.roles.fill(0);
-    for (let id = 0; id < this.facts.profile.domains.count; id++) this.domain(id);
+    this.domains();
     this.facts.description.smmus.forEach((_, smmu) => {
       this.streams(smmu);
     });
@@ -109,11 +109,23 @@ export class FullCheck {
 
   // ---- domains
 
+  private domains(): void {
+    const { count, table } = this.facts.profile.domains;
+    if (table === 'array') {
+      for (let id = 0; id < count; id++) this.domain(id);
+      return;
+    }
+    for (let n = 0; n < count / DOMAINS_PER_LEAF; n++) {
+      if (this.reader.domainLeaf(n) === 0) continue;
+      for (let i = 0; i < DOMAINS_PER_LEAF; i++) this.domain(n * DOMAINS_PER_LEAF + i);
+    }
+  }
+
   private domain(id: number): void {
     const { ghost, reader } = this;
     if (!ghost.domainUsed(id) && reader.domainRefs(id) === 0 && reader.domainLock(id) === 0) return;
     this.comparison.domain(id);
-    if (!ghost.domainUsed(id)) return;
+    if (!ghost.domainUsed(id) || ghost.domainStage(id) === 0) return;
     const difference = this.compareLeaves(id, true);
     if (difference !== '') this.findings.add('tables', 'leaves', `domain ${id} ${difference}`, { domain: id });
   }

@@ -28,10 +28,10 @@ export const DeviceUse = { none: 0, asked: 1, mapped: 2 } as const;
 /** Life of a VM slot. */
 export const VmLife = { free: 0, reserved: 1, live: 2, dying: 3 } as const;
 
-const DOMAIN_STRIDE = 8;
+const DOMAIN_STRIDE = 9;
 const VM_STRIDE = 8;
 const SMMU_STRIDE = 2;
-const D = { used: 0, stage: 1, smmu: 2, attached: 3, maplets: 4, hashA: 5, hashB: 6, leaves: 7 } as const;
+const D = { used: 0, stage: 1, smmu: 2, attached: 3, maplets: 4, hashA: 5, hashB: 6, leaves: 7, type: 8 } as const;
 const V = { life: 0, protected: 1, vcpus: 2, loads: 3, pages: 4, pgd: 5 } as const;
 
 export class Ghost {
@@ -49,6 +49,8 @@ export class Ghost {
   /** Pages that lose a leaf from now on stay referenced: the hardware does not answer the invalidation. */
   losing = false;
   private readonly streams: JournaledTable;
+  /** Streams by domain and SMMU. */
+  private readonly smmuStreams: JournaledTable;
   private readonly guests: JournaledTable;
   private readonly devicePages: JournaledTable;
 
@@ -67,6 +69,7 @@ export class Ghost {
     this.smmus = file(facts.description.smmus.length * SMMU_STRIDE);
     this.maplets = new Maplets(memory);
     this.streams = new JournaledTable(memory, 1);
+    this.smmuStreams = new JournaledTable(memory, 1);
     this.guests = new JournaledTable(memory, 2);
     this.devicePages = new JournaledTable(memory, 1);
   }
@@ -177,12 +180,13 @@ export class Ghost {
     return this.memory.words[this.domain(id) + D.used] !== 0;
   }
 
-  domainStage(id: number): number {
-    return this.memory.words[this.domain(id) + D.stage]!;
-  }
-
   domainSmmu(id: number): number {
     return this.memory.words[this.domain(id) + D.smmu]!;
+  }
+
+  /** Translation stage; 0 while the domain has no table. */
+  domainStage(id: number): number {
+    return this.memory.words[this.domain(id) + D.stage]!;
   }
 
   /** Streams that translate through the domain. */
@@ -205,6 +209,29 @@ export class Ghost {
   /** The domain's set of maplets; good while it is in use. */
   domainMaplets(id: number): number {
     return this.memory.words[this.domain(id) + D.maplets]!;
+  }
+
+  /** Type it was allocated with, where that decides the stage later; else 0. */
+  domainType(id: number): number {
+    return this.memory.words[this.domain(id) + D.type]!;
+  }
+
+  /** Streams of the domain behind one SMMU. */
+  domainStreams(id: number, smmu: number): number {
+    const at = this.smmuStreams.find(id, smmu);
+    return at < 0 ? 0 : this.memory.words[at]!;
+  }
+
+  /** A domain without a table: the first attach will {@link bindDomain}. */
+  makeUnbound(id: number, type: number): void {
+    this.makeDomain(id, 0, 0);
+    this.memory.put(this.domain(id) + D.type, type);
+  }
+
+  /** The domain has got its table, for that stage and SMMU. */
+  bindDomain(id: number, stage: number, smmu: number): void {
+    this.memory.put(this.domain(id) + D.stage, stage);
+    this.memory.put(this.domain(id) + D.smmu, smmu);
   }
 
   makeDomain(id: number, stage: number, smmu: number): void {
@@ -303,18 +330,23 @@ export class Ghost {
   attach(smmu: number, sid: number, id: number): void {
     this.memory.put(this.streams.insert(sid | 0, smmu), id);
     this.add(this.domain(id) + D.attached, 1);
+    this.add(this.smmuStreams.insert(id, smmu), 1);
   }
 
   detach(smmu: number, sid: number): void {
     const at = this.streams.find(sid | 0, smmu);
     if (at < 0) return;
-    this.add(this.domain(this.memory.words[at]!) + D.attached, -1);
+    const id = this.memory.words[at]!;
+    this.add(this.domain(id) + D.attached, -1);
+    this.add(this.smmuStreams.insert(id, smmu), -1);
+    if (this.domainStreams(id, smmu) === 0) this.smmuStreams.remove(id, smmu);
     this.streams.remove(sid | 0, smmu);
   }
 
   /** A stream was to be attached, but hardware has not answered: the domain stays referenced for good. */
-  loseReference(id: number): void {
+  loseReference(id: number, smmu: number): void {
     this.add(this.domain(id) + D.attached, 1);
+    this.add(this.smmuStreams.insert(id, smmu), 1);
   }
 
   // ---- SMMUs

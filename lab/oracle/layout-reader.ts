@@ -8,15 +8,19 @@ import {
   DeviceRecord,
   DeviceResourceRecord,
   DeviceStreamRecord,
+  DOMAINS_PER_LEAF,
   DomainRecord,
   type Field,
   type HypLayout,
   HypPage,
+  PageState,
   PoolRecord,
   type RecordTable,
   SmmuRecord,
   VmRecord,
 } from '#hyp/layout';
+
+import { defaultProfile, type Profile } from '#hypercall-abi';
 import type { PhysicalMemory } from '#machine/memory';
 import { TWO32 } from './facts.ts';
 
@@ -43,12 +47,19 @@ const PAGE_HOST = fieldReader(HypPage, 'hostState');
 const PAGE_HYP = fieldReader(HypPage, 'hypStateComplement');
 const PAGE_ORDER = fieldReader(HypPage, 'order');
 
-/** Fields of the first word of a page record. */
+/** NOPAGE is 3 or, with this bit, 8. */
+const NO_PAGE_BIT = 8;
+
+/** Fields of the first word of a page record, with states as android17 numbers them. */
 export const PageWord = {
   references: PAGE_REFS,
-  hostState: PAGE_HOST,
+  hostState: (word: number): number => (PAGE_HOST(word) < NO_PAGE_BIT ? PAGE_HOST(word) : PageState.noPage),
   /** The hypervisor's state; the record holds its complement. */
-  hypState: (word: number): number => 3 - PAGE_HYP(word),
+  hypState: (word: number): number =>
+    PAGE_HYP(word) < NO_PAGE_BIT ? PAGE_HYP(word) ^ PageState.noPage : PAGE_HYP(word) ^ NO_PAGE_BIT,
+  /** The two fields as they stand. */
+  hostNumber: PAGE_HOST,
+  hypNumber: PAGE_HYP,
   /** 0 when the page heads no free block of a pool. */
   freeOrder: PAGE_ORDER,
 };
@@ -68,6 +79,8 @@ const DOMAIN_LOCK = offsetOf(DomainRecord, 'lock');
 const DOMAIN_KIND = offsetOf(DomainRecord, 'stage');
 const stageField = fieldReader(DomainRecord, 'stage');
 const smmuField = fieldReader(DomainRecord, 'smmu');
+const typeField = fieldReader(DomainRecord, 'type');
+const DOMAIN_STREAMS = offsetOf(DomainRecord, 'smmuStreams');
 export const SMMU_PROD = offsetOf(SmmuRecord, 'cmdqProd');
 export const SMMU_POWER = offsetOf(SmmuRecord, 'power');
 const SMMU_LOCK = offsetOf(SmmuRecord, 'lock');
@@ -78,11 +91,14 @@ const vmProtectedField = fieldReader(VmRecord, 'protected');
 /** Reads records at their places. Every number is unsigned. */
 export class LayoutReader {
   readonly layout: HypLayout;
+  /** Whether domain records are in leaf pages. */
+  private readonly inLeaves: boolean;
   private readonly memory: PhysicalMemory;
 
-  constructor(memory: PhysicalMemory, layout: HypLayout) {
+  constructor(memory: PhysicalMemory, layout: HypLayout, profile: Profile = defaultProfile) {
     this.memory = memory;
     this.layout = layout;
+    this.inLeaves = profile.domains.table === 'two-level';
   }
 
   private word(pa: number): number {
@@ -108,32 +124,57 @@ export class LayoutReader {
     return this.word(this.layout.vmemmap + page * PAGE_RECORD_BYTES + SHARE_COUNT);
   }
 
+  /** Address of the leaf page with the records of domains 64n and up, 0 when there is none. */
+  domainLeaf(n: number): number {
+    return this.pointer(this.layout.domains + 8 * n);
+  }
+
+  /** Whether there is a record of that domain: else it cannot be in use. */
+  hasDomain(id: number): boolean {
+    return !this.inLeaves || this.domainLeaf(Math.floor(id / DOMAINS_PER_LEAF)) !== 0;
+  }
+
   private domain(id: number): number {
-    return this.layout.domains + id * DOMAIN_RECORD_BYTES;
+    if (!this.inLeaves) return this.layout.domains + id * DOMAIN_RECORD_BYTES;
+    return this.domainLeaf(Math.floor(id / DOMAINS_PER_LEAF)) + (id % DOMAINS_PER_LEAF) * DOMAIN_RECORD_BYTES;
+  }
+
+  private domainWord(id: number, offset: number): number {
+    return this.hasDomain(id) ? this.word(this.domain(id) + offset) : 0;
   }
 
   domainRefs(id: number): number {
-    return this.word(this.domain(id) + DOMAIN_REFS);
+    return this.domainWord(id, DOMAIN_REFS);
   }
 
   domainOwner(id: number): number {
-    return this.word(this.domain(id) + DOMAIN_OWNER);
+    return this.domainWord(id, DOMAIN_OWNER);
   }
 
   domainStage(id: number): number {
-    return stageField(this.memory.read32(this.domain(id) + DOMAIN_KIND));
+    return stageField(this.domainWord(id, DOMAIN_KIND));
   }
 
   domainSmmu(id: number): number {
-    return smmuField(this.memory.read32(this.domain(id) + DOMAIN_KIND));
+    return smmuField(this.domainWord(id, DOMAIN_KIND));
+  }
+
+  /** Type it was allocated with, where that decides the stage later. */
+  domainType(id: number): number {
+    return typeField(this.domainWord(id, DOMAIN_KIND));
   }
 
   domainRoot(id: number): number {
-    return this.pointer(this.domain(id) + DOMAIN_ROOT);
+    return this.hasDomain(id) ? this.pointer(this.domain(id) + DOMAIN_ROOT) : 0;
   }
 
   domainLock(id: number): number {
-    return this.word(this.domain(id) + DOMAIN_LOCK);
+    return this.domainWord(id, DOMAIN_LOCK);
+  }
+
+  /** Streams of the domain behind an SMMU, as the record counts them. */
+  domainStreams(id: number, smmu: number): number {
+    return this.domainWord(id, DOMAIN_STREAMS + 4 * smmu);
   }
 
   private smmu(index: number): number {

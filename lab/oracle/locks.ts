@@ -38,6 +38,8 @@ export interface LockCounts {
   readonly smmus: number;
 }
 
+const DOMAIN_LOCK = DomainRecord.fields.find(({ name }) => name === 'lock')!.offset;
+
 export class Locks {
   private readonly globals = new Map<number, number>();
   private readonly records: readonly LockedRecords[];
@@ -86,6 +88,13 @@ export class Locks {
     if (rank < 0) return;
     if (after === 0) this.released(before - 1, pa, rank);
     else this.taken(after - 1, pa, rank);
+  }
+
+  /** The same for a word in a leaf page of domain records. */
+  wroteDomainLeaf(pa: number, before: number, after: number): void {
+    if (before === after || pa % DomainRecord.size !== DOMAIN_LOCK) return;
+    if (after === 0) this.released(before - 1, pa, rankOf('domain'));
+    else this.taken(after - 1, pa, rankOf('domain'));
   }
 
   /** `cpu` has taken the lock at `pa`. */

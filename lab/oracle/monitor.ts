@@ -7,11 +7,11 @@
  * the call goes on. Whether it was told is checked when the call returns, by the registers (hardware.ts).
  */
 
-import { PageState } from '#hyp/layout';
+import { DOMAINS_PER_LEAF, PageState } from '#hyp/layout';
 import { VM_COUNT } from '#hypercall-abi';
 import { type PhysicalMemory, StateClass } from '#machine/memory';
 import { COMMAND_BYTES, commandOpcode, Opcode } from './decode/index.ts';
-import { type Facts, IDENTITY_VMID, PAGE } from './facts.ts';
+import { type Facts, IDENTITY_VMID, PAGE, TWO32 } from './facts.ts';
 import { type Findings, hex } from './findings.ts';
 import { type Ghost, Owner } from './ghost.ts';
 import {
@@ -37,7 +37,7 @@ import { Touched } from './touched.ts';
 import { describeWay } from './ways.ts';
 
 /** What a page of the hypervisor's layout holds. */
-const Role = { none: 0, pages: 1, domains: 2, vms: 3, cpus: 4, smmus: 5, globals: 6, registry: 7 } as const;
+const Role = { none: 0, pages: 1, domains: 2, vms: 3, cpus: 4, smmus: 5, globals: 6, registry: 7, leaves: 8 } as const;
 
 export class Monitor {
   readonly store: NodeStore;
@@ -52,6 +52,8 @@ export class Monitor {
   private readonly findings: Findings;
   private readonly reader: LayoutReader;
   private readonly roles: Uint8Array;
+  /** By page: number of the leaf page of domain records that it is, plus 1. */
+  private readonly domainLeaves: number;
   private readonly observer: number;
   /** Word 0: whether the machine is protected; then, per domain, the node of the root that its record links. */
   private readonly state: number;
@@ -92,10 +94,12 @@ export class Monitor {
       pageTouched: (page) => {
         if (this.active) this.touched.pages.add(page);
       },
+      homeOf: (domain) => reader.domainSmmu(domain),
     });
     this.routes = new Routes(facts, findings, this.store, this.stale, this.reach, structurePage);
     this.state = this.memory.allocFile(1, StateClass.derived);
     this.linkedRoots = this.memory.allocFile(domains, StateClass.derived);
+    this.domainLeaves = this.memory.allocFile(facts.pages, StateClass.derived);
     this.roles = new Uint8Array(facts.pages);
     this.observer = this.memory.observe(this);
     this.watchRecords(domains);
@@ -106,7 +110,9 @@ export class Monitor {
     const { cpus, smmus } = this.facts.description;
     this.watchRange(layout.base, PAGE, Role.globals);
     this.watchRange(layout.vmemmap, this.facts.pages * PAGE_RECORD_BYTES, Role.pages);
-    this.watchRange(layout.domains, domains * DOMAIN_RECORD_BYTES, Role.domains);
+    const { table } = this.facts.profile.domains;
+    if (table === 'array') this.watchRange(layout.domains, domains * DOMAIN_RECORD_BYTES, Role.domains);
+    else this.watchRange(layout.domains, (domains / DOMAINS_PER_LEAF) * 8, Role.leaves);
     this.watchRange(layout.vms, PAGE, Role.vms);
     this.watchRange(layout.cpuRecords, cpus * CPU_RECORD_BYTES, Role.cpus);
     this.watchRange(layout.devices, layout.deviceCount * DEVICE_RECORD_BYTES, Role.registry);
@@ -158,7 +164,11 @@ export class Monitor {
       return;
     }
     const first = this.store.firstIn(page);
-    if (first === 0) return;
+    if (first === 0) {
+      const leaf = this.memory.words[this.domainLeaves + page]!;
+      if (leaf !== 0) this.wroteLeaf(leaf - 1, pa, oldHi, oldLo, hi, lo);
+      return;
+    }
     if (this.store.node(first, N.nextInPage) === 0) {
       this.wroteNode(first, pa, oldHi, oldLo, hi, lo);
       return;
@@ -209,6 +219,11 @@ export class Monitor {
       case Role.domains:
         this.wroteDomain(pa - layout.domains, oldLo, lo);
         break;
+      case Role.leaves: {
+        const leaf = (hi >>> 0) * TWO32 + (lo >>> 0);
+        if (leaf !== 0) this.leafMade((pa - layout.domains) / 8, leaf);
+        break;
+      }
       case Role.vms:
         this.touched.vms.add(Math.floor((pa - layout.vms) / VM_RECORD_BYTES));
         break;
@@ -332,6 +347,26 @@ export class Monitor {
   }
 
   // ---- domain records
+
+  /** The records of domains 64n and up are in the page at `pa` from now on. */
+  private leafMade(n: number, pa: number): void {
+    const page = this.facts.pageOf(pa);
+    if (page < 0 || this.ghost.owner(page) !== Owner.hyp) {
+      this.findings.add('structure', 'foreign-page', `domain records lie at ${hex(pa)}, no page of the hypervisor`, {
+        pa,
+      });
+      return;
+    }
+    this.memory.put(this.domainLeaves + page, n + 1);
+    this.memory.watch(pa, this.observer);
+  }
+
+  /** A word in the leaf page of domains 64n and up was written. */
+  private wroteLeaf(n: number, pa: number, oldHi: number, oldLo: number, hi: number, lo: number): void {
+    this.locks.wroteDomainLeaf(pa, oldLo, lo);
+    this.locks.wroteDomainLeaf(pa + 4, oldHi, hi);
+    this.wroteDomain(n * PAGE + (pa % PAGE), oldLo, lo);
+  }
 
   private wroteDomain(offset: number, oldLo: number, lo: number): void {
     const inRecord = offset % DOMAIN_RECORD_BYTES;

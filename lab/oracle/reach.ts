@@ -30,6 +30,8 @@ export interface ReachHooks {
   tagTouched(tag: number): void;
   /** The identity domain leads to the page, or does no more. */
   pageTouched(page: number): void;
+  /** SMMU for which the table of a domain was made. */
+  homeOf(domain: number): number;
 }
 
 export class Reach {
@@ -241,6 +243,11 @@ export class Reach {
     );
   }
 
+  /** Whether the tag is that of the SMMU for which the domain's table was made, as the record says. */
+  private isHome(tag: number, domain: number): boolean {
+    return this.facts.profile.domainSmmus === 'one' || this.hooks.homeOf(domain) === this.store.tag(tag, T.smmu);
+  }
+
   private countLeaf(
     tag: number,
     level: number,
@@ -259,8 +266,11 @@ export class Reach {
       return;
     }
     const domain = this.domainOf(tag);
-    const column = reached === Reached.live && domain >= 0 ? this.mapped : this.other;
-    for (let i = 0; i < pages; i++) {
+    const isOwn = reached === Reached.live && domain >= 0;
+    const column = isOwn ? this.mapped : this.other;
+    // A table that several SMMUs share has one leaf, whichever of them walks it: it counts for the one it was made for.
+    const counted = !isOwn || this.isHome(tag, domain) ? pages : 0;
+    for (let i = 0; i < counted; i++) {
       const page = this.facts.pageOf((target + i) * PAGE);
       if (page < 0) continue;
       memory.put(column + page, memory.words[column + page]! + sign);

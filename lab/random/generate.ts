@@ -79,10 +79,15 @@ export class StepGenerator {
       [1, ['alloc_mgt_reclaimable'], () => guests.reclaimable()],
       [3, ['host_share_hyp'], () => guests.share()],
       [2, ['host_unshare_hyp'], () => guests.unshare()],
-      [9, ['reserve_vm', 'init_vm', 'vcpu_load'], () => guests.advanceVm()],
+      [9, [...profile.namesOf('reserve_vm'), 'init_vm', 'vcpu_load'], () => guests.advanceVm()],
       [8, ['map_guest'], () => guests.mapGuest()],
+      [8, ['donate_guest', 'share_guest'], () => guests.mapGuest()],
       [3, ['unshare_guest', 'reclaim_dying_guest_page'], () => guests.takeBack()],
-      [2, ['start_teardown_vm', 'finalize_teardown_vm', 'vcpu_put', 'unreserve_vm'], () => guests.tearDown()],
+      [
+        2,
+        ['start_teardown_vm', 'finalize_teardown_vm', 'vcpu_put', ...profile.namesOf('unreserve_vm')],
+        () => guests.tearDown(),
+      ],
       [3, [], () => guests.access()],
     ];
     this.recipes = all.filter(([, names]) => names.every((name) => this.allowed.has(name)));

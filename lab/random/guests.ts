@@ -1,5 +1,6 @@
 /** Random steps about who holds a page: shared with the hypervisor, donated to a pool, given to a guest, taken back. */
 
+import type { CallName } from '#hypercall-abi';
 import type { MachineDescription } from '#machine';
 import type { PageRef, Step, Value } from '../scenario/index.ts';
 import { callStep } from './call-step.ts';
@@ -80,15 +81,18 @@ export class GuestSteps {
           kind: 'describe',
           cpu: this.cpu(),
           at: { page: vm.page },
-          vm: name,
+          vm: this.world.profile.has('reserve_vm') ? name : 0,
           isProtected: vm.isProtected ? 1 : 0,
           vcpus: prng.chance(90) ? 1 : prng.pick([0, 2, -1 >>> 0]),
         };
       case 'described':
-        return callStep(this.world.profile, this.cpu(), 'init_vm', {
-          kvm: { page: vm.page },
-          pgd: { page: `${vm.name}t` },
-        });
+        return {
+          ...callStep(this.world.profile, this.cpu(), 'init_vm', {
+            kvm: { page: vm.page },
+            pgd: { page: `${vm.name}t` },
+          }),
+          ...(!this.world.profile.has('reserve_vm') && { bind: vm.name }),
+        };
       default:
         return callStep(this.world.profile, this.cpu(), 'vcpu_load', { vm: name, vcpu: 0 });
     }
@@ -100,26 +104,37 @@ export class GuestSteps {
     const name = `vm${vms.length + 1}`;
     const isProtected = this.prng.chance(65);
     vms.push({ name, stage: 'reserved', isProtected, page: `${name}k`, loadedOn: -1, guestPages: [] });
+    // Without handles to reserve, a VM begins with its description.
+    if (!this.world.profile.has('reserve_vm')) {
+      return callStep(this.world.profile, this.cpu(), 'host_share_hyp', { pfn: { page: `${name}k` } });
+    }
     return { ...callStep(this.world.profile, this.cpu(), 'reserve_vm', {}), bind: name };
   }
 
   mapGuest(): Step | null {
     const { prng } = this;
     const loaded = this.world.vms.filter(({ loadedOn }) => loadedOn >= 0);
-    if (loaded.length === 0) return prng.chance(3) ? this.mapGuestOn(0, this.page()) : null;
+    if (loaded.length === 0) return prng.chance(3) ? this.mapGuestOn(0, this.page(), this.giving(null)) : null;
     const vm = prng.pick(loaded);
     if (prng.chance(4)) {
       const args = { pfn: { page: 'huge', run: 512 }, gfn: 512 * prng.below(3), pages: 512, prot: GUEST_PROT };
-      return callStep(this.world.profile, vm.loadedOn, 'map_guest', args);
+      return callStep(this.world.profile, vm.loadedOn, this.giving(vm), args);
     }
-    return this.mapGuestOn(vm.loadedOn, this.page());
+    return this.mapGuestOn(vm.loadedOn, this.page(), this.giving(vm));
   }
 
-  private mapGuestOn(cpu: number, pfn: Value): Step {
+  /** The call that gives pages to that VM, now and then the other one. */
+  private giving(vm: Vm | null): CallName {
+    if (this.world.profile.has('map_guest')) return 'map_guest';
+    const isProtected = vm?.isProtected ?? this.prng.chance(50);
+    return isProtected === this.prng.chance(95) ? 'donate_guest' : 'share_guest';
+  }
+
+  private mapGuestOn(cpu: number, pfn: Value, call: CallName): Step {
     const { prng } = this;
     const gfn = prng.chance(80) ? prng.below(24) : 512 * prng.between(1, 3) - prng.below(2);
     const prot = prng.chance(80) ? GUEST_PROT : prng.below(9);
-    return callStep(this.world.profile, cpu, 'map_guest', { pfn, gfn, pages: 1, prot });
+    return callStep(this.world.profile, cpu, call, { pfn, gfn, pages: 1, prot });
   }
 
   takeBack(): Step | null {
@@ -129,11 +144,8 @@ export class GuestSteps {
     const vm = prng.pick(vms);
     const call = vm.isProtected === prng.chance(90) ? 'reclaim_dying_guest_page' : 'unshare_guest';
     if (call === 'reclaim_dying_guest_page' && vm.stage !== 'dying' && prng.chance(80)) return null;
-    return callStep(this.world.profile, this.cpu(), call, {
-      vm: { name: vm.name },
-      gfn: prng.pick(vm.guestPages).gfn,
-      pages: 1,
-    });
+    const { gfn, page } = prng.pick(vm.guestPages);
+    return callStep(this.world.profile, this.cpu(), call, { vm: { name: vm.name }, pfn: page, gfn, pages: 1 });
   }
 
   tearDown(): Step | null {
@@ -142,7 +154,10 @@ export class GuestSteps {
     if (vms.length === 0) return null;
     const vm = prng.pick(vms);
     if (vm.loadedOn >= 0 && prng.chance(70)) return callStep(this.world.profile, vm.loadedOn, 'vcpu_put', {});
-    return callStep(this.world.profile, this.cpu(), endOf(vm), { vm: { name: vm.name } });
+    const end = endOf(vm);
+    return this.world.profile.has(end)
+      ? callStep(this.world.profile, this.cpu(), end, { vm: { name: vm.name } })
+      : null;
   }
 
   /** The host itself reads or writes a page, whosever it is. */

@@ -51,8 +51,10 @@ export class MappingSteps {
       domain = { name: `d${domains.length + 1}`, live: false, attached: [], mappings: [], unmapped: [] };
       domains.push(domain);
     }
-    const { s1, s2 } = this.world.profile.domainTypes;
-    const type = prng.chance(60) ? s1 : s2;
+    const { s1, s2, ...others } = this.world.profile.domainTypes;
+    const more = Object.values(others);
+    const other = more.length > 0 && prng.chance(25) ? prng.pick(more) : null;
+    const type = other ?? (prng.chance(60) ? s1 : s2);
     return callStep(this.world.profile, this.cpu(), 'alloc_domain', {
       iommu: this.iommu(),
       domain: { name: domain.name },

@@ -151,7 +151,9 @@ export class World {
         if (made !== undefined) made.stage = 'live';
         break;
       }
-      case 'map_guest': {
+      case 'map_guest':
+      case 'donate_guest':
+      case 'share_guest': {
         const loaded = this.vms.find(({ loadedOn }) => loadedOn === cpu);
         const page = args.pfn;
         if (loaded === undefined || typeof page !== 'object' || !('page' in page)) break;

@@ -130,7 +130,11 @@ export class Executor {
     });
     const spec = decodeFunction(x, this.boundary.profile);
     this.boundary.hvc(cpu);
-    return { kind: 'call', result: spec === undefined ? UNSUPPORTED : decodeResult(x, spec), spec };
+    return {
+      kind: 'call',
+      result: spec === undefined ? UNSUPPORTED : decodeResult(x, spec, this.boundary.profile),
+      spec,
+    };
   }
 
   private topup({ cpu, pool, chunks, order }: TopupStep): Outcome {

@@ -138,8 +138,12 @@ function parseHost(rest: Line, cpu: number): Step {
   rest.next('=');
   if (!isNameText(word)) rest.fail({ expected: 'a VM name such as vm1', got: quoted(word) });
   const name = rest.next('a call');
-  if (name !== 'reserve_vm')
-    rest.fail({ field: word, expected: 'reserve_vm, which gives a handle', got: quoted(name) });
+  const giving = rest.profile.calls.filter(({ x1 }) => x1 === 'handleOrErrno').map((spec) => spec.name as string);
+  if (!giving.includes(name)) {
+    const expected =
+      giving.length === 0 ? 'no name: no call gives a handle' : `${giving.join(' or ')}, which gives a handle`;
+    rest.fail({ field: word, expected, got: quoted(name) });
+  }
   return { ...parseCall(rest, cpu, name), bind: word };
 }
 

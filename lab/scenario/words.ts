@@ -19,7 +19,7 @@ export interface WordSet {
 
 /** The words for an argument of that unit of that call, if it has any. */
 export function wordsFor(unit: ArgumentUnit, call: CallName | null, profile: Profile = defaultProfile): WordSet | null {
-  if (unit === 'domainType') return { words: profile.domainTypes, isBits: false };
+  if (unit === 'domainType') return { words: { ...profile.domainTypes }, isBits: false };
   if (unit === 'switch') return { words: switches, isBits: false };
   if (unit === 'pool') return { words: pools, isBits: false };
   if (unit === 'prot') return { words: call === 'map_guest' ? guestProt : dmaProt, isBits: true };

@@ -55,7 +55,7 @@ test('a second fetch of what was checked is found', () => {
   const edits: SourceEdit[] = [
     {
       file: 'hyp/vm.ts',
-      function: 'initVm',
+      function: 'makeVm',
       before: '    h.memory.write32(at + VCPUS, vcpus);',
       after: '    h.memory.write32(at + VCPUS, yield* fetchWord(h, kvm + VmDescription.vcpus));',
     },

@@ -8,11 +8,12 @@ import {
   Boundary,
   type CallName,
   callNamed,
-  calls,
   encodeCall,
   errnoName,
   getBig,
+  profiles,
 } from '#hypercall-abi';
+import { specificationOf } from '#lab/oracle/index';
 import { createMachine, hostPort, type MachineDescription, tiny } from '#machine';
 
 const PAGE = 4096;
@@ -40,13 +41,36 @@ function bootWithDomain() {
   return session;
 }
 
-test('the page lists every call at its position', () => {
-  const listed = [...page.matchAll(/^\| [^|]+ \| ([a-z_, ]+) \| ([\d, ]+) \|$/gm)].flatMap(([, names, positions]) => {
-    const numbers = positions!.split(', ').map(Number);
-    return names!.split(', ').map((name, i) => [name, numbers[i]]);
-  });
-  expect(new Map(listed as [string, number][])).toEqual(new Map(calls.map(({ name, position }) => [name, position])));
+test.each(profiles)('the page lists every call of $name at its position', ({ name, calls }) => {
+  const section = page.split(`\n## ${name}\n`)[1]!.split('\n## ')[0]!;
+  const listed = [...section.matchAll(/^\| [^|]+ \| ([a-z_, ]+) \| ([\d, ]+) \|$/gm)].flatMap(
+    ([, names, positions]) => {
+      const numbers = positions!.split(', ').map(Number);
+      return names!.split(', ').map((call, i) => [call, numbers[i]]);
+    },
+  );
+  expect(new Map(listed as [string, number][])).toEqual(new Map(calls.map((call) => [call.name, call.position])));
   expect(listed.length).toBe(calls.length);
+});
+
+test('the map from upstream names leads to files, rows and tests that there are', () => {
+  const root = new URL('../../', import.meta.url);
+  const read = (path: string): string => readFileSync(new URL(path, root), 'utf8');
+  const rows = new Set(profiles.flatMap((profile) => specificationOf(profile).rows.map(({ id }) => id)));
+  const lines = read('docs/upstream-map.md')
+    .split('\n')
+    .filter((line) => line.startsWith('| `'));
+  expect(lines.length).toBeGreaterThan(30);
+  for (const line of lines) {
+    const [, , file = '', ids = '', test = ''] = line.split(' | ').join('|').replace(/^\| /, '|').split('|');
+    expect(read(file.trim()).length, line).toBeGreaterThan(0);
+    for (const id of ids.trim().split(', ')) {
+      const found = id.endsWith('/*') ? [...rows].some((row) => row.startsWith(id.slice(0, -1))) : rows.has(id);
+      expect(found, id).toBe(true);
+    }
+    const [, testFile = '', title = ''] = /^(\S+): (.+?)\s*$/.exec(test.trim()) ?? [];
+    expect(read(testFile).includes(title), `${testFile}: ${title}`).toBe(true);
+  }
 });
 
 test('what panics EL2 upstream is an error', () => {

@@ -1,7 +1,14 @@
 /** What the tests of the oracle stand on: a booted session, and a random but sensible host. */
 
 import { createHypervisor } from '#hyp/plain';
-import { type Boundary, type CallName, type CallResult, type Hypervisor, VM_HANDLE_BASE } from '#hypercall-abi';
+import {
+  type Boundary,
+  type CallName,
+  type CallResult,
+  type Hypervisor,
+  type Profile,
+  VM_HANDLE_BASE,
+} from '#hypercall-abi';
 import type { CheckedHypervisor, Finding } from '#lab/oracle/index';
 import { Session, type SessionOptions } from '#lab/session/session';
 import { type Machine, type MachineDescription, streamsOf, tiny } from '#machine';
@@ -28,15 +35,17 @@ export function makeRig(
     readonly machine?: MachineDescription;
     readonly full?: NonNullable<SessionOptions['full']>;
     readonly mischief?: Mischief;
+    readonly profile?: Profile;
   } = {},
 ): Rig {
   let real: Machine | undefined;
   const session = new Session({
     machine: options.machine ?? tiny,
     full: options.full ?? 'every',
-    hypervisor: (machine) => {
+    ...(options.profile !== undefined && { profile: options.profile }),
+    hypervisor: (machine, profile) => {
       real = machine;
-      const inner = createHypervisor(machine);
+      const inner = createHypervisor(machine, profile);
       return options.mischief === undefined ? inner : options.mischief(inner, machine);
     },
   });

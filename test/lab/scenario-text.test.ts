@@ -121,7 +121,7 @@ test.each([
   ['', /^a.scenario: expected a first line "postern scenario v0"$/],
   ['postern scenario v7\n', /^a.scenario:1: expected "postern scenario v0", got version 7$/],
   ['postern scenario v0\nprofile android17\nhypervisor postern\n', /expected a "machine" line/],
-  ['postern scenario v0\nprofile android99\n', /:2: profile: expected android17, got "android99"/],
+  ['postern scenario v0\nprofile android99\n', /:2: profile: expected android17, android16, rfc-v2, got "android99"/],
   ['postern scenario v0\nmachine tiny\nmachine tiny\n', /:3: expected one machine line/],
   [`${header}@cpu0 vcpu_put\nmachine tiny`, /:6: expected machine before the first step/],
   [`${header}@cpu0 frobnicate`, /:5: expected write, read, .*map_pages.*, got "frobnicate"/],

@@ -1,7 +1,8 @@
 /** `postern demo`: the tour. A real kernel's DMA crosses the hypercalls, an attack is refused, two defects are found. */
 import { fileURLToPath } from 'node:url';
+import type { Profile } from '#hypercall-abi';
 import { qemuVirt } from '#machine';
-import { attackScenario } from '../../demo/attack.ts';
+import { attackOf } from '../../demo/attack.ts';
 import { type FoundDefect, findDefect } from '../../demo/defects.ts';
 import { readFixture } from '../../io/fixture.ts';
 import { progressBar } from '../../io/progress.ts';
@@ -14,8 +15,9 @@ import { renderReplay } from '../../replay/render.ts';
 import { replay } from '../../replay/replay.ts';
 import { parseScenario } from '../../scenario/index.ts';
 import { operationsOf } from '../../trace/operations.ts';
-import { hypervisorByIdentity } from '../../zoo/index.ts';
+import { cardOf, hypervisorByIdentity } from '../../zoo/index.ts';
 import { type CliIo, type Command, flagArg, numberArg } from '../command.ts';
+import { profileArg, profileOption } from '../profile-arg.ts';
 import { storyStyle } from '../style.ts';
 import { breathe } from './breathe.ts';
 
@@ -30,10 +32,12 @@ export const demoCommand: Command = {
   describe: "The tour: replay a real kernel's DMA, refuse an attack, find two real defects",
   options: [
     { flags: '--seed <n>', describe: 'Seed of the random calls', default: 1 },
+    profileOption,
     { flags: '--json', describe: 'Print one JSON document' },
   ],
   async run(args, io) {
     const seed = numberArg(args, 'seed') ?? 1;
+    const profile = profileArg(args);
     const json = flagArg(args, 'json');
     const say = (text: string): void => {
       if (!json) io.out(text);
@@ -42,10 +46,12 @@ export const demoCommand: Command = {
     const release = io.onInterrupt(() => {
       stopped = true;
     });
-    const traffic = await realTraffic(io, json, say, () => stopped);
-    const attack = refusedAttack(io, say);
+    const traffic = await realTraffic(io, json, profile, say, () => stopped);
+    const attack = refusedAttack(io, profile, say);
     const defects: FoundDefect[] = [];
-    for (const id of DEFECTS) {
+    const wanted = DEFECTS.filter((id) => cardOf(id).profile === profile.name);
+    if (wanted.length === 0) say(`\nThe defects of the tour belong to another generation than ${profile.name}.\n`);
+    for (const id of wanted) {
       if (stopped) break;
       say(heading(`A real upstream defect: ${id}`));
       const found = await search(id, seed, () => stopped);
@@ -53,7 +59,7 @@ export const demoCommand: Command = {
       say(found === null ? `${id} was not found.\n` : defectText(found, io));
     }
     release();
-    const ok = traffic.ok && attack.violations.length === 0 && defects.length === DEFECTS.length;
+    const ok = traffic.ok && attack.violations.length === 0 && defects.length === wanted.length;
     if (json) {
       const document = {
         schema: 'postern/demo/0',
@@ -89,7 +95,13 @@ function heading(text: string): string {
   return `\n== ${text} ${'='.repeat(Math.max(3, 76 - text.length))}\n\n`;
 }
 
-async function realTraffic(io: CliIo, json: boolean, say: (text: string) => void, stop: () => boolean) {
+async function realTraffic(
+  io: CliIo,
+  json: boolean,
+  profile: Profile,
+  say: (text: string) => void,
+  stop: () => boolean,
+) {
   say(heading("A real kernel's DMA, through the hypercalls"));
   say(
     'The IOMMU trace of a Linux 6.1 kernel with seven devices, recorded with the frozen memory of the same run. Every\n',
@@ -102,6 +114,7 @@ async function realTraffic(io: CliIo, json: boolean, say: (text: string) => void
   const bar = progressBar(io, 'replaying', !json);
   const { report, session } = await replay(log, {
     machine: qemuVirt,
+    profile,
     stage: stageOf(fixture),
     streams: streamsOfRoots(log, fixture),
     now: () => performance.now(),
@@ -117,9 +130,9 @@ async function realTraffic(io: CliIo, json: boolean, say: (text: string) => void
   return { report, live, ok };
 }
 
-function refusedAttack(io: CliIo, say: (text: string) => void) {
+function refusedAttack(io: CliIo, profile: Profile, say: (text: string) => void) {
   say(heading('An attack, refused'));
-  const scenario = parseScenario(attackScenario, 'the attack');
+  const scenario = parseScenario(attackOf(profile), 'the attack');
   const story = tell(scenario, hypervisorByIdentity(scenario.hypervisor));
   say(`${story.title}.\n\n`);
   say(renderStory(story, width(io), storyStyle(io)));

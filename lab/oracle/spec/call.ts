@@ -4,7 +4,7 @@
  */
 
 import { POOL_ORDER_MAX } from '#hyp/layout';
-import { getBig, getNumber, getSigned } from '#hypercall-abi';
+import { getBig, getNumber, getSigned, RequestType } from '#hypercall-abi';
 import { DescriptorKind, descriptorKind, nextTableAddress } from '../decode/index.ts';
 import { type Facts, PAGE } from '../facts.ts';
 import { type Ghost, Owner } from '../ghost.ts';
@@ -27,7 +27,7 @@ export class Call {
   // ---- the outcome, once the call has returned
   errno = 0;
   value = 0;
-  /** x2 as (type, pages); type 0 is no request. */
+  /** The request as (type, pages), types as android17 numbers them; 0 is no request, -1 what is none of them. */
   requestType = 0;
   requestPages = 0;
   /** Registers as the call left them. */
@@ -95,8 +95,24 @@ export class Call {
     this.after = after;
     this.errno = errnoRegister < 0 ? 0 : getSigned(after, errnoRegister);
     this.value = getNumber(after, 1);
-    this.requestType = hasRequest ? after[4]! & 0xff : 0;
-    this.requestPages = hasRequest ? ((after[4]! >>> 8) | ((after[5]! & 0xff) << 24)) >>> 0 : 0;
+    this.requestType = 0;
+    this.requestPages = 0;
+    if (hasRequest) this.readRequest(after);
+  }
+
+  private readRequest(after: Int32Array): void {
+    if (this.facts.profile.request === 'x2') {
+      this.requestType = after[4]! & 0xff;
+      this.requestPages = ((after[4]! >>> 8) | ((after[5]! & 0xff) << 24)) >>> 0;
+    } else if (after[4] === (1 | (1 << 8)) && after[5] === 0 && after[7] === PAGE) {
+      this.requestType = RequestType.heap;
+      this.requestPages = after[6]! >>> 0;
+    } else if (after[4] === (1 | (3 << 8)) && after[5] === 0 && after[6] === 1) {
+      this.requestType = RequestType.iommu;
+      this.requestPages = (after[7]! >>> 0) / PAGE;
+    } else if (after[4] !== 0 || after[5] !== 0) {
+      this.requestType = -1;
+    }
   }
 
   /** Whether a pool has no block of that order (nor a larger one) left. */
@@ -115,9 +131,16 @@ export class Call {
     return this.facts.identitySmmus.some((i) => this.ghost.identityStreams(i) !== 0 && this.isUnanswered(i));
   }
 
-  /** Have `effect` on the ghost, where what is unmapped in a domain of that SMMU may not be invalidated. */
-  unmapOn(smmu: number, effect: () => void): void {
-    this.ghost.losing = this.isUnanswered(smmu);
+  /** Whether an SMMU that may hold translations of a domain leaves invalidations unanswered. */
+  domainIsUnanswered(id: number): boolean {
+    const { profile, description } = this.facts;
+    if (profile.domainSmmus === 'one') return this.isUnanswered(this.ghost.domainSmmu(id));
+    return description.smmus.some((_, i) => this.ghost.domainStreams(id, i) > 0 && this.isUnanswered(i));
+  }
+
+  /** Have `effect` on the ghost, where what is unmapped in the domain may not be invalidated. */
+  unmapIn(id: number, effect: () => void): void {
+    this.ghost.losing = this.domainIsUnanswered(id);
     effect();
     this.ghost.losing = false;
   }

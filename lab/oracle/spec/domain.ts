@@ -44,7 +44,7 @@ export const freeDomain: CallRules = {
     refuse(free, 'EINVAL', (c) => c.u32(1) >= domains(c).count, 'id'),
     refuse(free, 'ENODEV', (c) => !c.ghost.domainUsed(c.u32(1))),
     refuse(free, 'EINVAL', (c) => c.ghost.domainAttached(c.u32(1)) !== 0, 'attached'),
-    refuse(free, 'ETIMEDOUT', (c) => c.isUnanswered(c.ghost.domainSmmu(c.u32(1)))),
+    refuse(free, 'ETIMEDOUT', (c) => c.domainIsUnanswered(c.u32(1))),
     accept(free, 'ok', {
       apply: (c) => {
         const id = c.u32(1);

@@ -5,15 +5,48 @@
 
 import { type CallName, type Profile, type ProfileName, profiles } from '#hypercall-abi';
 import { allocDomain, freeDomain } from './domain.ts';
-import { mapGuest, reclaimDyingGuestPage, unshareGuest } from './guest.ts';
-import { mapPages } from './map.ts';
-import { reclaim, reclaimable, refill } from './pool.ts';
+import {
+  donateGuest,
+  mapGuest,
+  reclaimDyingGuestPage,
+  reclaimNamedGuestPage,
+  shareGuest,
+  unshareGuest,
+} from './guest.ts';
+import { mapPages, mapPagesAndroid16, mapPagesRfcV2 } from './map.ts';
+import { reclaim, reclaimAny, reclaimable, reclaimableAny, refill, refillSilently } from './pool.ts';
 import { hvcPd } from './power.ts';
 import type { CallRules, Row, Shortage } from './row.ts';
 import { hostShareHyp, hostUnshareHyp } from './share.ts';
 import { attachDev, detachDev, setIdentity } from './stream.ts';
-import { iovaToPhys, unmapPages } from './unmap.ts';
-import { finalizeTeardownVm, initVm, reserveVm, startTeardownVm, unreserveVm, vcpuLoad, vcpuPut } from './vm.ts';
+import {
+  allocDomainAndroid16,
+  allocDomainRfcV2,
+  attachDevAndroid16,
+  attachDevRfcV2,
+  detachAndroid16,
+  detachRfcV2,
+  freeUnboundAndroid16,
+  freeUnboundRfcV2,
+} from './unbound.ts';
+import {
+  iovaToPhys,
+  iovaToPhysAndroid16,
+  iovaToPhysUnbound,
+  unmapPages,
+  unmapPagesAndroid16,
+  unmapPagesUnbound,
+} from './unmap.ts';
+import {
+  createVm,
+  finalizeTeardownVm,
+  initVm,
+  reserveVm,
+  startTeardownVm,
+  unreserveVm,
+  vcpuLoad,
+  vcpuPut,
+} from './vm.ts';
 
 export { Call } from './call.ts';
 export { type CallRules, isShortage, judge, judgeShortage, type Row, type Shortage } from './row.ts';
@@ -60,7 +93,42 @@ export const ENTRY_ROWS = [
 ] as const;
 export type EntryRow = (typeof ENTRY_ROWS)[number];
 
-const rulesOf: Readonly<Record<ProfileName, RulesByCall>> = { android17 };
+const rfcV2: RulesByCall = {
+  host_share_hyp: hostShareHyp,
+  host_unshare_hyp: hostUnshareHyp,
+  alloc_mgt_refill: refillSilently,
+  alloc_mgt_reclaimable: reclaimableAny,
+  alloc_mgt_reclaim: reclaimAny,
+  alloc_domain: allocDomainRfcV2,
+  free_domain: freeUnboundRfcV2,
+  attach_dev: attachDevRfcV2,
+  detach_dev: detachRfcV2,
+  map_pages: mapPagesRfcV2,
+  unmap_pages: unmapPagesUnbound,
+  iova_to_phys: iovaToPhysUnbound,
+};
+
+const android16: RulesByCall = {
+  ...rfcV2,
+  donate_guest: donateGuest,
+  share_guest: shareGuest,
+  unshare_guest: unshareGuest,
+  init_vm: createVm,
+  reclaim_dying_guest_page: reclaimNamedGuestPage,
+  start_teardown_vm: startTeardownVm,
+  finalize_teardown_vm: finalizeTeardownVm,
+  vcpu_load: vcpuLoad,
+  vcpu_put: vcpuPut,
+  alloc_domain: allocDomainAndroid16,
+  free_domain: freeUnboundAndroid16,
+  attach_dev: attachDevAndroid16,
+  detach_dev: detachAndroid16,
+  map_pages: mapPagesAndroid16,
+  unmap_pages: unmapPagesAndroid16,
+  iova_to_phys: iovaToPhysAndroid16,
+};
+
+const rulesOf: Readonly<Record<ProfileName, RulesByCall>> = { android17, android16, 'rfc-v2': rfcV2 };
 
 /** The call specification of one profile. */
 export class Specification {

@@ -12,7 +12,7 @@ import { IPA_END, PAGE, Place } from '../facts.ts';
 import { expectedMeaning } from '../leaf.ts';
 import { LEAF_BYTES } from '../maplets.ts';
 import type { Call } from './call.ts';
-import { accept, type CallRules, lack, refuse } from './row.ts';
+import { accept, type CallRules, lack, type Row, refuse, type Shortage } from './row.ts';
 
 const RUN = 512;
 const REFERENCES_MAX = 65535;
@@ -33,12 +33,16 @@ export function usedDomain(c: Call): number {
   return id < c.facts.profile.domains.count && c.ghost.domainUsed(id) ? id : -1;
 }
 
+/** Whether the references of the pages are counted only once the domain's table has been looked at. */
+const usesLast = (c: Call): boolean => c.facts.profile.tableBuilt === 'alloc';
+const hasNoTable = (c: Call): boolean => c.ghost.domainStage(usedDomain(c)) === 0;
 const iova = (c: Call): number => c.number(2);
 const paddr = (c: Call): number => c.number(3);
 const isRam = (c: Call): boolean => c.facts.pageOf(paddr(c)) >= 0;
 
 /** What use_dma must say of the whole range: 0, or the errno of the first page that is not fit. */
 function useDmaErrno(c: Call): number {
+  if (((c.lo(3) | (c.size % PAGE)) & GRANULE_MASK) !== 0) return -Errno.EINVAL;
   if (paddr(c) + c.size > IPA_END) return -Errno.EINVAL;
   if (!isRam(c)) {
     const place = c.facts.placeOf(paddr(c), c.size);
@@ -121,9 +125,11 @@ function prepare(c: Call): void {
   level = levelOfSize(c, 4);
   misaligned = ((c.lo(2) | c.lo(3) | c.lo(4)) & GRANULE_MASK) !== 0;
   const id = usedDomain(c);
-  if (c.size <= 0 || misaligned || id < 0 || (c.u32(6) & ~PROT_MASK) !== 0) return;
+  if (c.size <= 0 || id < 0 || (c.u32(6) & ~PROT_MASK) !== 0) return;
+  if (misaligned && usesLast(c)) return;
   if (!c.isMultiple(2, 4) || !c.isMultiple(3, 4)) return;
   c.verdict = useDmaErrno(c);
+  if (misaligned || hasNoTable(c)) return;
   const canMap = (c.u32(6) & (Prot.read | Prot.write)) !== 0;
   if (c.verdict === 0 && level >= 0 && canMap) planMap(c, id, level);
 }
@@ -144,7 +150,7 @@ function applyAsked(c: Call): void {
 function applyMapped(c: Call): void {
   const id = usedDomain(c);
   if (id < 0) mapAll(c);
-  else c.unmapOn(c.ghost.domainSmmu(id), () => mapAll(c));
+  else c.unmapIn(id, () => mapAll(c));
 }
 
 function mapAll(c: Call): void {
@@ -193,48 +199,94 @@ const device = lack(call, 'heap', {
 });
 const planned = (errno: number) => (c: Call) => c.plannedErrno === -errno;
 
+/** Rows in which the pages themselves are looked at. */
+const useRows: readonly Row[] = [
+  refuseNothingMapped('EPERM', (c) => c.verdict === -Errno.EPERM),
+  refuseNothingMapped('EBUSY', (c) => c.verdict === -Errno.EBUSY),
+  refuseNothingMapped('EINVAL', (c) => c.verdict === -Errno.EINVAL, 'range'),
+];
+
+const noGranule = refuseNothingMapped('EINVAL', () => misaligned, 'granule');
+const empty = accept(call, 'empty', { when: (c) => c.size === 0, accept: judgeBytes });
+
+/** Rows of the page table. */
+const tableRows: readonly Row[] = [
+  { ...refuseNothingMapped('EINVAL', () => level < 0, 'page-size'), apply: applyAsked, shortages: [device] },
+  {
+    ...refuseNothingMapped(
+      'EINVAL',
+      (c) => (c.u32(6) & (Prot.read | Prot.write)) === 0 && !isOutOfRange(c),
+      'no-access',
+    ),
+    apply: applyAsked,
+    shortages: [device],
+  },
+  {
+    ...refuse(call, 'ERANGE', (c) => planned(Errno.ERANGE)(c) || isOutOfRange(c)),
+    accept: judgeBytes,
+    apply: applyMapped,
+    shortages: [...tables, device],
+  },
+  {
+    ...refuse(call, 'EEXIST', planned(Errno.EEXIST)),
+    accept: judgeBytes,
+    apply: applyMapped,
+    shortages: [...tables, device],
+  },
+  {
+    ...refuseNothingMapped('EINVAL', () => level === 4, 'no-level'),
+    apply: applyAsked,
+    shortages: [...tables, device],
+  },
+  accept(call, 'ok', { accept: judgeBytes, apply: applyMapped, shortages: [...tables, device] }),
+];
+
+const argumentRows: readonly Row[] = [
+  refuseNothingMapped('EOPNOTSUPP', (c) => (c.u32(6) & ~PROT_MASK) !== 0),
+  refuseNothingMapped('E2BIG', (c) => c.size < 0),
+  refuseNothingMapped('EINVAL', (c) => !c.isMultiple(2, 4) || !c.isMultiple(3, 4), 'alignment'),
+];
+const noDomain = refuseNothingMapped('ENOENT', (c) => usedDomain(c) < 0);
+
 export const mapPages: CallRules = {
   prepare,
+  rows: [...argumentRows, noDomain, noGranule, empty, ...useRows, ...tableRows],
+};
+
+/** android16: the pages are counted before the domain's table is looked at, which there may not be yet. */
+export const mapPagesAndroid16: CallRules = {
+  prepare,
   rows: [
-    refuseNothingMapped('EOPNOTSUPP', (c) => (c.u32(6) & ~PROT_MASK) !== 0),
-    refuseNothingMapped('E2BIG', (c) => c.size < 0),
-    refuseNothingMapped('EINVAL', (c) => !c.isMultiple(2, 4) || !c.isMultiple(3, 4), 'alignment'),
-    refuseNothingMapped('ENOENT', (c) => usedDomain(c) < 0),
-    refuseNothingMapped('EINVAL', () => misaligned, 'granule'),
-    accept(call, 'empty', { when: (c) => c.size === 0, accept: judgeBytes }),
-    refuseNothingMapped('EPERM', (c) => c.verdict === -Errno.EPERM),
-    refuseNothingMapped('EBUSY', (c) => c.verdict === -Errno.EBUSY),
-    refuseNothingMapped('EINVAL', (c) => c.verdict === -Errno.EINVAL, 'range'),
-    { ...refuseNothingMapped('EINVAL', () => level < 0, 'page-size'), apply: applyAsked, shortages: [device] },
-    {
-      ...refuseNothingMapped(
-        'EINVAL',
-        (c) => (c.u32(6) & (Prot.read | Prot.write)) === 0 && !isOutOfRange(c),
-        'no-access',
-      ),
-      apply: applyAsked,
-      shortages: [device],
-    },
-    {
-      ...refuse(call, 'ERANGE', (c) => planned(Errno.ERANGE)(c) || isOutOfRange(c)),
-      accept: judgeBytes,
-      apply: applyMapped,
-      shortages: [...tables, device],
-    },
-    {
-      ...refuse(call, 'EEXIST', planned(Errno.EEXIST)),
-      accept: judgeBytes,
-      apply: applyMapped,
-      shortages: [...tables, device],
-    },
-    {
-      ...refuseNothingMapped('EINVAL', () => level === 4, 'no-level'),
-      apply: applyAsked,
-      shortages: [...tables, device],
-    },
-    accept(call, 'ok', { accept: judgeBytes, apply: applyMapped, shortages: [...tables, device] }),
+    ...argumentRows,
+    refuseNothingMapped('EINVAL', (c) => c.u32(1) === c.facts.profile.domains.identity, 'identity'),
+    noDomain,
+    ...useRows,
+    { ...refuseNothingMapped('EINVAL', hasNoTable, 'no-table'), apply: applyAsked, shortages: [device] },
+    { ...noGranule, index: -1, apply: applyAsked, shortages: [device] },
+    empty,
+    ...tableRows,
   ],
 };
+
+/** What is missing for a device page, where x0 says nothing of errors; tables never say an errno. */
+const silentDevice: Shortage = { ...device, index: -1, errno: 0 };
+
+/** RFC v2: the same, but the host learns only how many bytes were mapped. */
+export const mapPagesRfcV2: CallRules = {
+  prepare,
+  rows: mapPagesAndroid16.rows.filter(({ id }) => id !== `${call}/EINVAL-identity`).map(silent),
+};
+
+/** The row where x0 says nothing of errors. */
+function silent(row: Row): Row {
+  if (row.errno === 0) return { ...row, index: -1, shortages: row.shortages.map(silentShortage) };
+  const id = row.id.replace('/', '/0-');
+  return { ...row, id, index: -1, errno: 0, shortages: row.shortages.map(silentShortage) };
+}
+
+function silentShortage(shortage: Shortage): Shortage {
+  return shortage === device ? silentDevice : shortage;
+}
 
 /** Whether the first address already is beyond what the table translates. */
 function isOutOfRange(c: Call): boolean {

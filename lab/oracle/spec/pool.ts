@@ -5,12 +5,13 @@
  * 4095 is -EINVAL with nothing taken and nothing left over.
  */
 
-import { POOL_ORDER_MAX } from '#hyp/layout';
+import { PageState, POOL_ORDER_MAX } from '#hyp/layout';
 import { Errno, PoolId } from '#hypercall-abi';
 import { PAGE, TWO32 } from '../facts.ts';
 import { Owner } from '../ghost.ts';
+import { PageWord } from '../layout-reader.ts';
 import type { Call } from './call.ts';
-import { accept, type CallRules, lack, refuse } from './row.ts';
+import { accept, type CallRules, lack, refuse, type Shortage } from './row.ts';
 
 const COUNT_MAX = 4095;
 
@@ -180,6 +181,72 @@ export const reclaim: CallRules = {
   prepare: (c) => {
     const free = isPool(c) ? c.reader.poolFreePages(c.u32(1)) : 0;
     c.planned = Math.max(0, Math.min(c.i32(2), COUNT_MAX, free));
+  },
+  rows: [
+    accept('alloc_mgt_reclaim', 'nothing', { when: (c) => c.planned === 0, accept: judgeGiven }),
+    accept('alloc_mgt_reclaim', 'ok', {
+      accept: judgeGiven,
+      apply: (c) => {
+        for (const page of given) c.setOwner(page, Owner.host);
+      },
+    }),
+  ],
+};
+
+// ---- generations whose refill tells nothing of the rest, and whose pools are reclaimed together
+
+/** Chunks that the hypervisor's records say it took before memory ran out: no register tells. */
+function takenByRecord(c: Call): number {
+  const isTaken = (page: number): boolean => PageWord.hypState(c.reader.page(page)) === PageState.owned;
+  const taken = list.pages.findIndex((page) => !isTaken(page));
+  return taken < 0 ? list.pages.length : taken;
+}
+
+const silent = (): readonly Shortage[] => [
+  lack(call, 'heap', {
+    errno: -Errno.EINVAL,
+    isSilent: true,
+    apply: (c) => {
+      takeChunks(c, takenByRecord(c));
+    },
+  }),
+];
+
+const isOtherPool = (c: Call): boolean => c.hi(1) !== 0 || c.u32(1) > PoolId.iommu;
+
+/** x1 pool is 64 bits wide; whatever goes wrong is -EINVAL. */
+export const refillSilently: CallRules = (() => {
+  const shortages = silent();
+  return {
+    prepare: (c) => {
+      walkList(c);
+      if (isOtherPool(c)) list.pages.length = 0;
+    },
+    rows: [
+      refuse(call, 'EINVAL', isOtherPool, 'pool'),
+      refuse(call, 'EINVAL', (c) => !countFits(c), 'count'),
+      { ...refuse(call, 'EINVAL', () => list.errno !== 0, 'chunk'), apply: takeAll, shortages },
+      accept(call, 'ok', { apply: takeAll, shortages }),
+    ],
+  };
+})();
+
+const freePages = (c: Call): number => c.reader.poolFreePages(PoolId.heap) + c.reader.poolFreePages(PoolId.iommu);
+
+export const reclaimableAny: CallRules = {
+  prepare: (c) => {
+    c.planned = freePages(c);
+  },
+  rows: [
+    accept('alloc_mgt_reclaimable', 'ok', {
+      accept: (c) => (c.value === c.planned ? null : `gave ${c.value}; ${c.planned} pages are free`),
+    }),
+  ],
+};
+
+export const reclaimAny: CallRules = {
+  prepare: (c) => {
+    c.planned = Math.max(0, Math.min(c.i32(1), COUNT_MAX, freePages(c)));
   },
   rows: [
     accept('alloc_mgt_reclaim', 'nothing', { when: (c) => c.planned === 0, accept: judgeGiven }),

@@ -14,6 +14,8 @@ export interface Shortage {
   index: number;
   /** Pool that ran out: 0 heap, 1 IOMMU. */
   readonly pool: number;
+  /** The call has no register for a request: that memory was short shows in the pool alone. */
+  readonly isSilent: boolean;
   /** Errno that comes back with the request. */
   readonly errno: number;
   /** Pages that the request must ask for. */
@@ -81,6 +83,7 @@ export interface Lack {
   readonly pages?: (c: Call) => number;
   readonly accept?: (c: Call) => string | null;
   readonly apply?: (c: Call) => void;
+  readonly isSilent?: boolean;
 }
 
 /** A shortage in that pool: by default -ENOMEM, a request for one page, and nothing done. */
@@ -89,6 +92,7 @@ export function lack(call: string, pool: 'heap' | 'iommu', more: Lack = {}): Sho
     id: `${call}/ENOMEM-${pool}`,
     index: -1,
     pool: pool === 'heap' ? 0 : 1,
+    isSilent: more.isSilent ?? false,
     errno: more.errno ?? -Errno.ENOMEM,
     pages: more.pages ?? ((): number => 1),
     accept: more.accept ?? right,
@@ -98,12 +102,14 @@ export function lack(call: string, pool: 'heap' | 'iommu', more: Lack = {}): Sho
 
 /** Whether the outcome of the call is this shortage. */
 export function isShortage(c: Call, shortage: Shortage): boolean {
+  if (shortage.isSilent) return c.errno === shortage.errno && c.poolLacks(shortage.pool, 0);
   const type = shortage.pool === 0 ? RequestType.heap : RequestType.iommu;
   return c.errno === shortage.errno && c.requestType === type;
 }
 
 /** What is wrong with a shortage that the outcome claims; null when it is as it must be. */
 export function judgeShortage(c: Call, shortage: Shortage): string | null {
+  if (shortage.isSilent) return shortage.accept(c);
   const pages = shortage.pages(c);
   if (c.requestPages !== pages) return `asks for ${c.requestPages} pages where ${pages} are missing`;
   if (!c.poolLacks(shortage.pool, Math.ceil(Math.log2(pages)))) return 'asks for memory although the pool has some';

@@ -4,20 +4,20 @@
  */
 
 import type { Call } from './call.ts';
-import { accept, type CallRules, lack, refuse } from './row.ts';
+import { accept, type CallRules, lack, type Row, refuse, type Shortage } from './row.ts';
 
 /** The domain in x2 when it is in use, else -1. */
-function usedDomain(c: Call): number {
+export function usedDomain(c: Call): number {
   const id = c.u32(2);
   return id < c.facts.profile.domains.count && c.ghost.domainUsed(id) ? id : -1;
 }
 
 /** Number of the IOMMU: in x2 of set_identity, in x1 of the others. */
-function iommuExists(c: Call, iommu = c.u32(1)): boolean {
+export function iommuExists(c: Call, iommu = c.u32(1)): boolean {
   return iommu < c.facts.description.smmus.length;
 }
 
-function streamExists(c: Call, iommu = c.u32(1)): boolean {
+export function streamExists(c: Call, iommu = c.u32(1)): boolean {
   return c.u32(3) < 2 ** c.reader.streamTableLog2(iommu);
 }
 
@@ -25,20 +25,20 @@ function streamExists(c: Call, iommu = c.u32(1)): boolean {
 const identityOf = (c: Call): number => c.facts.profile.domains.identity;
 
 /** Stage of the domain that the stream of the call is attached to; 0 when it is attached to none. */
-function stageOfStream(c: Call): number {
+export function stageOfStream(c: Call): number {
   const id = c.ghost.streamDomain(c.u32(1), c.u32(3));
   if (id === identityOf(c)) return 2;
   return id < 0 ? 0 : c.ghost.domainStage(id);
 }
 
 /** Whether the stream is one of a device that is not the host's at the moment. */
-function isForeign(c: Call, iommu = c.u32(1)): boolean {
+export function isForeign(c: Call, iommu = c.u32(1)): boolean {
   const device = c.facts.deviceOf(iommu, c.u32(3));
   return device >= 0 && c.ghost.deviceContext(device) !== 0;
 }
 
 /** Whether the level-2 table of the stream is there; a linear table has all. */
-function hasLevel2(c: Call, iommu = c.u32(1)): boolean {
+export function hasLevel2(c: Call, iommu = c.u32(1)): boolean {
   const split = c.reader.streamTableSplit(iommu);
   if (split === 0) return true;
   const at = c.reader.streamTable(iommu) + 8 * Math.floor(c.u32(3) / 2 ** split);
@@ -46,7 +46,7 @@ function hasLevel2(c: Call, iommu = c.u32(1)): boolean {
 }
 
 /** Pages of a level-2 table: 2^split entries of 64 bytes. */
-function level2Pages(c: Call, iommu = c.u32(1)): number {
+export function level2Pages(c: Call, iommu = c.u32(1)): number {
   return Math.max(1, 2 ** (c.reader.streamTableSplit(iommu) - 6));
 }
 
@@ -65,18 +65,34 @@ export const attachDev: CallRules = {
     refuse(attach, 'ENODEV', (c) => !iommuExists(c)),
     refuse(attach, 'EBUSY', (c) => c.ghost.domainSmmu(c.u32(2)) !== c.u32(1), 'other-iommu'),
     refuse(attach, 'ENOMEM', (c) => !streamExists(c), 'stream'),
-    refuse(attach, 'EBUSY', (c) => stage(c) === 1 && stageOfStream(c) === 2, 'stage2'),
-    {
-      ...refuse(attach, 'EINVAL', (c) => stage(c) === 1 && pasid(c) !== 0 && stageOfStream(c) === 0, 'no-cd-table'),
-      shortages,
-    },
-    refuse(attach, 'E2BIG', (c) => stage(c) === 1 && pasid(c) !== 0),
-    refuse(attach, 'EBUSY', (c) => stageOfStream(c) !== 0, 'in-use'),
-    { ...refuse(attach, 'EBUSY', (c) => stage(c) === 2 && pasid(c) !== 0, 'pasid'), shortages },
+    ...entryRows(stage, shortages, () => {}),
+  ],
+};
+
+/**
+ * The rows of what is checked and done once there is an entry for the stream: with android17 at once, with older
+ * generations behind the domain's binding.
+ * @param stage that the domain translates at, or will once it is bound
+ * @param shortages what can be missing on the way to each row
+ * @param reached what the call has done when it comes to these rows
+ */
+export function entryRows(
+  stage: (c: Call) => number,
+  shortages: readonly Shortage[],
+  reached: (c: Call) => void,
+): readonly Row[] {
+  const refused = (row: Row): Row => ({ ...row, shortages, apply: reached });
+  return [
+    refused(refuse(attach, 'EBUSY', (c) => stage(c) === 1 && stageOfStream(c) === 2, 'stage2')),
+    refused(refuse(attach, 'EINVAL', (c) => stage(c) === 1 && pasid(c) !== 0 && stageOfStream(c) === 0, 'no-cd-table')),
+    refused(refuse(attach, 'E2BIG', (c) => stage(c) === 1 && pasid(c) !== 0)),
+    refused(refuse(attach, 'EBUSY', (c) => stageOfStream(c) !== 0, 'in-use')),
+    refused(refuse(attach, 'EBUSY', (c) => stage(c) === 2 && pasid(c) !== 0, 'pasid')),
     {
       ...refuse(attach, 'ETIMEDOUT', (c) => c.isUnanswered(c.u32(1))),
       apply: (c) => {
-        c.ghost.loseReference(c.u32(2));
+        reached(c);
+        c.ghost.loseReference(c.u32(2), c.u32(1));
         touchStream(c);
       },
       shortages,
@@ -84,15 +100,16 @@ export const attachDev: CallRules = {
     accept(attach, 'ok', {
       apply: (c) => {
         if (usedDomain(c) < 0 || c.ghost.streamDomain(c.u32(1), c.u32(3)) >= 0) return;
+        reached(c);
         c.ghost.attach(c.u32(1), c.u32(3), c.u32(2));
         touchStream(c);
       },
       shortages,
     }),
-  ],
-};
+  ];
+}
 
-function touchStream(c: Call): void {
+export function touchStream(c: Call): void {
   c.monitor.touched.addStream(c.u32(1), c.u32(3));
   c.monitor.touched.domains.add(c.u32(2));
 }
@@ -106,6 +123,13 @@ export const detachDev: CallRules = {
     refuse(detach, 'EPERM', (c) => isForeign(c)),
     refuse(detach, 'EINVAL', (c) => usedDomain(c) < 0 || c.ghost.domainAttached(c.u32(2)) === 0),
     refuse(detach, 'ENODEV', (c) => !iommuExists(c), 'iommu'),
+    ...detachRows(),
+  ],
+};
+
+/** The rows of what is checked and done once domain and IOMMU are known. */
+export function detachRows(): readonly Row[] {
+  return [
     refuse(detach, 'ENODEV', (c) => !streamExists(c) || !hasLevel2(c), 'stream'),
     refuse(detach, 'EACCES', (c) => stageOfStream(c) !== stage(c), 'stage'),
     refuse(detach, 'E2BIG', (c) => stage(c) === 1 && pasid(c) !== 0),
@@ -120,8 +144,8 @@ export const detachDev: CallRules = {
         touchStream(c);
       },
     }),
-  ],
-};
+  ];
+}
 
 const identity = 'set_identity';
 const DRIVER = 0;

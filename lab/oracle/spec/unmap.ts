@@ -8,7 +8,7 @@ import { IPA_END, PAGE } from '../facts.ts';
 import { LEAF_BYTES } from '../maplets.ts';
 import type { Call } from './call.ts';
 import { levelOfSize, usedDomain } from './map.ts';
-import { accept, type CallRules } from './row.ts';
+import { accept, type CallRules, type Row } from './row.ts';
 
 const iova = (c: Call): number => c.number(2);
 let level = 0;
@@ -39,6 +39,10 @@ function judgeBytes(c: Call): string | null {
     : `unmapped 0x${c.value.toString(16)} bytes; it must be 0x${c.planned.toString(16)}`;
 }
 
+/** Whether the domain in x1 is in use and has a table. */
+const hasTable = (c: Call): boolean => usedDomain(c) >= 0 && c.ghost.domainStage(usedDomain(c)) !== 0;
+const isIdentity = (c: Call): boolean => c.u32(1) === c.facts.profile.domains.identity;
+
 const call = 'unmap_pages';
 
 export const unmapPages: CallRules = {
@@ -46,7 +50,7 @@ export const unmapPages: CallRules = {
     c.size = c.fittingProduct(3, 4, 2, 2);
     c.planned = 0;
     level = levelOfSize(c, 3);
-    if (!isWrong(c) && usedDomain(c) >= 0 && level >= 1 && level <= 3) planUnmap(c);
+    if (!isWrong(c) && !isIdentity(c) && hasTable(c) && level >= 1 && level <= 3) planUnmap(c);
   },
   rows: [
     accept(call, 'arguments', { when: isWrong, accept: judgeBytes }),
@@ -62,7 +66,7 @@ function applyUnmapped(c: Call): void {
   const id = usedDomain(c);
   if (id < 0 || level < 1 || level > 3) return;
   const span = LEAF_BYTES[level]!;
-  c.unmapOn(c.ghost.domainSmmu(id), () => {
+  c.unmapIn(id, () => {
     for (let done = 0; done < Math.min(c.value, c.size); done += span) {
       c.ghost.removeMaplets(id, iova(c) + done, level, c.touch);
     }
@@ -93,7 +97,7 @@ function isBeyond(c: Call): boolean {
 export const iovaToPhys: CallRules = {
   prepare: (c) => {
     c.planned = 0;
-    if (usedDomain(c) < 0) return;
+    if (!hasTable(c)) return;
     const { inputEnd } = c.facts.geometry(c.ghost.domainSmmu(usedDomain(c)), c.ghost.domainStage(usedDomain(c)));
     // The low 48 bits are exact however large the register's value is.
     const low = (c.hi(2) & 0xffff) * 4294967296 + (c.lo(2) >>> 0);
@@ -106,3 +110,46 @@ export const iovaToPhys: CallRules = {
     accept(translate, 'ok', { accept: judgeAddress }),
   ],
 };
+
+/** Generations in which a domain may have no table yet. */
+export const unmapPagesUnbound: CallRules = {
+  prepare: unmapPages.prepare,
+  rows: withNoTable(unmapPages.rows, call, judgeBytes),
+};
+
+/** Of these, the one whose identity domain has an id of the host's. */
+export const unmapPagesAndroid16: CallRules = {
+  prepare: unmapPages.prepare,
+  rows: after(
+    unmapPagesUnbound.rows,
+    `${call}/arguments`,
+    accept(call, 'identity', { when: isIdentity, accept: judgeBytes }),
+  ),
+};
+
+export const iovaToPhysUnbound: CallRules = {
+  prepare: iovaToPhys.prepare,
+  rows: withNoTable(iovaToPhys.rows, translate, judgeAddress),
+};
+
+/** The identity domain gives the IOVA itself, all 64 bits of it. */
+export const iovaToPhysAndroid16: CallRules = {
+  prepare: iovaToPhys.prepare,
+  rows: [
+    accept(translate, 'identity', {
+      when: isIdentity,
+      accept: (c) => (c.after[2] === c.lo(2) && c.after[3] === c.hi(2) ? null : 'did not give the IOVA'),
+    }),
+    ...iovaToPhysUnbound.rows,
+  ],
+};
+
+/** The rows, with one for a domain without a table behind that for no domain. */
+function withNoTable(rows: readonly Row[], name: string, judge: (c: Call) => string | null): readonly Row[] {
+  return after(rows, `${name}/no-domain`, accept(name, 'no-table', { when: (c) => !hasTable(c), accept: judge }));
+}
+
+/** The rows, with one more behind the one of that id. */
+function after(rows: readonly Row[], id: string, more: Row): readonly Row[] {
+  return rows.flatMap((row) => (row.id === id ? [row, more] : [row]));
+}

@@ -168,3 +168,28 @@ export const vcpuPut: CallRules = {
     }),
   ],
 };
+
+/** android16: no handle is reserved before; the description's is not looked at, and x1 gives the VM's. */
+export const createVm: CallRules = {
+  prepare: initVm.prepare,
+  rows: [
+    ...initVm.rows.filter(({ id }) => /-address$|EPERM$|-vcpus$|-pgd$/.test(id)),
+    refuse(init, 'ENOMEM', noSlotIsFree, 'handles'),
+    ...initVm.rows.filter(({ id }) => id.endsWith('-donation')),
+    accept(init, 'ok', {
+      accept: (c) => {
+        const slot = c.ghost.vmSlot(c.value);
+        if (slot < 0) return `gave 0x${c.value.toString(16)}, which is no handle`;
+        return c.ghost.vmLife(slot) === VmLife.free ? null : 'gave a handle that is in use';
+      },
+      apply: (c) => {
+        const slot = c.ghost.vmSlot(c.value);
+        if (c.page < 0 || slot < 0) return;
+        c.setOwner(c.page, Owner.hyp);
+        c.ghost.initVm(slot, description.isProtected, description.vcpus, c.page);
+        c.monitor.touched.vms.add(slot);
+      },
+      shortages: [lack(init, 'heap')],
+    }),
+  ],
+};

@@ -22,7 +22,7 @@ export const z23: DefectCard = {
   edits: [
     {
       file: 'hyp/map.ts',
-      function: 'mapLocked',
+      function: 'mapUsed',
       before: '  if (mapped < size) yield* unuseDma(h, paddr + mapped, size - mapped);',
       after: '  if (mapped < size) yield* unuseDma(h, paddr, size - mapped);',
     },
