@@ -6,7 +6,7 @@ import { performance } from 'node:perf_hooks';
 import { HostMemory, setUpSmmu } from '#host';
 import { createHypervisor as createStepped } from '#hyp';
 import { createHypervisor } from '#hyp/plain';
-import { type Hypervisor, succeeded } from '#hypercall-abi';
+import { type CallName, type Hypervisor, succeeded } from '#hypercall-abi';
 import { createMachine, hostPort, type Machine, run, tiny } from '#machine';
 import { CheckedHypervisor } from '../oracle/index.ts';
 import { StepGenerator } from '../random/generate.ts';
@@ -36,8 +36,20 @@ export interface RandomMix {
   readonly success: number;
 }
 
-/** Record a random host. */
-export function recordMix(): RandomMix {
+/** The calls of DMA mapping, with what they need: the six, iova_to_phys, and memory for tables. */
+export const DMA_CALLS: readonly CallName[] = [
+  'alloc_domain',
+  'free_domain',
+  'attach_dev',
+  'detach_dev',
+  'map_pages',
+  'unmap_pages',
+  'iova_to_phys',
+  'alloc_mgt_refill',
+];
+
+/** Record a random host that makes these calls (all when left out), so many percent of them with a wrong argument. */
+export function recordMix(wrongArguments: number, calls?: readonly CallName[]): RandomMix {
   let acts: Act[] = [];
   const runs: Act[][] = [];
   const session = new Session({
@@ -47,9 +59,9 @@ export function recordMix(): RandomMix {
   });
   const executor = new Executor(session);
   const taken = session.smmuMemory.flatMap(({ strtab, cmdq, evtq }) => [strtab, cmdq, evtq]);
-  const names = session.profile.calls.map(({ name }) => name);
-  const generator = new StepGenerator(tiny, names, new Prng(SEED), taken, session.profile);
-  let calls = 0;
+  const names = calls ?? session.profile.calls.map(({ name }) => name);
+  const generator = new StepGenerator(tiny, names, new Prng(SEED), taken, session.profile, wrongArguments);
+  let made = 0;
   let good = 0;
   for (let steps = 0; steps < STEPS; ) {
     acts = [];
@@ -60,7 +72,7 @@ export function recordMix(): RandomMix {
       try {
         const outcome = executor.perform(step);
         if (outcome.kind === 'call') {
-          calls++;
+          made++;
           if (succeeded(outcome.result)) good++;
         }
         generator.world.observe(step, outcome);
@@ -71,7 +83,7 @@ export function recordMix(): RandomMix {
     }
     runs.push(acts);
   }
-  return { runs, calls, success: good / calls };
+  return { runs, calls: made, success: good / made };
 }
 
 function recorder(machine: Machine, inner: Hypervisor, record: (act: Act) => void): Hypervisor {

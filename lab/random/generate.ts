@@ -30,6 +30,7 @@ export class StepGenerator {
   private readonly profile: Profile;
   private prng: Prng;
   private readonly machine: MachineDescription;
+  private readonly wrongArguments: number;
   private readonly streams: readonly NamedStream[];
   private readonly allowed: ReadonlySet<CallName>;
   private readonly edges: ReturnType<typeof edgesOf>;
@@ -43,6 +44,7 @@ export class StepGenerator {
    * @param allowed the calls that may be made
    * @param taken pages that boot has taken over, or pinned
    * @param profile the contract that the hypervisor keeps
+   * @param wrongArguments calls, in percent, that get one argument wrong
    */
   constructor(
     machine: MachineDescription,
@@ -50,7 +52,9 @@ export class StepGenerator {
     prng: Prng,
     taken: readonly number[] = [],
     profile: Profile = defaultProfile,
+    wrongArguments = WRONG_ARGUMENT,
   ) {
+    this.wrongArguments = wrongArguments;
     this.machine = machine;
     this.profile = profile;
     this.world = new World(profile);
@@ -122,7 +126,7 @@ export class StepGenerator {
     if (again !== null) return again;
     if (prng.chance(GARBAGE)) return this.garbage();
     const step = this.sensible();
-    return step.kind === 'call' && prng.chance(WRONG_ARGUMENT) ? this.withWrongArgument(step) : step;
+    return step.kind === 'call' && prng.chance(this.wrongArguments) ? this.withWrongArgument(step) : step;
   }
 
   private sensible(): Step {
