@@ -1,6 +1,6 @@
 /** Runs one program on both sides and judges each access. */
 import type { DeviationId } from './deviations.ts';
-import { hasDevices, mayTouch } from './layout.ts';
+import { isTaken, mayTouch } from './layout.ts';
 import { Predictor } from './predict.ts';
 import type { IdRegisters } from './reference.ts';
 import { Reference } from './reference.ts';
@@ -48,7 +48,7 @@ export class Judge {
     this.reference = reference;
     this.predictor = new Predictor(
       (pa) => {
-        if (hasDevices(pa)) this.strayed = true;
+        if (isTaken(pa)) this.strayed = true;
         return reference.read(pa);
       },
       reference.capabilities,

@@ -2,6 +2,8 @@
 
 export const RAM_BASE = 0x40000000;
 export const RAM_SIZE = 0x10000000;
+/** The board puts a device tree at the start of memory. */
+export const DEVICE_TREE_SIZE = 0x100000;
 export const SMMU_BASE = 0x09050000;
 /** Tables and queues lie below DATA; what devices read and write, in DATA and up. */
 export const STRTAB = 0x40100000;
@@ -22,13 +24,13 @@ export const SIDS: readonly number[] = DEVICE_SLOTS.map((slot) => slot << 3);
 /** Address bits above which, with an address of RAM, the board has nothing at all. */
 export const EMPTY: readonly number[] = [33, 34, 35, 36, 37, 40, 41, 42, 43, 44, 45, 46];
 
-/** Has the board devices there? Their registers answer in ways of their own. */
-export function hasDevices(pa: number): boolean {
+/** Has the board something of its own there? The registers of devices answer in ways of their own; the loop stays. */
+export function isTaken(pa: number): boolean {
   // Redistributors, PCI configuration space and the high PCI window lie above.
-  return pa < RAM_BASE || (pa >= 2 ** 38 && pa < 2 ** 40);
+  return pa < RAM_BASE || (pa >= 2 ** 38 && pa < 2 ** 40) || (pa >= WAIT_LOOP && pa < WAIT_LOOP + 0x1000);
 }
 
 /** May an access go to this address? Not where tables lie, which its data would change, and not to devices. */
 export function mayTouch(pa: number): boolean {
-  return pa >= DATA && !(pa >= WAIT_LOOP && pa < WAIT_LOOP + 0x1000) && !hasDevices(pa);
+  return pa >= DATA && !isTaken(pa);
 }

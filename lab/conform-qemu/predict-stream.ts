@@ -6,7 +6,10 @@ import { l1stdEntries, l1stdL2Ptr, l1stdSpan } from '../oracle/decode/l1std.ts';
 import type { DeviationId } from './deviations.ts';
 import type { Setup } from './types.ts';
 
-/** Address of the STE of `sid`, or the event (C_BAD_STREAMID, C_BAD_STE, F_STE_FETCH) that says why there is none. */
+/**
+ * Address of the STE of `sid`, or the event (C_BAD_STREAMID, C_BAD_STE, F_STE_FETCH) that says why there is none; then
+ * the address is that of a failed fetch.
+ */
 export function locate(
   read: (pa: number) => Word64 | null,
   { strtabBase, strtabBaseCfg }: Setup,
@@ -23,8 +26,9 @@ export function locate(
   const asked = (strtabBaseCfg >>> 6) & 31;
   const split = asked === 8 || asked === 10 ? asked : 6;
   const size = Math.max(64, 8 * 2 ** Math.max(0, log2 - split));
-  const word = read(strtabBase - (strtabBase % size) + 8 * Math.floor(sid / 2 ** split));
-  if (word === null) return none(EventCode.F_STE_FETCH);
+  const level1 = strtabBase - (strtabBase % size) + 8 * Math.floor(sid / 2 ** split);
+  const word = read(level1);
+  if (word === null) return { ste: level1, event: EventCode.F_STE_FETCH };
   const index = sid % 2 ** split;
   const span = l1stdSpan(word.lo);
   if (index < l1stdEntries(word.lo, split)) return { ste: l1stdL2Ptr(word.hi, word.lo) + 64 * index, event: 0 };

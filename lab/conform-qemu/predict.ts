@@ -1,27 +1,20 @@
 /**
- * Says what QEMU's SMMUv3 does with an access: a small SMMU of one stage or the other with QEMU's caches (the decoded configuration of a
- * stream, and a TLB of leaves), which follows the architecture except where a deviation is switched on. Without
- * deviations it is a second reading of the architecture, which must agree with the model.
+ * Says what QEMU's SMMUv3 does with an access: a small SMMU with QEMU's caches (the decoded configuration of a stream,
+ * and a TLB of leaves), which follows the architecture except where a deviation is switched on. Without deviations it
+ * is a second reading of the architecture, which must agree with the model, event records included.
  *
- * Left out: nested translation, the upper half of the address space, the top byte of an address.
+ * Left out: the upper half of the address space, the top byte of an address.
  */
-
-import { cdIps } from '../oracle/decode/cd.ts';
-import { leafSize } from '../oracle/decode/descriptor.ts';
 import { EventCode } from '../oracle/decode/event.ts';
 import type { Word64 } from '../oracle/decode/fields.ts';
-import { SIZE_BITS } from '../oracle/decode/fields.ts';
 import type { SmmuCapabilities } from '../oracle/decode/idr.ts';
-import { cdIllegal, steIllegal } from '../oracle/decode/legal.ts';
-import { steConfig, steS1CdMax, steS1ContextPtr, steS2Flag, steS2Ps, steS2T0sz } from '../oracle/decode/ste.ts';
 import type { DeviationId } from './deviations.ts';
-import { type Invalidation, scopeOf } from './predict-invalidate.ts';
-import { locate } from './predict-stream.ts';
-import { type Deviating, type Leaf, Refused, type Stage, stage1Of, stage2Of, walk } from './predict-walk.ts';
-import type { AccessOutcome, Setup } from './types.ts';
-
-/** Entries that QEMU's TLB holds before it is emptied. */
-const TLB_ENTRIES = 256;
+import { type Config, decodeStream } from './predict-config.ts';
+import { FaultClass, faultRecord, Refused, silent } from './predict-fault.ts';
+import { scopeOf } from './predict-invalidate.ts';
+import { combined, entryOf, Tlb, type TlbEntry } from './predict-tlb.ts';
+import { aligned, type Deviating, type Leaf, type Stage, walk } from './predict-walk.ts';
+import { type AccessOutcome, NO_EVENT, recorded, type Setup } from './types.ts';
 
 type Read = (pa: number) => Word64 | null;
 
@@ -31,17 +24,7 @@ export interface Prediction {
   readonly because: readonly DeviationId[];
 }
 
-interface Config {
-  readonly kind: 'abort' | 'bypass' | 'translate';
-  readonly stage: Stage | null;
-  readonly because: ReadonlySet<DeviationId>;
-}
-
-interface TlbEntry extends Leaf {
-  readonly stage: 1 | 2;
-  readonly tag: number;
-  readonly because: Set<DeviationId>;
-}
+const NO_DEVIATION: Deviating = { has: () => false, use: () => false };
 
 export class Predictor {
   private readonly read: Read;
@@ -49,10 +32,11 @@ export class Predictor {
   private readonly deviations: ReadonlySet<DeviationId>;
   private setup: Setup = { strtabBase: 0, strtabBaseCfg: 0, cr2: 0 };
   private readonly configs = new Map<number, Config>();
-  private readonly tlb = new Map<string, TlbEntry>();
+  private readonly tlb = new Tlb();
   /** Does it remember anything between accesses? */
   private readonly caching: boolean;
   private because = new Set<DeviationId>();
+  private deviating: Deviating;
   /** The last access met an entry that ends some versions of QEMU: stage 2 with S2AA64 0, or sizes of 52 bits and up. */
   deadly = false;
 
@@ -61,6 +45,14 @@ export class Predictor {
     this.smmu = smmu;
     this.deviations = new Set(deviations);
     this.caching = caching;
+    this.deviating = {
+      has: (id) => this.deviations.has(id),
+      use: (id) => {
+        if (!this.deviations.has(id)) return false;
+        this.because.add(id);
+        return true;
+      },
+    };
   }
 
   reset(setup: Setup): void {
@@ -71,20 +63,9 @@ export class Predictor {
 
   /** A command was consumed. */
   command(words: readonly number[]): void {
-    const scope = scopeOf(words);
+    const scope = scopeOf(words, this.smmu.stage2);
     for (const sid of this.configs.keys()) if (scope.dropsConfig(sid)) this.configs.delete(sid);
-    this.dropTlb(scope);
-  }
-
-  private dropTlb(scope: Invalidation): void {
-    for (const [key, entry] of this.tlb) {
-      if (!scope.dropsLeaf(entry)) continue;
-      if (entry.global && this.deviations.has('global-tagged') && !scope.dropsLeaf({ ...entry, global: false })) {
-        entry.because.add('global-tagged');
-      } else {
-        this.tlb.delete(key);
-      }
-    }
+    this.tlb.drop(scope, this.deviations.has('global-tagged'));
   }
 
   /** What happens to an access of four bytes; the caches remember it. */
@@ -96,130 +77,254 @@ export class Predictor {
       outcome = { ok: true, pa: this.translate(sid, iova, write) };
     } catch (refused) {
       if (!(refused instanceof Refused)) throw refused;
-      outcome = { ok: false, event: refused.event };
+      outcome = this.outcomeOf(refused, sid, iova, write);
     }
     return { outcome, because: [...this.because] };
   }
 
-  /** Whether QEMU deviates in this way; remembers that it mattered. */
-  private deviates(id: DeviationId): boolean {
-    if (!this.deviations.has(id)) return false;
-    this.because.add(id);
-    return true;
+  private outcomeOf({ fault }: Refused, sid: number, iova: number, write: boolean): AccessOutcome {
+    if (!fault.recorded) return NO_EVENT;
+    const record = faultRecord(fault, sid, iova, write);
+    if (fault.event >= EventCode.F_TRANSLATION && this.deviating.use('class-zero')) record[3]! &= ~0x300;
+    return recorded(record);
   }
 
   private translate(sid: number, iova: number, write: boolean): number {
-    const config = this.config(sid);
-    if (config.kind === 'abort') throw new Refused(0);
+    const config = this.config(sid, iova, write);
+    if (config.kind === 'abort') throw silent();
+    const { stage1, stage2 } = config;
     if (config.kind === 'bypass') {
-      if (iova >= 2 ** this.smmu.oasBits && !this.deviates('bypass-size-ignored'))
-        throw new Refused(EventCode.F_ADDR_SIZE);
+      if (iova >= 2 ** this.smmu.oasBits && !this.deviating.use('bypass-size-ignored')) {
+        throw new Refused({ event: EventCode.F_ADDR_SIZE, recorded: true });
+      }
       return iova;
     }
-    const stage = config.stage!;
+    if (stage1 !== null) return this.throughStage1(config, this.half(config, iova), iova, write);
+    if (iova >= 2 ** this.smmu.iasBits) {
+      if (this.deviating.use('s2-input-size')) throw silent();
+      throw new Refused({ event: EventCode.F_ADDR_SIZE, recorded: true });
+    }
+    return this.throughStage2(stage2!, iova, write, FaultClass.IN);
+  }
+
+  // ---- Stage 1, and both.
+
+  /** The half of stage 1 that an address of the lower half is looked up in. */
+  private half({ stage1, upper }: Config, iova: number): Stage {
+    const covers = (stage: Stage): boolean => !stage.disabled && iova < 2 ** stage.inputBits;
+    return !covers(stage1!) && covers(upper!) && this.deviating.use('upper-for-lower') ? upper! : stage1!;
+  }
+
+  private throughStage1(config: Config, stage1: Stage, iova: number, write: boolean): number {
+    const { stage2 } = config;
     const fault = (event: number): never => {
-      throw new Refused(stage.records ? event : 0);
+      throw new Refused({ event, recorded: stage1.records });
     };
-    if (stage.stage === 2 && iova >= 2 ** this.smmu.iasBits) {
-      throw new Refused(this.deviates('s2-input-size') ? 0 : EventCode.F_ADDR_SIZE);
-    }
-    const beyond = iova >= 2 ** stage.inputBits;
-    // QEMU checks the range of stage 2 only where it walks.
-    const looksFirst = stage.stage === 2 && this.deviations.has('s2-range-late');
-    if (stage.disabled || (beyond && !looksFirst)) return fault(EventCode.F_TRANSLATION);
-    const cached = this.lookup(stage, iova);
-    if (beyond && cached === null) return fault(EventCode.F_TRANSLATION);
-    if (beyond) this.deviates('s2-range-late');
+    const cached = this.cachedStage1(stage1, stage2, iova);
+    if (cached === null && (stage1.disabled || iova >= 2 ** stage1.inputBits)) return fault(EventCode.F_TRANSLATION);
     if (cached !== null) {
-      for (const id of cached.because) this.because.add(id);
-      if (write ? !cached.writable : !cached.readable) {
-        return fault(stage.stage === 2 && this.deviates('s2-cached-silent') ? 0 : EventCode.F_PERMISSION);
+      this.note(cached);
+      if (!allows(cached.first, write)) return fault(EventCode.F_PERMISSION);
+      if (stage2 !== null && !allows(cached.second, write) && (write || !this.deviating.use('cached-read'))) {
+        const ipa = this.deviating.use('cached-fault-no-ipa') ? 0 : cached.ipa + (iova - cached.input);
+        throw this.stage2Fault(stage2, EventCode.F_PERMISSION, ipa, FaultClass.IN);
       }
-      return cached.pa + (iova - cached.iova);
+      return cached.pa + (iova - cached.input);
     }
-    const deviating: Deviating = { has: (id) => this.deviations.has(id), use: (id) => this.deviates(id) };
-    const leaf = walk(stage, iova, write, this.read, deviating);
-    if (this.caching) {
-      if (this.tlb.size >= TLB_ENTRIES) this.tlb.clear();
-      const entry = { ...leaf, stage: stage.stage, tag: stage.tag, because: new Set(this.because) };
-      this.tlb.set(keyOf(stage, leaf.level, leaf.iova), entry);
+    const one = this.walkStage1(config, stage1, iova, write);
+    if (stage2 === null) {
+      this.keep(entryOf(stage1, one, this.because));
+      return one.pa + (iova - one.input);
     }
-    return leaf.pa + (iova - leaf.iova);
+    const ipa = one.pa + (iova - one.input);
+    const two = this.walkStage2(stage2, ipa, write, FaultClass.IN);
+    this.keep(combined(stage1, one, two, iova, this.because));
+    return two.pa + (ipa - two.input);
   }
 
-  /** A leaf that covers `iova`, at a level that the stream's own tables have. */
-  private lookup(stage: Stage, iova: number): TlbEntry | null {
-    // QEMU starts where stage 1 would, also for a stage 2 that starts further down.
-    const stride = stage.granuleBits - 3;
-    for (let level = 4 - Math.ceil((stage.inputBits - stage.granuleBits) / stride); level <= 3; level++) {
-      const size = leafSize(level, stage.granuleBits);
-      const found = this.tlb.get(keyOf(stage, level, iova - (iova % size)));
-      if (found !== undefined) return found;
+  /** What the TLB holds for a look-up of stage 1. Entries of both stages may have the granule of stage 2. */
+  private cachedStage1(stage1: Stage, stage2: Stage | null, iova: number): TlbEntry | null {
+    const { granuleBits, inputBits } = stage1;
+    const other = stage2 !== null && stage2.granuleBits !== granuleBits ? stage2.granuleBits : null;
+    if (stage1.disabled || iova >= 2 ** inputBits) {
+      // With a half that is off QEMU asks for its granule of 0, and then, as if for 64 bits, for stage 2's.
+      if (stage2?.granuleBits !== 16 || !this.deviations.has('range-late')) return null;
+      const found = this.tlb.lookup(stage1, 16, 64, iova);
+      if (found !== null) this.deviating.use('range-late');
+      return found;
     }
-    return null;
+    const found = this.tlb.lookup(stage1, granuleBits, inputBits, iova);
+    return found ?? (other === null ? null : this.tlb.lookup(stage1, other, inputBits, iova));
   }
 
-  private config(sid: number): Config {
+  private walkStage1(config: Config, stage1: Stage, iova: number, write: boolean): Leaf {
+    return walk(stage1, iova, write, {
+      read: this.read,
+      deviating: this.deviating,
+      place: (table, index, root) => this.placeOf(config, stage1, table, index, root),
+      fault: (event, fetch) => {
+        if (fetch === undefined) throw new Refused({ event, recorded: stage1.records });
+        throw new Refused({ event, recorded: true, eventClass: FaultClass.TTD, address: fetch });
+      },
+    });
+  }
+
+  /** Physical address of a stage-1 descriptor. */
+  private placeOf({ stage2, root }: Config, stage1: Stage, table: number, index: number, isRoot: boolean): number {
+    const { deviating } = this;
+    const at = table + 8 * index;
+    if (stage2 === null) return at;
+    const apart = Math.floor(at / 4096) !== Math.floor((isRoot ? stage1.ttb : table) / 4096);
+    if (!isRoot) return this.placeBelow(stage1, stage2, table, at, apart);
+    if (root === null) return this.throughStage2(stage2, at, false, FaultClass.TTD);
+    const cut = root % 2 ** stage1.outputBits;
+    if (cut !== root) deviating.use('root-cut');
+    const { inputBits, startLevel, granuleBits } = stage1;
+    const kept = aligned(cut, inputBits, startLevel, granuleBits) + 8 * index;
+    if (cut === root && this.peek(stage2, at) !== kept) deviating.use(apart ? 'table-base' : 'root-kept');
+    return kept;
+  }
+
+  /** The same below the root: QEMU translates where the table begins, and takes faults of stage 2 for stage 1's. */
+  private placeBelow(stage1: Stage, stage2: Stage, table: number, at: number, apart: boolean): number {
+    const { deviating } = this;
+    const whole = apart && deviating.has('table-base');
+    const asked = whole ? table : at;
+    const refused = (event: number): Refused => {
+      const recorded = event === EventCode.F_WALK_EABT || stage1.records;
+      return new Refused({ event, recorded, eventClass: FaultClass.TTD, address: table });
+    };
+    const cached = this.tlb.lookup(stage2, stage2.granuleBits, stage2.inputBits, asked);
+    const tooFar = cached === null && table >= 2 ** stage1.outputBits;
+    if (tooFar && deviating.use('table-fault-stage1')) throw refused(EventCode.F_ADDR_SIZE);
+    let place: number;
+    try {
+      place = this.throughStage2(stage2, asked, false, FaultClass.TTD) + (at - asked);
+    } catch (error) {
+      if (whole) deviating.use('table-base');
+      if (!(error instanceof Refused) || !deviating.use('table-fault-stage1')) throw error;
+      throw refused(error.fault.event);
+    }
+    if (whole && this.peek(stage2, at) !== place) deviating.use('table-base');
+    return place;
+  }
+
+  // ---- Stage 2.
+
+  /** Translates an IPA, from the TLB where it can. */
+  private throughStage2(stage2: Stage, ipa: number, write: boolean, eventClass: FaultClass): number {
+    const { deviating } = this;
+    const fault = (event: number): Refused => this.stage2Fault(stage2, event, ipa, eventClass);
+    const beyond = ipa >= 2 ** stage2.inputBits;
+    // QEMU checks the range of stage 2 only where it walks.
+    const looksFirst = this.deviations.has('s2-range-late');
+    if (beyond && !looksFirst) throw fault(EventCode.F_TRANSLATION);
+    const cached = this.tlb.lookup(stage2, stage2.granuleBits, stage2.inputBits, ipa);
+    if (cached === null) {
+      const leaf = this.walkStage2(stage2, ipa, write, eventClass);
+      this.keep(entryOf(stage2, leaf, this.because));
+      return leaf.pa + (ipa - leaf.input);
+    }
+    if (beyond) deviating.use('s2-range-late');
+    this.note(cached);
+    if (!allows(cached.second, write)) {
+      if (eventClass === FaultClass.IN) {
+        throw deviating.use('s2-cached-silent') ? silent() : fault(EventCode.F_PERMISSION);
+      }
+      if (!deviating.use('cached-read')) throw fault(EventCode.F_PERMISSION);
+    }
+    this.protect(stage2, cached.device, ipa, eventClass);
+    return cached.pa + (ipa - cached.input);
+  }
+
+  /** Walks stage 2. */
+  private walkStage2(stage2: Stage, ipa: number, write: boolean, eventClass: FaultClass): Leaf {
+    if (ipa >= 2 ** stage2.inputBits) throw this.stage2Fault(stage2, EventCode.F_TRANSLATION, ipa, eventClass);
+    const leaf = walk(stage2, ipa, write, {
+      read: this.read,
+      deviating: this.deviating,
+      place: (table, index) => table + 8 * index,
+      fault: (event, fetch) => {
+        throw this.stage2Fault(stage2, event, ipa, eventClass, fetch);
+      },
+    });
+    this.protect(stage2, leaf.device, ipa, eventClass);
+    return leaf;
+  }
+
+  /** S2PTW: stage 1's structures must not lie in Device memory. */
+  private protect(stage2: Stage, device: boolean, ipa: number, eventClass: FaultClass): void {
+    if (!stage2.protectsWalks || !device || eventClass === FaultClass.IN || this.deviating.use('s2ptw-ignored')) return;
+    throw this.stage2Fault(stage2, EventCode.F_PERMISSION, ipa, eventClass);
+  }
+
+  /** A fault of stage 2; `fetch` is the descriptor that could not be read. */
+  private stage2Fault(stage2: Stage, event: number, ipa: number, eventClass: FaultClass, fetch?: number): Refused {
+    const { deviating } = this;
+    if (fetch !== undefined) {
+      const named = eventClass === FaultClass.IN && !deviating.use('eabt-class-in') ? FaultClass.TTD : eventClass;
+      return new Refused({ event, recorded: true, stage2: true, eventClass: named, address: fetch });
+    }
+    const offset = ipa % 4096;
+    const whole = offset !== 0 && deviating.use('ipa-offset');
+    const forbidsRead = eventClass === FaultClass.TTD && event === EventCode.F_PERMISSION;
+    return new Refused({
+      event,
+      recorded: stage2.records,
+      stage2: true,
+      eventClass,
+      address: whole ? ipa : ipa - offset,
+      tableRead: forbidsRead && !deviating.use('ttrnw-missing'),
+    });
+  }
+
+  /** Where an IPA leads by the tables and the architecture alone; null when nowhere. */
+  private peek(stage2: Stage, ipa: number): number | null {
+    const { deviating } = this;
+    this.deviating = NO_DEVIATION;
+    try {
+      const leaf = this.walkStage2(stage2, ipa, false, FaultClass.TTD);
+      return leaf.pa + (ipa - leaf.input);
+    } catch (error) {
+      if (error instanceof Refused) return null;
+      throw error;
+    } finally {
+      this.deviating = deviating;
+    }
+  }
+
+  // ---- What it remembers.
+
+  private note(entry: TlbEntry): void {
+    for (const id of entry.because) this.because.add(id);
+  }
+
+  private keep(entry: TlbEntry): void {
+    if (this.caching) this.tlb.insert(entry);
+  }
+
+  private config(sid: number, iova: number, write: boolean): Config {
     const known = this.configs.get(sid);
     if (known !== undefined) {
       for (const id of known.because) this.because.add(id);
       return known;
     }
-    const config = this.decode(sid);
+    const { smmu, setup, deviating, because } = this;
+    const config = decodeStream(
+      {
+        ...{ smmu, setup, iova, write, deviating, because, read: this.read },
+        second: (stage2, ipa, eventClass) => this.throughStage2(stage2, ipa, false, eventClass),
+      },
+      sid,
+      () => {
+        this.deadly = true;
+      },
+    );
     if (this.caching) this.configs.set(sid, config);
     return config;
   }
-
-  private decode(sid: number): Config {
-    const place = locate(this.read, this.setup, this.smmu, sid, (id) => this.deviates(id));
-    if (place.event !== 0) {
-      if (
-        place.event === EventCode.C_BAD_STREAMID &&
-        (this.setup.cr2 & 2) === 0 &&
-        !this.deviates('bad-streamid-always')
-      ) {
-        throw new Refused(0);
-      }
-      throw new Refused(place.event);
-    }
-    const ste = this.words(place.ste);
-    if (ste === null) throw new Refused(EventCode.F_STE_FETCH);
-    const config = steConfig(ste[0]!);
-    if (config >= 6 && (!steS2Flag(ste[5]!, 51) || steS2Ps(ste[5]!) > 5)) this.deadly = true;
-    let illegal = steIllegal(ste, 0, this.smmu);
-    if (illegal?.includes('S1ContextPtr') && this.deviates('ste-checks-missing')) illegal = null;
-    if (illegal !== null && /S2HA|S2HD/.test(illegal) && this.deviates('s2-updates-accepted')) illegal = null;
-    if (illegal === null && config === 5 && this.smmu.ssidBits === 0 && steS1CdMax(ste[1]!) !== 0) {
-      if (this.deviates('s1cdmax-rejected')) illegal = 'S1CDMax';
-    }
-    if (illegal !== null) throw new Refused(EventCode.C_BAD_STE);
-    const because = new Set(this.because);
-    if (config < 4) return { kind: 'abort', stage: null, because };
-    if (config === 4) return { kind: 'bypass', stage: null, because };
-    if (config === 6) {
-      const narrow = SIZE_BITS[steS2Ps(ste[5]!)]! < 64 - steS2T0sz(ste[5]!);
-      if (narrow && this.deviates('s2ps-limits-input')) throw new Refused(EventCode.C_BAD_STE);
-      return { kind: 'translate', stage: stage2Of(ste, this.smmu), because };
-    }
-    const cd = this.words(steS1ContextPtr(ste[1]!, ste[0]!));
-    if (cd === null) throw new Refused(EventCode.F_CD_FETCH);
-    if (cdIps(cd[1]!) > 5) this.deadly = true;
-    if (cdIllegal(cd, 0, ste, 0, this.smmu) !== null) throw new Refused(EventCode.C_BAD_CD);
-    return { kind: 'translate', stage: stage1Of(cd, this.smmu), because };
-  }
-
-  private words(address: number): Int32Array | null {
-    const words = new Int32Array(16);
-    for (let i = 0; i < 8; i++) {
-      const word = this.read(address + 8 * i);
-      if (word === null) return null;
-      words[2 * i] = word.lo;
-      words[2 * i + 1] = word.hi;
-    }
-    return words;
-  }
 }
 
-function keyOf({ stage, tag, granuleBits }: Stage, level: number, iova: number): string {
-  return `${stage} ${tag} ${granuleBits} ${level} ${iova}`;
+function allows({ readable, writable }: { readable: boolean; writable: boolean }, write: boolean): boolean {
+  return write ? writable : readable;
 }

@@ -3,7 +3,7 @@ import { createMachine, type Machine, qemuVirt, registers } from '#machine';
 import type { Word64 } from '../oracle/decode/fields.ts';
 import { decodeCapabilities, type SmmuCapabilities } from '../oracle/decode/idr.ts';
 import { CMDQ, EVTQ, QUEUE_LOG2, RAM_BASE, RAM_SIZE, SIDS, SMMU_BASE } from './layout.ts';
-import type { AccessOutcome, Setup } from './types.ts';
+import { type AccessOutcome, NO_EVENT, recorded, type Setup } from './types.ts';
 
 const { Register } = registers;
 
@@ -73,7 +73,7 @@ export class Reference {
   /** Every outcome that hardware may give to an access; the first is what the tables say. */
   possible(sid: number, iova: number, write: boolean): AccessOutcome[] {
     return this.machine.smmus[0]!.possible(sid, iova, write).map(({ ok, pa, event }) =>
-      ok ? { ok: true, pa } : { ok: false, event: event?.recorded === true ? event.type : 0 },
+      ok ? { ok: true, pa } : event?.recorded === true ? recorded(event.words) : NO_EVENT,
     );
   }
 

@@ -1,12 +1,10 @@
 /** A differential run as text for a terminal, and as the JSON document of `--json`. */
 import { decodeCommand } from '../oracle/decode/command.ts';
-import { EventCode } from '../oracle/decode/event.ts';
+import { decodeEvent } from '../oracle/decode/event.ts';
 import { hex64 } from '../oracle/decode/fields.ts';
 import type { Deviation } from './deviations.ts';
 import type { ConformReport } from './run.ts';
 import type { AccessOutcome, Program, Step } from './types.ts';
-
-const EVENT_NAMES: ReadonlyMap<number, string> = new Map(Object.entries(EventCode).map(([name, code]) => [code, name]));
 
 /** The report in lines. `known` are the deviations that were taken into account. */
 export function renderConform(report: ConformReport, qemu: string, known: readonly Deviation[]): string {
@@ -46,7 +44,11 @@ export function renderConform(report: ConformReport, qemu: string, known: readon
 export function outcomeText(outcome: AccessOutcome): string {
   if (outcome.ok) return `PA 0x${outcome.pa.toString(16)}`;
   if (outcome.event === 0) return 'no access, and no event';
-  return EVENT_NAMES.get(outcome.event) ?? `event 0x${outcome.event.toString(16)}`;
+  const { record } = outcome;
+  const { name, fields } = decodeEvent(record);
+  const said = fields.filter(({ value }) => value !== 0).map((field) => `${field.name} ${field.text}`);
+  const words = [0, 2, 4, 6].map((i) => hex64(record[i + 1]!, record[i]!));
+  return `${[name, ...said].join(' ')} [${words.join(' ')}]`;
 }
 
 function programLines({ setup, steps }: Program): string[] {

@@ -3,15 +3,15 @@ import type { DeviationId } from './deviations.ts';
 import { generate } from './generate.ts';
 import { type Disagreement, Judge, type Judgement } from './judge.ts';
 import type { IdRegisters } from './reference.ts';
-import type { Program, Step, Subject } from './types.ts';
+import type { Program, StageName, Step, Subject } from './types.ts';
 
 /** What a run is asked for. */
 export interface ConformOptions {
   /** Accesses to judge. */
   readonly count: number;
   readonly seed: number;
-  /** The stage that translates in the programs. */
-  readonly stage: 1 | 2;
+  /** What the programs translate with. */
+  readonly stage: StageName;
   /** The deviations that the subject is known for. */
   readonly deviations: readonly DeviationId[];
   readonly ids: IdRegisters;

@@ -23,8 +23,16 @@ export interface Program {
   readonly steps: readonly Step[];
 }
 
-/** What became of an access: where it went, or the event that was recorded for it (0 for none). */
-export type AccessOutcome = { readonly ok: true; readonly pa: number } | { readonly ok: false; readonly event: number };
+/**
+ * What became of an access: where it went, or the number and the eight int32s of the event that was recorded for it
+ * (0 and none when there was none).
+ */
+export type AccessOutcome =
+  | { readonly ok: true; readonly pa: number }
+  | { readonly ok: false; readonly event: number; readonly record: readonly number[] };
+
+/** What programs translate with. */
+export type StageName = 1 | 2 | 'nested';
 
 /** The other side: a machine of QEMU's that runs programs step by step. */
 export interface Subject {
@@ -38,5 +46,13 @@ export interface Subject {
 
 /** A word by which outcomes are compared. */
 export function outcomeKey(outcome: AccessOutcome): string {
-  return outcome.ok ? `pa ${outcome.pa}` : `event ${outcome.event}`;
+  return outcome.ok ? `pa ${outcome.pa}` : `event ${outcome.event} ${outcome.record.join(' ')}`;
+}
+
+/** An access that ended without an event. */
+export const NO_EVENT: AccessOutcome = { ok: false, event: 0, record: [] };
+
+/** An access for which this event was recorded. */
+export function recorded(record: ArrayLike<number>): AccessOutcome {
+  return { ok: false, event: record[0]! & 0xff, record: Array.from(record) };
 }

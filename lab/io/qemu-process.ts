@@ -15,6 +15,12 @@ export function qemuVersion(program: string): string | null {
   return stdout.split('\n')[0]!;
 }
 
+/** The accelerators that a QEMU has. */
+export function qemuAccelerators(program: string): string[] {
+  const { stdout, status } = spawnSync(program, ['-accel', 'help'], { encoding: 'utf8', timeout: 20_000 });
+  return status === 0 ? stdout.split('\n').map((line) => line.trim()) : [];
+}
+
 /** A folder below the system's temporary one, for one QEMU. */
 export function scratchFolder(): string {
   return mkdtempSync(join(tmpdir(), 'postern-qemu-'));

@@ -1,19 +1,30 @@
 /**
  * A QEMU board without a guest as one side of a differential run: edu devices behind an SMMUv3, driven over qtest. What
- * became of an access comes from QEMU's own trace, which also tells physical addresses where there is no memory.
+ * an access reached comes from QEMU's own trace, which also tells physical addresses where there is no memory.
+ * Events come from the event queue.
  *
- * Distributions build QEMU without the qtest accelerator. A processor that waits in a loop under TCG, with the clock
- * tied to the instructions it does not execute, makes the time of the devices' timers pass at once.
+ * Most distributions build QEMU without the qtest accelerator. There a processor that waits in a loop under TCG, with the
+ * clock tied to the instructions it does not execute, makes the time of the devices' timers pass at once.
  */
 import { closeSync, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
-import { CMDQ, DEVICE_SLOTS, EVTQ, QUEUE_LOG2, RAM_SIZE, SIDS, SMMU_BASE, WAIT_LOOP } from '../conform-qemu/layout.ts';
+import {
+  CMDQ,
+  DEVICE_SLOTS,
+  DEVICE_TREE_SIZE,
+  EVTQ,
+  QUEUE_LOG2,
+  RAM_BASE,
+  RAM_SIZE,
+  SIDS,
+  SMMU_BASE,
+  WAIT_LOOP,
+} from '../conform-qemu/layout.ts';
 import type { IdRegisters } from '../conform-qemu/reference.ts';
-import type { AccessOutcome, Setup, Subject } from '../conform-qemu/types.ts';
+import { type AccessOutcome, NO_EVENT, recorded, type Setup, type Subject } from '../conform-qemu/types.ts';
 import { InputError } from '../input-error.ts';
-import { EventCode } from '../oracle/decode/event.ts';
 import type { Word64 } from '../oracle/decode/fields.ts';
-import { qemuVersion, scratchFolder } from './qemu-process.ts';
+import { qemuAccelerators, qemuVersion, scratchFolder } from './qemu-process.ts';
 import { Qtest } from './qemu-qtest.ts';
 
 /** PCI configuration space; the devices' registers are put one MiB apart. */
@@ -23,14 +34,26 @@ const BAR_APART = 0x100000;
 const EDU_BUFFER = 0x40000;
 const PAGE = 4096;
 const CR0 = 0x20;
+const EVENTQ_PROD = SMMU_BASE + 0x100a8;
+const EVENTQ_CONS = SMMU_BASE + 0x100ac;
 
-/** Arguments of the board, but for the socket. `wfi; b .-4` waits at WAIT_LOOP. */
-export function boardArguments(extra: readonly string[] = []): string[] {
-  return [
-    ...['-M', 'virt,iommu=smmuv3,gic-version=3', '-cpu', 'cortex-a57', '-m', `${RAM_SIZE / 2 ** 20}M`],
-    ...['-accel', 'tcg', '-icount', 'shift=10,sleep=off', '-nodefaults', '-display', 'none'],
+/** More than the edu device's timer, in ns. */
+const EDU_TIME = 100_000_001;
+
+/** What makes time pass on the board. */
+export type Accelerator = 'qtest' | 'tcg';
+
+/** Arguments of the board, but for the socket. Under TCG, `wfi; b .-4` waits at WAIT_LOOP. */
+export function boardArguments(accelerator: Accelerator, extra: readonly string[] = []): string[] {
+  const waiting = [
+    ...['-accel', 'tcg', '-icount', 'shift=10,sleep=off'],
     ...['-device', `loader,addr=0x${WAIT_LOOP.toString(16)},data=0x17ffffffd503207f,data-len=8`],
     ...['-device', `loader,addr=0x${WAIT_LOOP.toString(16)},cpu-num=0`],
+  ];
+  return [
+    ...['-M', 'virt,iommu=smmuv3,gic-version=3', '-cpu', 'cortex-a57', '-m', `${RAM_SIZE / 2 ** 20}M`],
+    ...['-nodefaults', '-display', 'none'],
+    ...(accelerator === 'qtest' ? ['-accel', 'qtest'] : waiting),
     ...DEVICE_SLOTS.flatMap((slot) => [
       '-device',
       `edu,addr=${slot.toString(16).padStart(2, '0')}.0,dma_mask=0xffffffffffffffff`,
@@ -48,19 +71,24 @@ class Board {
   /** Pages that are not zero. */
   private readonly written = new Set<number>();
   private prod = 0;
+  /** Events read so far. */
+  private events = 0;
+  private readonly accelerator: Accelerator;
 
-  private constructor(ids: IdRegisters, qtest: Qtest, trace: number) {
+  private constructor(accelerator: Accelerator, ids: IdRegisters, qtest: Qtest, trace: number) {
+    this.accelerator = accelerator;
     this.ids = ids;
     this.qtest = qtest;
     this.trace = trace;
   }
 
-  static async start(program: string): Promise<Board> {
+  static async start(program: string, accelerator: Accelerator): Promise<Board> {
     const folder = scratchFolder();
     const log = join(folder, 'trace');
-    const traces = ['smmuv3_translate_*', 'smmuv3_record_event'].flatMap((name) => ['-trace', `enable=${name}`]);
-    const qtest = await Qtest.start(program, folder, boardArguments(['-D', log, ...traces]));
+    const extra = ['-D', log, '-trace', 'enable=smmuv3_translate_*'];
+    const qtest = await Qtest.start(program, folder, boardArguments(accelerator, extra));
     try {
+      await qtest.clear(RAM_BASE, DEVICE_TREE_SIZE);
       for (const [i, slot] of DEVICE_SLOTS.entries()) {
         const config = ECAM + slot * 0x8000;
         await qtest.write32(config + 0x10, BARS + i * BAR_APART);
@@ -78,7 +106,7 @@ class Board {
           got: 'one without',
         });
       }
-      return new Board(ids, qtest, trace);
+      return new Board(accelerator, ids, qtest, trace);
     } catch (error) {
       await qtest.stop();
       throw error;
@@ -97,6 +125,7 @@ class Board {
     for (const page of this.written) pending.push(qtest.clear(page, PAGE));
     this.written.clear();
     this.prod = 0;
+    this.events = 0;
     const wide = (offset: number, value: number): Promise<string> => qtest.write64(SMMU_BASE + offset, 0, value);
     pending.push(smmu(0x28, 0xd75), smmu(0x2c, setup.cr2));
     pending.push(wide(0x90, CMDQ | QUEUE_LOG2), smmu(0x98, 0), smmu(0x9c, 0));
@@ -145,13 +174,29 @@ class Board {
       qtest.write64(bar + 0x90, 0, 4),
       qtest.write64(bar + 0x98, 0, write ? 3 : 1),
     ];
+    if (this.accelerator === 'qtest') pending.push(qtest.send(`clock_step ${EDU_TIME}`));
+    let prod = 0;
     for (let tries = 0; ; tries++) {
       const busy = qtest.send(`readq 0x${(bar + 0x98).toString(16)}`);
+      const produced = qtest.read32(EVENTQ_PROD);
       await Promise.all(pending.splice(0));
+      prod = await produced;
       if (Number(await busy) % 2 === 0) break;
       if (tries > 100_000) throw new Error('a DMA of the edu device never ended');
     }
-    return outcomeOf(await this.drain(), write);
+    const event = await this.takeEvents(prod);
+    return reached(await this.drain(), write) ?? event;
+  }
+
+  /** The first event since the last call, up to PROD; the others are those of the same access. */
+  private async takeEvents(prod: number): Promise<AccessOutcome> {
+    if (prod === this.events) return NO_EVENT;
+    const { qtest } = this;
+    const at = EVTQ + 32 * (this.events % 2 ** QUEUE_LOG2);
+    this.events = prod;
+    const words = [0, 8, 16, 24].map((offset) => qtest.send(`readq 0x${(at + offset).toString(16)}`));
+    await qtest.write32(EVENTQ_CONS, prod);
+    return recorded((await Promise.all(words)).flatMap(halves));
   }
 
   /** Everything that the trace has gained. */
@@ -173,26 +218,29 @@ class Board {
  */
 export class QemuSubject implements Subject {
   readonly version: string;
+  readonly accelerator: Accelerator;
   readonly ids: IdRegisters;
   private readonly boards: readonly [Board, Board];
   private board: Board;
 
-  private constructor(version: string, boards: readonly [Board, Board]) {
+  private constructor(version: string, accelerator: Accelerator, boards: readonly [Board, Board]) {
     this.version = version;
+    this.accelerator = accelerator;
     this.boards = boards;
     this.board = boards[0];
     this.ids = boards[0].ids;
   }
 
-  /** Starts the boards. @throws InputError when the program is no QEMU, or one without what is needed */
-  static async start(program: string): Promise<QemuSubject> {
+  /** Starts the boards, under qtest where the program has it and nothing else is wanted. @throws InputError when the program is no QEMU, or one without what is needed */
+  static async start(program: string, wanted: Accelerator | null = null): Promise<QemuSubject> {
     const version = qemuVersion(program);
     if (version === null) {
       throw new InputError({ file: program, expected: 'a QEMU program', got: 'nothing that answers --version' });
     }
-    const linear = await Board.start(program);
+    const accelerator = wanted ?? (qemuAccelerators(program).includes('qtest') ? 'qtest' : 'tcg');
+    const linear = await Board.start(program, accelerator);
     try {
-      return new QemuSubject(version, [linear, await Board.start(program)]);
+      return new QemuSubject(version, accelerator, [linear, await Board.start(program, accelerator)]);
     } catch (error) {
       await linear.stop();
       throw error;
@@ -221,13 +269,16 @@ export class QemuSubject implements Subject {
   }
 }
 
-/** What the trace lines of one access say. */
-function outcomeOf(text: string, write: boolean): AccessOutcome {
+/** Where the trace lines of one access say that it went; null when it did not pass. */
+function reached(text: string, write: boolean): AccessOutcome | null {
   const hit = /smmuv3_translate_success .*translated=(0x[0-9a-f]+) perm=(0x[0-9a-f]+)/.exec(text);
   if (hit !== null && (Number(hit[2]) & (write ? 2 : 1)) !== 0) return { ok: true, pa: Number(hit[1]) };
   const through = /smmuv3_translate_(?:bypass|disable) .*iova:(0x[0-9a-f]+)/.exec(text);
-  if (through !== null) return { ok: true, pa: Number(through[1]) };
-  const event = /smmuv3_record_event (?:SMMU_EVT_)?([A-Z_]+)/.exec(text)?.[1];
-  if (event !== undefined) return { ok: false, event: EventCode[event as keyof typeof EventCode] ?? -1 };
-  return { ok: false, event: 0 };
+  return through === null ? null : { ok: true, pa: Number(through[1]) };
+}
+
+/** Low and high half of the 64-bit number that qtest answers with. */
+function halves(text: string): [number, number] {
+  const word = Number(text.length > 10 ? text.slice(0, -8) : 0);
+  return [Number(`0x${text.slice(2).slice(-8)}`) | 0, word | 0];
 }

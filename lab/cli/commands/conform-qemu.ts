@@ -3,9 +3,10 @@ import { deviationsOf, parseVersion } from '../../conform-qemu/deviations.ts';
 import { aarch32Stage2 } from '../../conform-qemu/directed.ts';
 import { conformDocument, outcomeText, renderConform } from '../../conform-qemu/render.ts';
 import { conform } from '../../conform-qemu/run.ts';
+import type { StageName } from '../../conform-qemu/types.ts';
 import { progressBar } from '../../io/progress.ts';
 import { QEMU } from '../../io/qemu-process.ts';
-import { QemuSubject } from '../../io/qemu-subject.ts';
+import { type Accelerator, QemuSubject } from '../../io/qemu-subject.ts';
 import {
   type CliIo,
   type CommandArgs,
@@ -19,7 +20,11 @@ import {
 /** Options of `conform qemu`; stage, count and seed are 1, 2000 and 1 when left out. */
 export const qemuOptions: readonly CommandOption[] = [
   { flags: '--qemu <program>', describe: `qemu: the QEMU to compare with (default: ${QEMU})` },
-  { flags: '--stage <stage>', describe: 'qemu: translation stage, 1 or 2 (QEMU 8.1 and up have stage 2)' },
+  {
+    flags: '--stage <stage>',
+    describe: 'qemu: what translates: 1, 2 (QEMU 8.1 and up) or nested (9.1 and up); default: 1',
+  },
+  { flags: '--accel <name>', describe: 'qemu: qtest or tcg (default: qtest where that QEMU has it)' },
   { flags: '--count <n>', describe: 'qemu: accesses to compare (default: 2000)' },
   { flags: '--seed <n>', describe: 'qemu: where the programs come from (default: 1)' },
   { flags: '--crash', describe: 'qemu: try the stream table entry that ends some versions of QEMU, and nothing else' },
@@ -28,19 +33,23 @@ export const qemuOptions: readonly CommandOption[] = [
 /** Runs it: 0 when every difference is a known deviation, 1 on a disagreement, 3 when interrupted before. */
 export async function runConformQemu(args: CommandArgs, io: CliIo): Promise<number> {
   const stage = stageOf(textArg(args, 'stage') ?? '1');
+  const accelerator = acceleratorOf(textArg(args, 'accel'));
   const count = numberArg(args, 'count') ?? 2000;
   const seed = numberArg(args, 'seed') ?? 1;
   if (count === 0) throw new UsageError('--count: expected at least 1');
   const json = flagArg(args, 'json');
-  const subject = await QemuSubject.start(textArg(args, 'qemu') ?? QEMU);
+  const subject = await QemuSubject.start(textArg(args, 'qemu') ?? QEMU, accelerator);
   let stopped = false;
   const release = io.onInterrupt(() => {
     stopped = true;
   });
   const bar = progressBar(io, 'comparing', !json);
   try {
-    if ((subject.ids.idr0 & (stage === 1 ? 2 : 1)) === 0) {
-      throw new UsageError(`--stage ${stage}: the SMMU of ${subject.version} has no stage ${stage}`);
+    // IDR0.S1P is bit 1, S2P bit 0.
+    const needed = stage === 'nested' ? ([1, 2] as const) : [stage];
+    const missing = needed.find((one) => (subject.ids.idr0 & (one === 1 ? 2 : 1)) === 0);
+    if (missing !== undefined) {
+      throw new UsageError(`--stage ${stage}: the SMMU of ${subject.version} has no stage ${missing}`);
     }
     if (flagArg(args, 'crash')) return await crash(subject, json, io);
     const version = parseVersion(subject.version);
@@ -67,11 +76,15 @@ export async function runConformQemu(args: CommandArgs, io: CliIo): Promise<numb
   }
 }
 
-function stageOf(text: string): 1 | 2 {
-  if (text === 'nested')
-    throw new UsageError('--stage nested: two stages at once are not compared, only 1 and 2 alone');
-  if (text !== '1' && text !== '2') throw new UsageError(`--stage: expected 1 or 2, got ${text}`);
+function stageOf(text: string): StageName {
+  if (text === 'nested') return text;
+  if (text !== '1' && text !== '2') throw new UsageError(`--stage: expected 1, 2 or nested, got ${text}`);
   return text === '1' ? 1 : 2;
+}
+
+function acceleratorOf(text: string | undefined): Accelerator | null {
+  if (text === undefined || text === 'qtest' || text === 'tcg') return text ?? null;
+  throw new UsageError(`--accel: expected qtest or tcg, got ${text}`);
 }
 
 async function crash(subject: QemuSubject, json: boolean, io: CliIo): Promise<number> {

@@ -52,6 +52,7 @@ export const conformCommand: Command = {
     'postern conform vectors test/fixtures/vectors/*.json.gz',
     'postern conform dump test/fixtures/rig/strict-all.json.gz',
     'postern conform qemu --count 10000 --seed 7',
+    'postern conform qemu --stage nested --qemu qemu-10.0/qemu-system-aarch64',
     'postern conform qtrace test/fixtures/rig/strict-qtrace.qemu-trace.txt.gz test/fixtures/rig/strict-qtrace.json.gz',
   ],
   async run(args, io) {
