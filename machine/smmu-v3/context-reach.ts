@@ -121,8 +121,10 @@ export class ContextReach {
     return 0;
   }
 
-  private stage2Root(ste: Ste): number {
-    return ste.kind === SteKind.nested ? this.tables.find(ste.stage2, ste.vmid, 0, false) : 0;
+  /** 0 where stage 2 leads nowhere, its start table not being in RAM; -1 for a root that nothing holds yet. */
+  private stage2Root({ kind, stage2, vmid }: Ste): number {
+    if (kind !== SteKind.nested || !this.memory.isRam(stage2.base)) return 0;
+    return this.tables.find(stage2, vmid, 0, false) || -1;
   }
 
   /** Adds a reference to the context that an STE leads to. The reach is searched by the next {@link settle}. */

@@ -2,7 +2,7 @@
 
 import type { PhysicalMemory } from '../memory/index.ts';
 import { POW2 } from '../pow2.ts';
-import { descriptorAddress, judgeLeaf, Regime, WalkResult, walk, walkFrom } from '../table-walk.ts';
+import { descriptorAddress, isDevice, judgeLeaf, Regime, WalkResult, walk, walkFrom } from '../table-walk.ts';
 import { Field, Kind, type StaleSet } from './stale-set.ts';
 import type { TableReach } from './table-reach.ts';
 
@@ -27,7 +27,9 @@ export class Places {
     const { memory, tables, stale, regime, result } = this;
     const found: number[] = [];
     const add = (): void => {
-      if (result.pa >= 0 && !found.includes(result.pa)) found.push(result.pa);
+      // Under S2PTW nothing is fetched from Device memory.
+      if (result.pa < 0 || (regime.protectsWalks && isDevice(result.lo))) return;
+      if (!found.includes(result.pa)) found.push(result.pa);
     };
     for (let root = 1; root <= tables.top; root++) {
       if (tables.stage(root) !== 2 || tables.tag(root) >>> 16 !== vmid) continue;

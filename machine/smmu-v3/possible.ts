@@ -7,12 +7,12 @@
 
 import { classify, Descriptor } from '../table-walk.ts';
 import type { Caches } from './caches.ts';
-import { eventRecord } from './events.ts';
+import { eventRecord, type Fault } from './events.ts';
 import { CachedChoice, readEntry, TlbUse } from './lookup.ts';
 import { mixes, mixOptions } from './mixes.ts';
 import { CR0_SMMUEN, Register } from './registers.ts';
 import { Field, Kind } from './stale-set.ts';
-import { STE_SIZE } from './ste.ts';
+import { STE_SIZE, SteKind } from './ste.ts';
 import { locateSte, StreamTable } from './stream-table.ts';
 import { type LedContext, ledContexts, MOST_RUNS, Tape } from './tape.ts';
 import { currentStreamTable, translate } from './translate.ts';
@@ -66,8 +66,7 @@ class Enumeration {
     const { u, caches, sid } = this;
     this.attempt(null, '');
     if ((u.registers.get(Register.CR0) & CR0_SMMUEN) === 0) return this.outcomes;
-    // Nothing to hit but what was just walked.
-    if (caches.stale.size === 0 && caches.tables.top <= Math.min(1, u.walk.fetches)) return this.outcomes;
+    if (this.alone()) return this.outcomes;
     const tried = new Set<string>();
     const led = ledContexts(caches, sid, Math.max(0, this.ssid));
     for (const candidate of this.steCandidates()) {
@@ -82,6 +81,16 @@ class Enumeration {
       }
     }
     return this.outcomes;
+  }
+
+  /** There is nothing to hit but what was just walked. */
+  private alone(): boolean {
+    const { stale, tables } = this.caches;
+    if (stale.size !== 0 || tables.top > 1) return false;
+    const { ste, regime, walk } = this.u;
+    if (tables.top === 0) return true;
+    // A table outside memory is no root: then the only one is another stream's.
+    return walk.fetches > 0 && ste.kind !== SteKind.nested && regime !== null && regime.base === tables.base(1);
   }
 
   /** Every place where hardware may have the stream's STE from. */
@@ -177,8 +186,8 @@ class Enumeration {
     translate(u, this.sid, this.iova, this.write, choice, this.ssid);
     if (tape !== null && (tape.refuted || (tape.globalOnly && (!isLeaf(u) || (u.walk.lo & NOT_GLOBAL) !== 0)))) return;
     const ok = u.pa >= 0;
-    const { type, recorded, stalls, ignored } = u.fault;
-    const key = ok ? `${u.pa}` : `fault ${type} ${recorded} ${stalls} ${ignored}`;
+    const { type, stalls, ignored } = u.fault;
+    const key = ok ? `${u.pa}` : faultKey(u.fault);
     if (this.seen.has(key)) return;
     this.seen.add(key);
     const how = tape === null ? via : joined(via, ...tape.via);
@@ -187,6 +196,14 @@ class Enumeration {
     if (event !== null && stalls) this.outcomes.push({ ...outcome, stalls: true });
     else this.outcomes.push(event !== null && ignored ? { ...outcome, ignored: true } : outcome);
   }
+}
+
+/** Tells faults apart that leave different records, or end otherwise. */
+function faultKey(fault: Fault): string {
+  const { type, recorded, stalls, ignored, stage2, eventClass, tableRead, ipa, fetchAddress } = fault;
+  const page = stage2 ? Math.floor(ipa / 4096) : 0;
+  const record = `${type} ${stage2} ${eventClass} ${tableRead} ${page} ${fetchAddress}`;
+  return `fault ${record} ${recorded} ${stalls} ${ignored}`;
 }
 
 function isLeaf(u: TranslationUnit): boolean {

@@ -135,7 +135,8 @@ export class Setup {
 
   /** Where an access may go: physical addresses, and names of faults (`abort` when silent). */
   reaches(sid: number, iova: number, write = false): (number | string)[] {
-    return this.smmu.possible(sid, iova, write).map(({ ok, pa, event }) => (ok ? pa : (event?.name ?? 'abort')));
+    const ends = this.smmu.possible(sid, iova, write);
+    return [...new Set(ends.map(({ ok, pa, event }) => (ok ? pa : (event?.name ?? 'abort'))))];
   }
 
   /** The last event record, as four 64-bit words. */

@@ -234,6 +234,15 @@ test('two live tables under one VMID mix', () => {
   expect(s.smmu.possible(1, IOVA, false)[1]!.via).toMatch(/^root:0x/);
 });
 
+test('a live table also serves a stream of its VMID whose own table is outside memory', () => {
+  const { s } = withStage2();
+  s.stage2(2, 5, 0);
+  s.cfgiSte(2);
+  s.sync();
+  expect(s.smmu.stale()).toEqual([]);
+  expect(s.reaches(2, IOVA)).toEqual(['F_WALK_EABT', A]);
+});
+
 test('an STE that is changed word by word while it is live may be read as any mix, and leaves a tag behind', () => {
   const { s, top: old } = withStage2();
   const top = s.pair();

@@ -331,6 +331,20 @@ test('a CD stays in the configuration cache when stage 2 takes its page away, un
   expect(n.s.smmu.stale()).toEqual([]);
 });
 
+test('a CD stays in the configuration cache when its page becomes Device memory under S2PTW, until CFGI_CD', () => {
+  const n = new NestedSetup();
+  n.attach(undefined, undefined, stage2Word(VMID) | (1n << 54n));
+  n.s.cfgiAll();
+  n.s.sync();
+  n.s.put(n.stage2Of(CD), n.s.get(n.stage2Of(CD)) & ~0x3cn);
+  n.s.command(0x30n);
+  n.s.sync();
+  expect(reaches(n)).toEqual(['F_PERMISSION', DATA + OFFSET]);
+  n.s.command(0x05n | SID_WORD, 1n);
+  n.s.sync();
+  expect(reaches(n)).toEqual(['F_PERMISSION']);
+});
+
 test('a nested stream that is detached leaves both tags, and S12_VMALL takes them', () => {
   const n = new NestedSetup();
   n.s.put(n.s.steAt(SID), 1n);
@@ -345,6 +359,16 @@ test('a nested stream that is detached leaves both tags, and S12_VMALL takes the
   n.s.put(n.stage2Of(DATA), 0n);
   n.s.put(n.leafAt, 0n);
   expect(n.s.smmu.stale()).toEqual([]);
+});
+
+test('an STE that becomes valid before its S2TTB is written has its stage 2 in reach from then on', () => {
+  const n = new NestedSetup();
+  const at = n.s.steAt(2);
+  n.s.put(at, BigInt(CD) | 0xfn);
+  n.s.put(at + 16, stage2Word(VMID + 1));
+  n.s.put(at + 24, BigInt(n.top));
+  n.s.put(n.stage2Of(DATA), 0n);
+  expect(n.s.reaches(2, IOVA)).toContain(DATA + OFFSET);
 });
 
 test('a stage-1-only stream under the same VMID and ASID hands its entries, which know no stage 2, to a nested one', () => {
