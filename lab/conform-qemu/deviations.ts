@@ -166,10 +166,6 @@ const rows = {
     text: 'F_PERMISSION of stage 2 by a cached translation of both stages has IPA 0',
     stages: BOTH,
   },
-  'range-late': {
-    text: 'a half that is off, or a range exceeded, counts only where the TLB has no leaf of stage 2’s 64K granule',
-    stages: BOTH,
-  },
 } as const satisfies Record<string, DeviationRow>;
 
 export type DeviationId = keyof typeof rows;
