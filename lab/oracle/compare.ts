@@ -197,7 +197,7 @@ export class Comparison {
 
   /** Whether the tables of a domain are there for that SMMU: it is bound to it, or has streams behind it. */
   private isServedBy(id: number, smmu: number): boolean {
-    return this.ghost.domainSmmu(id) === smmu || this.ghost.domainStreams(id, smmu) !== 0;
+    return this.ghost.domainSmmu(id) === smmu || this.ghost.domainRoutes(id, smmu) !== 0;
   }
 
   /** Where the tables of a domain differ from its maplets, in words. */

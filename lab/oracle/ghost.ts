@@ -51,6 +51,8 @@ export class Ghost {
   private readonly streams: JournaledTable;
   /** Streams by domain and SMMU. */
   private readonly smmuStreams: JournaledTable;
+  /** Those of them whose attach was not answered. */
+  private readonly lostStreams: JournaledTable;
   private readonly guests: JournaledTable;
   private readonly devicePages: JournaledTable;
 
@@ -70,6 +72,7 @@ export class Ghost {
     this.maplets = new Maplets(memory);
     this.streams = new JournaledTable(memory, 1);
     this.smmuStreams = new JournaledTable(memory, 1);
+    this.lostStreams = new JournaledTable(memory, 1);
     this.guests = new JournaledTable(memory, 2);
     this.devicePages = new JournaledTable(memory, 1);
   }
@@ -222,6 +225,12 @@ export class Ghost {
     return at < 0 ? 0 : this.memory.words[at]!;
   }
 
+  /** Streams of the domain behind one SMMU whose attach succeeded: through them its tables are there. */
+  domainRoutes(id: number, smmu: number): number {
+    const at = this.lostStreams.find(id, smmu);
+    return this.domainStreams(id, smmu) - (at < 0 ? 0 : this.memory.words[at]!);
+  }
+
   /** A domain without a table: the first attach will {@link bindDomain}. */
   makeUnbound(id: number, type: number): void {
     this.makeDomain(id, 0, 0);
@@ -347,6 +356,7 @@ export class Ghost {
   loseReference(id: number, smmu: number): void {
     this.add(this.domain(id) + D.attached, 1);
     this.add(this.smmuStreams.insert(id, smmu), 1);
+    this.add(this.lostStreams.insert(id, smmu), 1);
   }
 
   // ---- SMMUs

@@ -57,6 +57,8 @@ export class Monitor {
   private readonly observer: number;
   /** Word 0: whether the machine is protected; then, per domain, the node of the root that its record links. */
   private readonly state: number;
+  /** A word per SMMU: 1 while its last SYNC is not answered. */
+  private readonly waiting: number;
   private readonly linkedRoots: number;
 
   constructor(facts: Facts, ghost: Ghost, findings: Findings, reader: LayoutReader, domains: number) {
@@ -98,6 +100,7 @@ export class Monitor {
     });
     this.routes = new Routes(facts, findings, this.store, this.stale, this.reach, structurePage);
     this.state = this.memory.allocFile(1, StateClass.derived);
+    this.waiting = this.memory.allocFile(facts.description.smmus.length, StateClass.derived);
     this.linkedRoots = this.memory.allocFile(domains, StateClass.derived);
     this.domainLeaves = this.memory.allocFile(facts.pages, StateClass.derived);
     this.roles = new Uint8Array(facts.pages);
@@ -268,6 +271,24 @@ export class Monitor {
     }
   }
 
+  /**
+   * References that a page needs: one for each mapping, and one for each way there that hardware may still have. While an
+   * SMMU leaves a SYNC unanswered, those ways are not over when the call is, and more of them than one can lead through
+   * one mapping: then any reference will do. A pin stands for the ways whose invalidation was given up.
+   */
+  private neededReferences(page: number, mapped: number): number {
+    const others = this.reach.otherCount(page);
+    if (this.ghost.pins(page) === 0 && !this.isWaiting()) return mapped + others;
+    return Math.max(mapped, Math.min(1, others));
+  }
+
+  /** Whether the last SYNC of some SMMU has not been answered. */
+  private isWaiting(): boolean {
+    const { waiting, memory } = this;
+    for (let i = 0; i < this.facts.description.smmus.length; i++) if (memory.words[waiting + i] !== 0) return true;
+    return false;
+  }
+
   /** The reference count of a page went down to `refs`. */
   private dropped(page: number, refs: number): void {
     if (refs === 0 && this.store.firstIn(page) !== 0) this.structureLost(page, 'freed');
@@ -277,7 +298,7 @@ export class Monitor {
     if (refs < mapped) {
       const text = `the reference count of ${hex(pa)} drops to ${refs} while ${mapped} mappings stand`;
       this.findings.add('refcount', 'dropped-while-mapped', text, { pa, refs, mapped });
-    } else if (refs < mapped + this.reach.otherCount(page)) {
+    } else if (refs < this.neededReferences(page, mapped)) {
       const way = describeWay(this.facts, this.reach, page);
       this.findings.add('invalidation', 'released-early', `${hex(pa)} is released while ${way.text}`, {
         pa,
@@ -439,7 +460,9 @@ export class Monitor {
       const { words } = this.memory;
       if (commandOpcode(words[i]!) === Opcode.SYNC) {
         // Hardware that does not answer has not got there: what waits for it goes on waiting.
-        if (!this.facts.answers(smmu)) continue;
+        const answers = this.facts.answers(smmu);
+        this.memory.put(this.waiting + smmu, answers ? 0 : 1);
+        if (!answers) continue;
         this.reach.sync(smmu);
         this.touched.synced[smmu] = (index + 1) & mask;
         this.touched.hasSynced = true;
