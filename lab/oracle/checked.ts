@@ -238,6 +238,7 @@ export class CheckedHypervisor implements Hypervisor {
     const rules = this.specification.rulesAt(position);
     const row = rules === undefined ? null : decide(rules, call);
     this.frame.begin(this.isFullDue);
+    if (!this.ghost.mayHaveLost && !this.facts.allAnswer()) this.ghost.setMayHaveLost();
     try {
       this.inner.hvc(cpu, x);
     } catch (error) {

@@ -188,6 +188,12 @@ export class Facts {
     return this.machine.answers?.(smmu) ?? true;
   }
 
+  /** Whether all of them do. */
+  allAnswer(): boolean {
+    for (let smmu = 0; smmu < this.description.smmus.length; smmu++) if (!this.answers(smmu)) return false;
+    return true;
+  }
+
   /** Number of the page at `pa`, or -1. */
   pageOf(pa: number): number {
     const { bases, sizes } = this;

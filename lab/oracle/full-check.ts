@@ -97,6 +97,7 @@ export class FullCheck {
     recountTags(this.facts, this.monitor, this.findings);
     this.pools();
     this.cpuTables();
+    this.lostPages();
     for (let page = 0; page < this.facts.pages; page++) this.page(page);
     this.stage2.checkHost();
     for (let slot = 0; slot < VM_COUNT; slot++) this.vm(slot);
@@ -380,6 +381,21 @@ export class FullCheck {
       if (this.ghost.vmLife(slot) >= VmLife.live) {
         this.stage2.forEachTable(this.facts.paOf(this.ghost.vmPgd(slot)), claim);
       }
+    }
+  }
+
+  /**
+   * Every page that the hypervisor has beside its records is free in a pool or holds a structure that something leads
+   * to. What hardware may still use is kept back: an SMMU that did not answer has left such pages behind, for good.
+   */
+  private lostPages(): void {
+    const { facts, ghost, monitor, reader } = this;
+    if (ghost.mayHaveLost) return;
+    for (let page = 0; page < facts.pages; page++) {
+      if (ghost.owner(page) !== Owner.hyp || this.roles[page] !== 0) continue;
+      const pa = facts.paOf(page);
+      if (reader.isRecordPage(pa) || monitor.store.firstIn(page) !== 0) continue;
+      this.findings.add('structure', 'lost-page', `${hex(pa)} is the hypervisor's, and nothing leads there`, { pa });
     }
   }
 

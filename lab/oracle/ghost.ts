@@ -48,6 +48,7 @@ export class Ghost {
   private readonly smmus: number;
   /** Pages that lose a leaf from now on stay referenced: the hardware does not answer the invalidation. */
   losing = false;
+  private readonly unanswered: number;
   private readonly streams: JournaledTable;
   /** Streams by domain and SMMU. */
   private readonly smmuStreams: JournaledTable;
@@ -62,6 +63,7 @@ export class Ghost {
     this.facts = facts;
     this.memory = memory;
     this.state = file(pages);
+    this.unanswered = file(1);
     this.dma = file(pages);
     this.shares = file(pages);
     this.domains = file(facts.profile.domains.count * DOMAIN_STRIDE);
@@ -319,6 +321,15 @@ export class Ghost {
       if (sign < 0 && this.losing) this.addPin(page);
       touched(page);
     }
+  }
+
+  /** Whether a call was ever made while an SMMU did not answer: what hardware may have kept then is lost for good. */
+  get mayHaveLost(): boolean {
+    return this.memory.words[this.unanswered] !== 0;
+  }
+
+  setMayHaveLost(): void {
+    this.memory.put(this.unanswered, 1);
   }
 
   // ---- devices of the registry

@@ -313,6 +313,11 @@ export class LayoutReader {
     }).flat();
   }
 
+  /** Whether the page at `pa` holds the hypervisor's own records: the carve-out below the heap. */
+  isRecordPage(pa: number): boolean {
+    return pa >= this.layout.base && pa < this.layout.heap.base;
+  }
+
   /** Address of a pool's record: 0 heap, 1 IOMMU. */
   private pool(id: number): number {
     return id === 0 ? this.layout.heapPool : this.layout.iommuPool;

@@ -3,6 +3,7 @@
 import { expect, test } from 'vitest';
 import { hypLayout } from '#hyp/layout';
 import { callNamed, FUNCTION_ID_BASE, type Hypervisor, VM_HANDLE_BASE } from '#hypercall-abi';
+import { buildHypervisor } from '#lab/zoo/loader';
 import { type Machine, tiny } from '#machine';
 import { kinds, type Mischief, makeRig, PAGE, type Rig, RW, tell } from './oracle-rig.ts';
 
@@ -291,6 +292,17 @@ test('structure: an SMMU record that names another stream table', () => {
   rig.machine.memory.write32(layout.smmus + 8, page);
   rig.oracle.checkAll();
   expect(kinds(rig.oracle.findings)).toContain('structure/smmu-record');
+});
+
+test('structure: a page that no pool has and nothing leads to', () => {
+  const edit = { file: 'hyp/attach.ts', function: 'detachS1' };
+  const before = '  if (result === 0) yield* freeCd(h, cd);';
+  const { createHypervisor } = buildHypervisor([{ id: 'keeps', edits: [{ ...edit, before, after: '' }] }]);
+  const rig = makeRig({ mischief: (_, machine) => createHypervisor(machine) });
+  mapped(rig);
+  expect(tell(rig.oracle.findings)).toBe('');
+  rig.call('detach_dev', 0, 1, 0, 0);
+  expect(kinds(rig.oracle.findings)).toEqual(['structure/lost-page']);
 });
 
 test('structure: a table on a free list', () => {

@@ -5,6 +5,7 @@ import { captureCommand } from './capture.ts';
 import { conformCommand } from './conform.ts';
 import { demoCommand } from './demo.ts';
 import { replayCommand } from './replay.ts';
+import { soakCommand } from './soak.ts';
 import { walkCommand } from './walk.ts';
 
 export const commands: readonly Command[] = [
@@ -14,4 +15,5 @@ export const commands: readonly Command[] = [
   auditCommand,
   conformCommand,
   captureCommand,
+  soakCommand,
 ];
