@@ -3,12 +3,21 @@
  * back, and goes on where a call stopped short (pKVM's host driver; docs/abi-sources.md section 6).
  */
 
-import { type Boundary, type CallResult, Errno, type MemoryRequest } from '#hypercall-abi';
+import { AttachFlag, type Boundary, type CallResult, Errno, type MemoryRequest } from '#hypercall-abi';
 import type { HostMemory } from './memory.ts';
 
-const DRIVER = 0;
 const PASID_NONE = 0;
 const NO_FLAGS = 0;
+/** Number of the SMMUv3 driver. */
+const DRIVER = 0;
+
+/** What {@link IommuDriver.attach} may be told beside the stream. */
+export interface AttachOptions {
+  readonly pasid?: number;
+  readonly pasidBits?: number;
+  /** Faults are to stall until {@link IommuDriver.respond}. */
+  readonly stall?: boolean;
+}
 
 /** Counters that a report shows. */
 export interface DriverStatistics {
@@ -57,19 +66,31 @@ export class IommuDriver {
     return errno;
   }
 
-  /** Attach a stream to a domain. @returns 0 or a negative errno */
-  attach(iommu: number, id: number, sid: number): number {
-    const args = [iommu, id, sid, PASID_NONE, 0, NO_FLAGS].slice(
+  /**
+   * Attach a stream to a domain, or one PASID of it.
+   * @param options `pasidBits`: with PASID 0, log2 of the PASIDs that the stream is to have room for
+   * @returns 0 or a negative errno
+   */
+  attach(iommu: number, id: number, sid: number, options: AttachOptions = {}): number {
+    const { pasid = PASID_NONE, pasidBits = 0, stall = false } = options;
+    const flags = stall ? AttachFlag.stall : NO_FLAGS;
+    const args = [iommu, id, sid, pasid, pasidBits, flags].slice(
       0,
       this.boundary.profile.call('attach_dev').args.length,
     );
     return this.untilServed(() => this.boundary.call(this.cpu, 'attach_dev', ...args));
   }
 
-  /** Detach a stream from its domain. @returns 0 or a negative errno */
-  detach(iommu: number, id: number, sid: number): number {
+  /** Detach a stream from its domain, or one PASID of it. @returns 0 or a negative errno */
+  detach(iommu: number, id: number, sid: number, pasid = PASID_NONE): number {
     this.statistics.calls++;
-    return this.boundary.call(this.cpu, 'detach_dev', iommu, id, sid, PASID_NONE).errno;
+    return this.boundary.call(this.cpu, 'detach_dev', iommu, id, sid, pasid).errno;
+  }
+
+  /** Answer an access that stalled under that tag. @param status one of PageResponse @returns 0 or a negative errno */
+  respond(iommu: number, sid: number, tag: number, status: number): number {
+    this.statistics.calls++;
+    return this.boundary.call(this.cpu, 'page_response', DRIVER, iommu, sid, PASID_NONE, tag, status).errno;
   }
 
   /**

@@ -12,7 +12,7 @@ import { err } from '#hypercall-abi';
 import { type PageTableLayout, pgdBytes } from '#io-pgtable';
 import type { Steps } from '#machine';
 import type { Hyp } from './context.ts';
-import { domainKind, domainType, setDomainTable, smmuOf, smmuStreams, stageOf } from './domain-record.ts';
+import { domainKind, domainType, isTag, setDomainTable, smmuOf, smmuStreams, stageOf } from './domain-record.ts';
 import { syncCommands } from './smmu.ts';
 import { issueWholeTag } from './tlb.ts';
 
@@ -39,25 +39,27 @@ function isCompatible(h: Hyp, stage: number, smmu: number, other: number): boole
 /**
  * Make the domain able to serve a stream behind that SMMU, and count the stream.
  * @returns 0; -EINVAL the SMMU cannot do what the type asks for, or the domain belongs to another; -EBUSY the domain's
- *   table is not one for this SMMU; -ENOMEM with an IOMMU request
+ *   table is not one for this SMMU; -ERANGE an id wider than the SMMU's tags; -ENOMEM with an IOMMU request
  */
-export function* bindDomain(h: Hyp, domain: number, smmu: number): Steps<number> {
+export function* bindDomain(h: Hyp, domain: number, id: number, smmu: number): Steps<number> {
   const kind = domainKind(h, domain);
   const stage = stageOf(kind);
   if (stage === 0) {
-    const result = yield* buildTable(h, domain, smmu);
+    const result = yield* buildTable(h, domain, id, smmu);
     if (result !== 0) return result;
   } else if (smmuOf(kind) !== smmu) {
     if (h.profile.domainSmmus === 'one') return err('EINVAL');
     if (!isCompatible(h, stage, smmuOf(kind), smmu)) return err('EBUSY');
+    if (!isTag(h.smmus[smmu]!, stage, id)) return err('ERANGE');
   }
   yield* countStream(h, domain, smmu, 1);
   return 0;
 }
 
-function* buildTable(h: Hyp, domain: number, smmu: number): Steps<number> {
+function* buildTable(h: Hyp, domain: number, id: number, smmu: number): Steps<number> {
   const stage = stageFor(h, domainType(h, domain), smmu);
   if (stage === 0) return err('EINVAL');
+  if (!isTag(h.smmus[smmu]!, stage, id)) return err('ERANGE');
   const root = yield* h.pageTableOps.allocTable(pgdBytes(layoutOf(h, smmu, stage)!));
   if (root === 0) return err('ENOMEM');
   setDomainTable(h, domain, smmu, stage, root);

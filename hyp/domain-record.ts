@@ -66,12 +66,15 @@ export function* exchangeDomainRefs(h: Hyp, domain: number, from: number, to: nu
   return h.memory.compareExchange32(domain + REFS, from, to);
 }
 
-/** Take a reference if the domain is allocated and the caller's. @returns whether it was taken */
+/** References are an int upstream: one more than this would turn negative, and look like a free domain's after a while. */
+const REFS_MAX = 0x7fffffff;
+
+/** Take a reference if the domain is allocated, the caller's, and not full. @returns whether it was taken */
 export function* getDomain(h: Hyp, domain: number, owner: number): Steps<boolean> {
   // The owner is tested before the count moves: a foreign caller must not be able to disturb a free in flight.
   if (domain < 0 || h.memory.read32(domain + OWNER) !== owner) return false;
   let refs = yield* domainRefs(h, domain);
-  while (refs !== 0) {
+  while (refs !== 0 && refs !== REFS_MAX) {
     const was = yield* exchangeDomainRefs(h, domain, refs, refs + 1);
     if (was === refs) return true;
     refs = was;
@@ -138,6 +141,14 @@ export function* initUnboundDomain(h: Hyp, domain: number, type: number): Steps<
   h.memory.write32(domain + KIND, type << 16);
   yield { kind: 'barrier', at: domain };
   yield* exchangeDomainRefs(h, domain, 0, 1);
+}
+
+/**
+ * Whether that SMMU can tag translations of the stage with the number of the domain. Where ASIDs (VMIDs) have 8 bits, a
+ * larger one would be cut off, and two domains would share their translations.
+ */
+export function isTag(smmu: SmmuDescription, stage: number, id: number): boolean {
+  return id < ((stage === 1 ? smmu.asid16 : smmu.vmid16) ? 0x10000 : 0x100);
 }
 
 /** Fill the record of a new domain; the reference count comes last, when everything else stands. */

@@ -18,17 +18,18 @@ import {
   HOST_OWNER,
   initDomain,
   initUnboundDomain,
+  isTag,
   needDomainRecord,
 } from './domain-record.ts';
 import { lock, unlock } from './lock.ts';
 import { completeUnmap } from './page-table-ops.ts';
 
 /** The one IOMMU driver there is. */
-const DRIVER_ID = 0;
+export const DRIVER_ID = 0;
 
 /**
  * alloc_domain. @returns 0; -ENODEV unknown driver or IOMMU; -EINVAL id not the host's, in use, or type; -EPERM the
- * identity domain; -ENOMEM with an IOMMU request when the top-level table cannot be made
+ * identity domain; -ERANGE an id wider than the IOMMU's tags; -ENOMEM with an IOMMU request when the top-level table cannot be made
  */
 export function* allocDomain(h: Hyp, driver: number, iommu: number, id: number, type: number): Steps<number> {
   if (driver !== DRIVER_ID) return err('ENODEV');
@@ -48,6 +49,8 @@ function* makeDomain(h: Hyp, domain: number, iommu: number, id: number, type: nu
   const layout = h.tableLayouts[2 * iommu + stage - 1];
   // Upstream finds out while it makes the table; the hardware's stages are known before.
   if (layout === null || layout === undefined) return err('EINVAL');
+  // Upstream tags with what the hardware leaves of the number.
+  if (!isTag(h.smmus[iommu]!, stage, id)) return err('ERANGE');
   const root = yield* h.pageTableOps.allocTable(pgdBytes(layout));
   if (root === 0) return err('ENOMEM');
   yield* initDomain(h, domain, iommu, stage, root);

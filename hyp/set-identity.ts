@@ -10,15 +10,13 @@ import { err } from '#hypercall-abi';
 import type { Steps } from '#machine';
 import type { Hyp } from './context.ts';
 import { getDeviceContext, putDeviceContext } from './device.ts';
+import { DRIVER_ID } from './domain.ts';
 import { HOST_OWNER } from './domain-record.ts';
 import { identityTable } from './identity.ts';
 import { lock, unlock } from './lock.ts';
 import { IDENTITY_STREAMS, identityStreams, SMMU_LOCK, smmuRecord } from './smmu.ts';
-import { clearSte, findSte, isStage2Entry, steLo, steVmid, writeS2Ste } from './stream-table.ts';
+import { clearSte, faultsStall, findSte, isStage2Entry, steLo, steVmid, writeS2Ste } from './stream-table.ts';
 import { IDENTITY_VMID, invalidateIdentityTag } from './tlb.ts';
-
-/** The one IOMMU driver there is. */
-const DRIVER_ID = 0;
 
 /**
  * set_identity. @returns 0; -ENODEV unknown driver or IOMMU; -EPERM the device is a guest's; -EINVAL no stage 2 there, or off where identity is not on;
@@ -41,16 +39,17 @@ function* setEntry(h: Hyp, iommu: number, sid: number, on: boolean): Steps<numbe
   yield* lock(h, smmu + SMMU_LOCK);
   const ste = yield* findSte(h, smmu, sid, true);
   let result = err('ENOMEM');
-  if (ste !== 0) result = on ? yield* turnOn(h, smmu, sid, ste) : yield* turnOff(h, smmu, sid, ste);
+  if (ste !== 0) result = on ? yield* turnOn(h, iommu, sid, ste) : yield* turnOff(h, smmu, sid, ste);
   yield* unlock(h, smmu + SMMU_LOCK);
   return result;
 }
 
-function* turnOn(h: Hyp, smmu: number, sid: number, ste: number): Steps<number> {
+function* turnOn(h: Hyp, iommu: number, sid: number, ste: number): Steps<number> {
+  const smmu = smmuRecord(h, iommu);
   yield { kind: 'readDescriptor', at: ste };
   if (steLo(h, ste, 0) !== 0) return err('EBUSY');
   const { layout, root } = identityTable(h);
-  const result = yield* writeS2Ste(h, smmu, sid, ste, layout, root, IDENTITY_VMID);
+  const result = yield* writeS2Ste(h, smmu, sid, ste, layout, root, IDENTITY_VMID, faultsStall(h, iommu, false));
   // Without an answer to the last SYNC the entry is valid all the same.
   if (steLo(h, ste, 0) !== 0) h.memory.write32(smmu + IDENTITY_STREAMS, identityStreams(h, smmu) + 1);
   return result;

@@ -147,6 +147,9 @@ export function* syncCommands(h: Hyp, smmu: number): Steps<number> {
 
 const CMD_CFGI_STE = 0x03;
 const CMD_CFGI_ALL = 0x04;
+const CMD_CFGI_CD = 0x05;
+const CMD_RESUME = 0x44;
+const STAG_MASK = 0xffff;
 const CFGI_ALL_RANGE = 31;
 const LEAF = 1;
 
@@ -185,6 +188,22 @@ export function* resetSmmu(h: Hyp, smmu: number): Steps<number> {
   if (result === 0) result = yield* issueCommand(h, smmu, 0, CMD_TLBI_NSNH_ALL, 0, 0);
   if (result === 0) result = yield* syncCommands(h, smmu);
   return result !== 0 ? result : yield* writeControl(h, smmu, CR0_SMMUEN | CR0_CMDQEN | CR0_EVENTQEN);
+}
+
+/** CFGI_CD for the descriptor of one PASID of a stream, then SYNC. */
+export function* syncCd(h: Hyp, smmu: number, sid: number, pasid: number): Steps<number> {
+  const issued = yield* issueCommand(h, smmu, sid, CMD_CFGI_CD | (pasid << 12), 0, LEAF);
+  return issued !== 0 ? issued : yield* syncCommands(h, smmu);
+}
+
+/** What becomes of a stalled transaction: it ends without a word, is tried again, or ends with an abort. */
+export const Resume = { terminate: 0, retry: 1 << 12, abort: 2 << 12 } as const;
+export type Resume = (typeof Resume)[keyof typeof Resume];
+
+/** CMD_RESUME for the transaction of a stream that waits under the tag, then SYNC. */
+export function* resume(h: Hyp, smmu: number, sid: number, stag: number, response: Resume): Steps<number> {
+  const issued = yield* issueCommand(h, smmu, sid, CMD_RESUME | response, 0, stag & STAG_MASK);
+  return issued !== 0 ? issued : yield* syncCommands(h, smmu);
 }
 
 /** Whether the SMMU understands ranges in TLB invalidations. */

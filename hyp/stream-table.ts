@@ -26,6 +26,9 @@ const S1_ATTRIBUTES = 0xd6;
 const SHCFG_INCOMING_HI = 1 << 12;
 const S2AA64_HI = 1 << 19;
 const S2R_HI = 1 << 26;
+const S2S_HI = 1 << 25;
+/** In the upper half of the first word. */
+const S1CDMAX_SHIFT = 27;
 
 /** Config field of an STE's first word, 0 when it is not valid. */
 export function steConfig(lo: number): number {
@@ -94,18 +97,39 @@ function* clearSteWords(h: Hyp, ste: number, first: number): Steps<void> {
   }
 }
 
-/** Let a stream translate at stage 1 through the context descriptor at `cd`. The entry's first word is zero before. */
-export function* writeS1Ste(h: Hyp, smmu: number, sid: number, ste: number, cd: number): Steps<number> {
+/** log2 of the descriptors in the table of a stage-1 entry (S1CDMax). */
+export function steCdBits(h: Hyp, ste: number): number {
+  return steHi(h, ste, 0) >>> S1CDMAX_SHIFT;
+}
+
+/** Address of the table of context descriptors of a stage-1 entry (S1ContextPtr). */
+export function steCdTable(h: Hyp, ste: number): number {
+  const pointer = readPointer(h, ste) % 2 ** 52;
+  return pointer - (pointer % 64);
+}
+
+/**
+ * Let a stream translate at stage 1 through the linear table of 2^bits context descriptors at `table`. The entry's
+ * first word is zero before.
+ */
+export function* writeS1Ste(
+  h: Hyp,
+  smmu: number,
+  sid: number,
+  ste: number,
+  table: number,
+  bits: number,
+): Steps<number> {
   yield* writeSteWord(h, ste, 1, 0, S1_ATTRIBUTES);
   // What an attach left that the hardware never answered must not become part of this entry: VMID 0 tags stage 1.
   yield* clearSteWords(h, ste, 2);
   const synced = yield* syncSte(h, smmu, sid, true);
   if (synced !== 0) return synced;
-  yield* writeSteWord(h, ste, 0, Math.floor(cd / TWO32), cd | CONFIG_S1 | V);
+  yield* writeSteWord(h, ste, 0, Math.floor(table / TWO32) | (bits << S1CDMAX_SHIFT), table | CONFIG_S1 | V);
   return yield* syncSte(h, smmu, sid, true);
 }
 
-/** Let a stream translate at stage 2 through the table at `root`, tagged with `vmid`. */
+/** Let a stream translate at stage 2 through the table at `root`, tagged with `vmid`. `stalls`: its faults stall. */
 export function* writeS2Ste(
   h: Hyp,
   smmu: number,
@@ -114,9 +138,10 @@ export function* writeS2Ste(
   layout: PageTableLayout,
   root: number,
   vmid: number,
+  stalls: boolean,
 ): Steps<number> {
   yield* writeSteWord(h, ste, 1, SHCFG_INCOMING_HI, 0);
-  yield* writeSteWord(h, ste, 2, vtcrField(layout) | S2AA64_HI | S2R_HI, vmid);
+  yield* writeSteWord(h, ste, 2, vtcrField(layout) | S2AA64_HI | S2R_HI | (stalls ? S2S_HI : 0), vmid);
   yield* writeSteWord(h, ste, 3, Math.floor(root / TWO32), root);
   yield* clearSteWords(h, ste, 4);
   const synced = yield* syncSte(h, smmu, sid, true);
@@ -140,6 +165,12 @@ export function isStage2Entry(h: Hyp, ste: number): boolean {
 /** S2VMID of an entry. */
 export function steVmid(h: Hyp, ste: number): number {
   return steLo(h, ste, 2) & 0xffff;
+}
+
+/** Whether faults of an entry or descriptor are made to stall: as asked where the hardware leaves the choice. */
+export function faultsStall(h: Hyp, iommu: number, asked: boolean): boolean {
+  const { stallModel } = h.smmus[iommu]!;
+  return stallModel === 'stall' || (stallModel === 'both' && asked);
 }
 
 /**

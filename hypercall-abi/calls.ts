@@ -33,6 +33,9 @@ export type ArgumentUnit =
   | 'stream'
   | 'pasid'
   | 'pasidBits'
+  | 'attachFlags'
+  | 'pageTag'
+  | 'pageResponse'
   | 'flags'
   | 'switch'
   | 'powerDomain'
@@ -89,7 +92,8 @@ export type CallName =
   | 'unmap_pages'
   | 'iova_to_phys'
   | 'set_identity'
-  | 'hvc_pd';
+  | 'hvc_pd'
+  | 'page_response';
 
 /** An argument of which the call reads the low 32 bits. */
 export const u32 = (name: string, unit: ArgumentUnit): ArgumentSpec => ({ name, type: 'u32', unit });
@@ -118,6 +122,15 @@ export const withRequest = { request: true };
 export function functionId(spec: CallSpec): number {
   return FUNCTION_ID_BASE + spec.position;
 }
+
+/**
+ * Bits of attach_dev's flags. Upstream's driver looks at none of them, and its host passes 0; this one is the model's own:
+ * faults of what is attached stall, if the IOMMU leaves a choice.
+ */
+export const AttachFlag = { stall: 1 << 16 } as const;
+
+/** What page_response may say of a stalled access: try it again; end it with an abort (twice). Anything else just ends it. */
+export const PageResponse = { success: 0, invalid: 1, failure: 2 } as const;
 
 /** DMA protection bits of map_pages (the six that upstream knows). */
 export const Prot = { read: 1, write: 2, cache: 4, noexec: 8, mmio: 16, priv: 32 } as const;

@@ -23,8 +23,11 @@ export const unitText: Readonly<Record<ArgumentUnit, string>> = {
   domain: 'domain id, 1 to 255 for the host',
   domainType: 'domain type, see below',
   stream: 'StreamID',
-  pasid: 'PASID: only 0 is served',
-  pasidBits: 'width of the PASIDs to come: ignored',
+  pasid: 'PASID; 0 is the stream itself',
+  pasidBits: 'PASID 0 only: room for 2 to the power of it, at most what the IOMMU has; more than 10 is refused',
+  attachFlags: 'bit 16: faults stall where the IOMMU leaves a choice; all others are ignored',
+  pageTag: 'tag of the stalled access (STAG), from its event; bits 15:0',
+  pageResponse: '0 try again; 1 or 2 end it with an abort; anything else just ends it',
   flags: 'ignored',
   switch: '0 off, anything else on',
   powerDomain: 'number of a power domain, 0 to 31',
@@ -41,6 +44,7 @@ export const argumentText: Readonly<Record<string, string>> = {
   'init_vm.pgd': 'physical address of the page that is donated for the top-level table',
   'alloc_mgt_refill.count': 'number of chunks in the list, at most 4095',
   'alloc_mgt_reclaim.target': 'number of pages wanted; what is not positive gives none',
+  'page_response.pasid': 'PASID of the access: not needed to find it',
   'map_pages.pgcount': 'number of pages of that size',
   'unmap_pages.pgcount': 'number of pages of that size',
 };
@@ -138,6 +142,7 @@ export const errorText: Readonly<Record<CallName, Readonly<Partial<Record<ErrnoN
     EINVAL: 'the id is not the host’s or is in use; no such type, or the IOMMU has not that stage',
     EPERM: 'the identity domain is not the host’s to make',
     ENOMEM: 'no memory for the top-level table: the request says what is missing',
+    ERANGE: 'the id has more bits than the ASIDs or VMIDs of the IOMMU',
   },
   free_domain: {
     EINVAL: 'no such id; the domain is not the host’s, or a stream is attached',
@@ -148,16 +153,18 @@ export const errorText: Readonly<Record<CallName, Readonly<Partial<Record<ErrnoN
     EPERM: 'the device is with a guest',
     EINVAL: 'no such domain of the host; a PASID on a stream that is not attached',
     ENODEV: 'no such IOMMU',
-    EBUSY: 'the domain belongs to another IOMMU; the stream is attached already; a PASID with a stage-2 domain',
+    EBUSY:
+      'the domain belongs to another IOMMU; the stream or its PASID is attached already; a PASID with a stage-2 domain',
     ENOMEM: 'no memory for tables, with a request; or a StreamID out of range, with none',
-    E2BIG: 'a PASID beyond what the stream has room for',
+    E2BIG: 'a PASID beyond what the stream has room for; room for more than 1024 PASIDs',
     ETIMEDOUT: unanswered,
   },
   detach_dev: {
     EPERM: 'the device is with a guest',
-    EINVAL: 'no such domain, or nothing is attached to it',
+    EINVAL: 'no such domain, or nothing is attached to it; PASID 0 while others of the stream are attached',
     ENODEV: 'no such IOMMU, or no entry for the StreamID',
-    EACCES: 'the stream is not attached to that domain',
+    EACCES: 'the stream, or its PASID, is not attached to that domain',
+    ENOENT: 'the PASID is not attached',
     E2BIG: 'a PASID beyond what the stream has room for',
     ETIMEDOUT: unanswered,
   },
@@ -187,6 +194,11 @@ export const errorText: Readonly<Record<CallName, Readonly<Partial<Record<ErrnoN
     E2BIG: 'no such power domain',
     ENOENT: 'no IOMMU is in that power domain',
     ETIMEDOUT: `${unanswered}: it stays off`,
+  },
+  page_response: {
+    EPERM: 'the device is with a guest',
+    ENODEV: 'no such driver or IOMMU, or faults of the IOMMU never stall',
+    ETIMEDOUT: 'the IOMMU did not take the command',
   },
 };
 
@@ -230,10 +242,11 @@ const older: Partial<Record<CallName, Readonly<Partial<Record<ErrnoName, string>
     EINVAL:
       'no such IOMMU or domain; the IOMMU cannot do what the type asks for; in rfc-v2 the domain belongs to another IOMMU; a PASID on a stream that is not attached',
     EBUSY:
-      'the table of the domain does not fit the IOMMU; the stream is attached already; a PASID with a stage-2 domain',
+      'the table of the domain does not fit the IOMMU; the stream or its PASID is attached already; a PASID with a stage-2 domain',
+    ERANGE: 'the id has more bits than the ASIDs or VMIDs of the IOMMU',
   },
   detach_dev: {
-    EINVAL: 'no such IOMMU or domain, or nothing is attached to it',
+    EINVAL: 'no such IOMMU or domain, or nothing is attached to it; PASID 0 while others of the stream are attached',
     ENODEV: 'no entry for the StreamID',
   },
   map_pages: {

@@ -3,7 +3,7 @@
  * status (map_pages: the errno), x1 the result, x2 and x3 a memory request where the call can have one.
  */
 
-import { android16, err, FUNCTION_ID_BASE, SmcccStatus, setNumber } from '#hypercall-abi';
+import { AttachFlag, android16, err, FUNCTION_ID_BASE, SmcccStatus, setNumber } from '#hypercall-abi';
 import type { Steps } from '#machine';
 import type { Hyp } from '../context.ts';
 import { allocUnboundDomain } from '../domain.ts';
@@ -69,7 +69,7 @@ export function* enterAndroid16(h: Hyp): Steps<void> {
       yield* returnRequest(h);
       break;
     case ATTACH_DEV:
-      setNumber(x, 1, yield* attach(h));
+      setNumber(x, 1, yield* attach(h, (u32(h, 6) & AttachFlag.stall) !== 0));
       yield* returnRequest(h);
       break;
     case DETACH_DEV:

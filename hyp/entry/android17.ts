@@ -6,6 +6,7 @@
  */
 
 import {
+  AttachFlag,
   additionWraps,
   android17,
   err,
@@ -16,13 +17,14 @@ import {
   setNumber,
 } from '#hypercall-abi';
 import type { Steps } from '#machine';
-import { attachDev, detachDev } from '../attach.ts';
+import { type Attachment, attachDev, detachDev } from '../attach.ts';
 import type { Hyp } from '../context.ts';
 import { allocDomain, freeDomain } from '../domain.ts';
 import { domainRecord, getDomain, HOST_OWNER, putDomain } from '../domain-record.ts';
 import { mapGuest, reclaimDyingGuestPage, unshareGuest } from '../guest-memory.ts';
 import { mapInDomain, translateInDomain, unmapInDomain } from '../map.ts';
 import { shareHyp, unshareHyp } from '../ownership.ts';
+import { pageResponse } from '../page-response.ts';
 import { switchPower } from '../power.ts';
 import { reclaim, reclaimable, refill } from '../refill.ts';
 import { returnRequest } from '../request.ts';
@@ -59,6 +61,7 @@ const UNMAP_PAGES = at('unmap_pages');
 const IOVA_TO_PHYS = at('iova_to_phys');
 const SET_IDENTITY = at('set_identity');
 const HVC_PD = at('hvc_pd');
+const PAGE_RESPONSE = at('page_response');
 
 /** Serve the hypercall in h.x. */
 export function* enterAndroid17(h: Hyp): Steps<void> {
@@ -84,11 +87,18 @@ export function* enterAndroid17(h: Hyp): Steps<void> {
       setNumber(x, 1, yield* freeDomain(h, u32(h, 1)));
       break;
     case ATTACH_DEV:
-      setNumber(x, 1, yield* attachDev(h, HOST_OWNER, u32(h, 1), u32(h, 2), u32(h, 3), u32(h, 4)));
+      setNumber(
+        x,
+        1,
+        yield* attachDev(h, HOST_OWNER, attachment(h), {
+          pasidBits: u32(h, 5),
+          stall: (u32(h, 6) & AttachFlag.stall) !== 0,
+        }),
+      );
       yield* returnRequest(h);
       break;
     case DETACH_DEV:
-      setNumber(x, 1, yield* detachDev(h, HOST_OWNER, u32(h, 1), u32(h, 2), u32(h, 3), u32(h, 4)));
+      setNumber(x, 1, yield* detachDev(h, HOST_OWNER, attachment(h)));
       break;
     case SET_IDENTITY:
       setNumber(x, 1, yield* setIdentity(h, u32(h, 1), u32(h, 2), u32(h, 3), u64(h, 4) !== 0));
@@ -145,10 +155,19 @@ export function* enterAndroid17(h: Hyp): Steps<void> {
     case RECLAIM:
       yield* reclaim(h);
       break;
+    case PAGE_RESPONSE:
+      setNumber(x, 1, yield* pageResponse(h, u32(h, 1), u32(h, 2), u32(h, 3), u32(h, 5), u32(h, 6)));
+      yield* returnRequest(h);
+      break;
     default:
       status = SmcccStatus.notSupported;
   }
   setNumber(x, 0, status);
+}
+
+/** What attach_dev and detach_dev name: x1 IOMMU, x2 domain, x3 StreamID, x4 PASID. */
+function attachment(h: Hyp): Attachment {
+  return { iommu: u32(h, 1), id: u32(h, 2), sid: u32(h, 3), pasid: u32(h, 4) };
 }
 
 /**

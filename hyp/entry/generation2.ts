@@ -6,7 +6,7 @@
 
 import { additionWraps, err, PROT_MASK, product } from '#hypercall-abi';
 import type { Steps } from '#machine';
-import { attachDev, detachDev } from '../attach.ts';
+import { type Attachment, attachDev, detachDev } from '../attach.ts';
 import type { Hyp } from '../context.ts';
 import { freeDomain } from '../domain.ts';
 import { domainRecord, getDomain, HOST_OWNER, putDomain } from '../domain-record.ts';
@@ -21,20 +21,21 @@ export function* freeUnbound(h: Hyp): Steps<number> {
   return result === err('ENODEV') ? err('EINVAL') : result;
 }
 
-/** attach_dev: x1 iommu, x2 domain, x3 endpoint, x4 pasid. @returns -EINVAL no such IOMMU; then as {@link attachDev} */
-export function* attach(h: Hyp): Steps<number> {
-  const iommu = u32(h, 1);
-  return iommu < h.smmus.length
-    ? yield* attachDev(h, HOST_OWNER, iommu, u32(h, 2), u32(h, 3), u32(h, 4))
+/** What attach_dev and detach_dev name: x1 iommu, x2 domain, x3 endpoint, x4 pasid. */
+function attachment(h: Hyp): Attachment {
+  return { iommu: u32(h, 1), id: u32(h, 2), sid: u32(h, 3), pasid: u32(h, 4) };
+}
+
+/** attach_dev: as {@link attachment}, x5 pasid bits. @param stall of the flags. @returns -EINVAL no such IOMMU; then as {@link attachDev} */
+export function* attach(h: Hyp, stall: boolean): Steps<number> {
+  return u32(h, 1) < h.smmus.length
+    ? yield* attachDev(h, HOST_OWNER, attachment(h), { pasidBits: u32(h, 5), stall })
     : err('EINVAL');
 }
 
 /** detach_dev: x1 iommu, x2 domain, x3 endpoint, x4 pasid. @returns -EINVAL no such IOMMU; then as {@link detachDev} */
 export function* detach(h: Hyp): Steps<number> {
-  const iommu = u32(h, 1);
-  return iommu < h.smmus.length
-    ? yield* detachDev(h, HOST_OWNER, iommu, u32(h, 2), u32(h, 3), u32(h, 4))
-    : err('EINVAL');
+  return u32(h, 1) < h.smmus.length ? yield* detachDev(h, HOST_OWNER, attachment(h)) : err('EINVAL');
 }
 
 /**

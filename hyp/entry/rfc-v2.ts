@@ -57,7 +57,7 @@ export function* enterRfcV2(h: Hyp): Steps<void> {
       yield* returnRequest(h);
       break;
     case ATTACH_DEV:
-      setNumber(x, 1, yield* attach(h));
+      setNumber(x, 1, yield* attach(h, false));
       yield* returnRequest(h);
       break;
     case DETACH_DEV:

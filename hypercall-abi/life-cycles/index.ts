@@ -1,4 +1,4 @@
-/** The life cycles of domains, stream attachments and pages, and the tracker that the boundary asks. */
+/** The life cycles of domains, streams, PASIDs and pages, and the tracker that the boundary asks. */
 
 export { lifeCycleDiagram } from './diagram.ts';
 export {
@@ -12,5 +12,5 @@ export {
   ruleAt,
   stateIndex,
 } from './life-cycle.ts';
-export { domainLifeCycle, lifeCycles, pageLifeCycle, streamLifeCycle } from './tables.ts';
+export { domainLifeCycle, lifeCycles, pageLifeCycle, pasidLifeCycle, streamLifeCycle } from './tables.ts';
 export { LifeCycleTracker, VIOLATIONS_MAX } from './tracker.ts';

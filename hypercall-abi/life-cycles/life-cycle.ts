@@ -70,8 +70,8 @@ export function landingState(lifeCycle: LifeCycle, event: number): number {
 /** A crossing whose outcome a life cycle forbids. */
 export interface LifeCycleViolation {
   /** Which life cycle. */
-  readonly machine: 'domain' | 'stream' | 'page';
-  /** Which instance: domain id, `iommu:sid`, or physical address, as text. */
+  readonly machine: 'domain' | 'stream' | 'pasid' | 'page';
+  /** Which instance: domain id, `iommu:sid`, `iommu:sid.pasid`, or physical address, as text. */
   readonly subject: string;
   readonly state: string;
   readonly event: string;

@@ -58,8 +58,10 @@ export const streamLifeCycle: LifeCycle = {
     },
     {
       name: 'attached',
-      description: 'Accesses translate through the page table of one domain, be it the identity domain.',
+      description:
+        'Accesses translate through the page table of one domain, be it the identity domain; those with a PASID abort.',
     },
+    { name: 'withPasids', description: 'At least one PASID of the stream translates through a domain of its own.' },
   ],
   events: [
     {
@@ -68,6 +70,38 @@ export const streamLifeCycle: LifeCycle = {
     },
     { name: 'DETACH', rule: 'Only a stream that is attached may be detached.' },
     { name: 'DETACH_OTHER', rule: 'A stream is detached only by naming the domain that it is attached to.' },
+    { name: 'PASID_FIRST', rule: 'A stream is attached itself before any PASID of it is.' },
+    { name: 'PASID', rule: 'A further PASID is attached only where there is one already.' },
+    { name: 'PASID_GONE', rule: 'A PASID other than the last is detached only where there are several.' },
+    { name: 'PASID_LAST', rule: 'A PASID is detached only from a stream that has one.' },
+  ],
+  rules: {
+    'withPasids.DETACH': 'A stream is detached after all its PASIDs.',
+  },
+  next: Uint8Array.from(
+    [
+      [1, X, X, X, X, X, X], // blocked
+      [X, 0, X, 2, X, X, X], // attached
+      [X, X, X, X, 2, 2, 1], // withPasids
+    ].flat(),
+  ),
+};
+
+export const pasidLifeCycle: LifeCycle = {
+  name: 'pasid',
+  description: 'One PASID of a stream, other than 0: a context descriptor of its own.',
+  initial: 0,
+  states: [
+    { name: 'blocked', description: 'Accesses with this PASID abort.' },
+    { name: 'attached', description: 'Accesses with this PASID translate through the page table of one domain.' },
+  ],
+  events: [
+    {
+      name: 'ATTACH',
+      rule: 'A PASID translates through one domain at a time: it is detached before it is attached again.',
+    },
+    { name: 'DETACH', rule: 'Only a PASID that is attached may be detached.' },
+    { name: 'DETACH_OTHER', rule: 'A PASID is detached only by naming the domain that it is attached to.' },
   ],
   rules: {},
   next: Uint8Array.from(
@@ -137,4 +171,9 @@ export const pageLifeCycle: LifeCycle = {
 };
 
 /** Every life cycle by its name. */
-export const lifeCycles = { domain: domainLifeCycle, stream: streamLifeCycle, page: pageLifeCycle } as const;
+export const lifeCycles = {
+  domain: domainLifeCycle,
+  stream: streamLifeCycle,
+  pasid: pasidLifeCycle,
+  page: pageLifeCycle,
+} as const;

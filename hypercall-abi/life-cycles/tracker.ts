@@ -8,7 +8,7 @@
  * - chunks of a refill list behind the first, pages of a reclaim list behind the first: their links stand in memory;
  * - which VM a page went to where several may be loaded, and whether it was donated or shared: see guest-books.ts;
  * - what a map that failed with EEXIST and named blocks tore down on its way;
- * - IOVAs from 2^48 on, maps of more than 16 GiB at once, the order among PASIDs of one stream, and whether a free invalidated the TLBs.
+ * - IOVAs from 2^48 on, maps of more than 16 GiB at once, and whether a free invalidated the TLBs.
  * Calls must not overlap in time: with several CPUs inside at once, the order of returns is not the order of effects.
  */
 
@@ -29,7 +29,7 @@ import {
   stateIndex,
 } from './life-cycle.ts';
 import { PageMove, PageStates } from './page-states.ts';
-import { domainLifeCycle, streamLifeCycle } from './tables.ts';
+import { domainLifeCycle, pasidLifeCycle, streamLifeCycle } from './tables.ts';
 
 const PAGE = 4096;
 /** Pages of a single map that claims more than this are not followed: no machine has so much RAM. */
@@ -61,8 +61,20 @@ const streamEvent = (name: string) => eventIndex(streamLifeCycle, name);
 const STREAM_ATTACH = streamEvent('ATTACH');
 const STREAM_DETACH = streamEvent('DETACH');
 const STREAM_DETACH_OTHER = streamEvent('DETACH_OTHER');
+const PASID_FIRST = streamEvent('PASID_FIRST');
+const PASID_FURTHER = streamEvent('PASID');
+const PASID_GONE = streamEvent('PASID_GONE');
+const PASID_LAST = streamEvent('PASID_LAST');
 const STREAM_BLOCKED = stateIndex(streamLifeCycle, 'blocked');
 const STREAM_ATTACHED = stateIndex(streamLifeCycle, 'attached');
+const STREAM_WITH_PASIDS = stateIndex(streamLifeCycle, 'withPasids');
+
+const pasidEvent = (name: string) => eventIndex(pasidLifeCycle, name);
+const PASID_ATTACH = pasidEvent('ATTACH');
+const PASID_DETACH = pasidEvent('DETACH');
+const PASID_DETACH_OTHER = pasidEvent('DETACH_OTHER');
+const PASID_BLOCKED = stateIndex(pasidLifeCycle, 'blocked');
+const PASID_ATTACHED = stateIndex(pasidLifeCycle, 'attached');
 
 export class LifeCycleTracker {
   readonly #violations: LifeCycleViolation[] = [];
@@ -73,8 +85,10 @@ export class LifeCycleTracker {
   readonly #iommus: Uint32Array;
   /** Type each domain was made with. */
   readonly #types: Int32Array;
-  /** Domain of each attached stream, by `iommu:sid`. */
+  /** Domain of each attached stream, by `iommu:sid`, and of each PASID, by `iommu:sid.pasid`. */
   readonly #streams = new Map<string, number>();
+  /** PASIDs of each stream that are attached, 0 left out. */
+  readonly #pasids = new Map<string, number>();
   readonly #iovas: AddressTree;
   readonly #pages: PageStates;
   readonly #guests: GuestBooks;
@@ -120,6 +134,7 @@ export class LifeCycleTracker {
     this.#attached.fill(0);
     this.#iommus.fill(0);
     this.#streams.clear();
+    this.#pasids.clear();
     this.#iovas.reset();
     this.#pages.reset();
     this.#guests.reset();
@@ -242,9 +257,7 @@ export class LifeCycleTracker {
   }
 
   #attach(iommu: number, id: number, sid: number, pasid: number): void {
-    const name = streamName(iommu, sid, pasid);
-    this.#stream(name, this.#streams.has(name) ? STREAM_ATTACHED : STREAM_BLOCKED, STREAM_ATTACH);
-    this.#streams.set(name, id);
+    this.#attachStream(`${iommu}:${sid}`, pasid, id);
     const state = this.#domainState(id);
     const isAllocated = state === IDLE || state === ATTACHED;
     if (isAllocated && this.#iommus[id] === UNBOUND) this.#iommus[id] = iommu;
@@ -252,17 +265,28 @@ export class LifeCycleTracker {
     if (isElsewhere && this.#profile.domainSmmus === 'one') this.#domain(id, ATTACH_ELSEWHERE);
     const count = this.#attached[id] ?? 0;
     this.#domain(id, count === 0 ? ATTACH_FIRST : ATTACH);
-    if (id < this.#count) this.#attached[id] = count + 1;
+    if (id < this.#attached.length) this.#attached[id] = count + 1;
+  }
+
+  #attachStream(stream: string, pasid: number, id: number): void {
+    if (pasid === 0) {
+      this.#event(streamLifeCycle, stream, this.#streamState(stream), STREAM_ATTACH);
+      this.#streams.set(stream, id);
+      return;
+    }
+    const name = `${stream}.${pasid}`;
+    const isAttached = this.#streams.has(name);
+    const others = this.#pasids.get(stream) ?? 0;
+    this.#event(pasidLifeCycle, name, isAttached ? PASID_ATTACHED : PASID_BLOCKED, PASID_ATTACH);
+    this.#event(streamLifeCycle, stream, this.#streamState(stream), others === 0 ? PASID_FIRST : PASID_FURTHER);
+    this.#streams.set(name, id);
+    if (!isAttached) this.#pasids.set(stream, others + 1);
   }
 
   #detach(iommu: number, id: number, sid: number, pasid: number): void {
     // Stage 2 knows no PASIDs: upstream ignores the argument there.
-    const named = streamName(iommu, sid, pasid);
-    const name = this.#isStage1(id) || this.#streams.has(named) ? named : streamName(iommu, sid, 0);
-    const of = this.#streams.get(name);
-    const state = of === undefined ? STREAM_BLOCKED : STREAM_ATTACHED;
-    this.#stream(name, state, of === undefined || of === id ? STREAM_DETACH : STREAM_DETACH_OTHER);
-    this.#streams.delete(name);
+    const isStage1 = this.#isStage1(id) || this.#streams.has(`${iommu}:${sid}.${pasid}`);
+    this.#detachStream(`${iommu}:${sid}`, isStage1 ? pasid : 0, id);
     const count = this.#attached[id] ?? 0;
     this.#domain(id, count > 1 ? DETACH : DETACH_LAST);
     if (count > 0) this.#attached[id] = count - 1;
@@ -271,13 +295,31 @@ export class LifeCycleTracker {
   /** The identity domain has no life of its own: only the stream's is followed. */
   #identity(iommu: number, sid: number, on: boolean): void {
     const { identity } = this.#profile.domains;
-    const name = streamName(iommu, sid, 0);
+    if (on) this.#attachStream(`${iommu}:${sid}`, 0, identity);
+    else this.#detachStream(`${iommu}:${sid}`, 0, identity);
+  }
+
+  #detachStream(stream: string, pasid: number, id: number): void {
+    const name = pasid === 0 ? stream : `${stream}.${pasid}`;
     const of = this.#streams.get(name);
-    const state = of === undefined ? STREAM_BLOCKED : STREAM_ATTACHED;
-    const off = of === undefined || of === identity ? STREAM_DETACH : STREAM_DETACH_OTHER;
-    this.#stream(name, state, on ? STREAM_ATTACH : off);
-    if (on) this.#streams.set(name, identity);
-    else this.#streams.delete(name);
+    const isOther = of !== undefined && of !== id;
+    this.#streams.delete(name);
+    if (pasid === 0) {
+      const state = of === undefined ? STREAM_BLOCKED : this.#pasids.has(stream) ? STREAM_WITH_PASIDS : STREAM_ATTACHED;
+      this.#event(streamLifeCycle, stream, state, isOther ? STREAM_DETACH_OTHER : STREAM_DETACH);
+      return;
+    }
+    const others = this.#pasids.get(stream) ?? 0;
+    const state = of === undefined ? PASID_BLOCKED : PASID_ATTACHED;
+    this.#event(pasidLifeCycle, name, state, isOther ? PASID_DETACH_OTHER : PASID_DETACH);
+    this.#event(streamLifeCycle, stream, this.#streamState(stream), others > 1 ? PASID_GONE : PASID_LAST);
+    if (others > 1) this.#pasids.set(stream, others - 1);
+    else this.#pasids.delete(stream);
+  }
+
+  #streamState(stream: string): number {
+    if (!this.#streams.has(stream)) return STREAM_BLOCKED;
+    return this.#pasids.has(stream) ? STREAM_WITH_PASIDS : STREAM_ATTACHED;
   }
 
   /** Whether the domain is known to translate at stage 1: a type may leave that to the hardware. */
@@ -357,11 +399,12 @@ export class LifeCycleTracker {
     if (state !== RESERVED && landings[event]! >= 0) this.#domains[id] = landings[event]!;
   }
 
-  /** Judge an event of a stream; what the state is afterwards, the caller remembers. */
-  #stream(name: string, state: number, event: number): void {
-    if (nextState(streamLifeCycle, state, event) !== FORBIDDEN) return;
-    const { name: eventName } = streamLifeCycle.events[event]!;
-    this.#add('stream', name, streamLifeCycle.states[state]!.name, eventName, ruleAt(streamLifeCycle, state, event));
+  /** Judge an event of a stream or PASID; what the state is afterwards, the caller remembers. */
+  #event(machine: typeof streamLifeCycle | typeof pasidLifeCycle, name: string, state: number, event: number): void {
+    if (nextState(machine, state, event) !== FORBIDDEN) return;
+    const { name: eventName } = machine.events[event]!;
+    const kind = machine === streamLifeCycle ? 'stream' : 'pasid';
+    this.#add(kind, name, machine.states[state]!.name, eventName, ruleAt(machine, state, event));
   }
 
   #add(machine: LifeCycleViolation['machine'], subject: string, state: string, event: string, rule: string): void {
@@ -379,8 +422,4 @@ function registerOf({ args }: CallSpec, name: string): number {
 function reclaimedBytes(spec: CallSpec, x: Int32Array): number {
   const last = spec.args.length;
   return spec.args[last - 1]!.unit === 'order' ? PAGE * 2 ** getNumber(x, last) : PAGE * getNumber(x, last);
-}
-
-function streamName(iommu: number, sid: number, pasid: number): string {
-  return pasid === 0 ? `${iommu}:${sid}` : `${iommu}:${sid}.${pasid}`;
 }

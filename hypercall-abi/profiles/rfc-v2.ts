@@ -32,8 +32,8 @@ const calls: readonly CallSpec[] = [
       u32('pasidBits', 'pasidBits'),
     ],
     'errno',
-    ['EINVAL', 'EBUSY', 'ENOMEM', 'E2BIG', 'ETIMEDOUT'],
-    'Let a stream translate through a domain.',
+    ['EINVAL', 'EBUSY', 'ERANGE', 'ENOMEM', 'E2BIG', 'ETIMEDOUT'],
+    'Let a stream, or one PASID of it, translate through a domain.',
     withRequest,
   ),
   {

@@ -2,7 +2,7 @@
  * One plain sentence for each thing that can happen, for reports and site alike: what a call asked for and got, and what
  * the hypervisor and the hardware did meanwhile.
  */
-import { type CallResult, type CallSpec, errnoName } from '#hypercall-abi';
+import { type CallResult, type CallSpec, errnoName, PageResponse } from '#hypercall-abi';
 import { hex64, type StaleEntry } from '#machine';
 import { amount, hex, type NameOf } from './names.ts';
 import type { Fact } from './recorder.ts';
@@ -30,6 +30,17 @@ function rights(prot: number): string {
   return words.length === 0 ? 'without any right' : `for ${words.join(' and ')}`;
 }
 
+const RESPONSES: Readonly<Record<number, string>> = {
+  [PageResponse.success]: 'be tried again',
+  [PageResponse.invalid]: 'end with an abort',
+  [PageResponse.failure]: 'end with an abort',
+};
+
+/** A stream, or a PASID of it. */
+function source(a: (name: string) => number): string {
+  return `${a('pasid') === 0 ? '' : `PASID ${a('pasid')} of `}stream ${hex(a('endpoint'))}`;
+}
+
 /** What a call did, in one sentence. */
 export function callSentence({ spec, cpu, args, result }: ToldCall, nameOf: NameOf): string {
   const a = (name: string): number => args[name] ?? 0;
@@ -50,16 +61,19 @@ export function callSentence({ spec, cpu, args, result }: ToldCall, nameOf: Name
     }
     case 'free_domain':
       return done(`frees domain ${a('domain')}`, `free domain ${a('domain')}`);
-    case 'attach_dev':
-      return done(
-        `attaches stream ${hex(a('endpoint'))} to domain ${a('domain')}: its accesses go through that domain's table now`,
-        `attach stream ${hex(a('endpoint'))} to domain ${a('domain')}`,
-      );
-    case 'detach_dev':
-      return done(
-        `detaches stream ${hex(a('endpoint'))} from domain ${a('domain')}: the stream is blocked`,
-        `detach stream ${hex(a('endpoint'))} from domain ${a('domain')}`,
-      );
+    case 'attach_dev': {
+      const what = `${source(a)} to domain ${a('domain')}`;
+      return done(`attaches ${what}: its accesses go through that domain's table now`, `attach ${what}`);
+    }
+    case 'detach_dev': {
+      const what = `${source(a)} from domain ${a('domain')}`;
+      return done(`detaches ${what}: ${a('pasid') === 0 ? 'the stream' : 'the PASID'} is blocked`, `detach ${what}`);
+    }
+    case 'page_response': {
+      const what = `the access of stream ${hex(a('endpoint'))} that waits under tag ${a('tag')}`;
+      const verdict = RESPONSES[a('status')] ?? 'end';
+      return done(`lets ${what} ${verdict}`, `answer ${what}`);
+    }
     case 'map_pages':
       return mapSentence({ who, a, result, nameOf }) + ask;
     case 'unmap_pages': {

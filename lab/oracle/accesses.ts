@@ -46,9 +46,10 @@ export class Accesses {
   }
 
   /** A device that the host controls has read or written `pa`. */
-  device({ smmu, sid, iova, pa, write, cached }: DeviceAccess): void {
-    const who = `stream ${hex(sid)} ${write ? 'wrote' : 'read'} ${hex(pa)} at IOVA ${hex(iova)}`;
-    const detail = { smmu, sid, iova, pa };
+  device({ smmu, sid, pasid, iova, pa, write, cached }: DeviceAccess): void {
+    const from = pasid === 0 ? '' : `, PASID ${pasid},`;
+    const who = `stream ${hex(sid)}${from} ${write ? 'wrote' : 'read'} ${hex(pa)} at IOVA ${hex(iova)}`;
+    const detail = { smmu, sid, pasid, iova, pa };
     const stranger = this.stranger(pa);
     if (stranger !== null) {
       this.findings.add('isolation', 'device-reached', `${who}, ${stranger}`, detail);
@@ -58,7 +59,7 @@ export class Accesses {
       this.findings.add('isolation', 'device-smmu-off', `${who}, behind an SMMU that is off`, detail);
       return;
     }
-    const id = this.ghost.streamDomain(smmu, sid);
+    const id = this.ghost.streamDomain(smmu, sid, pasid);
     if (id < 0) {
       this.findings.add('isolation', 'device-not-attached', `${who}, attached to nothing`, detail);
       return;

@@ -6,7 +6,7 @@
 import { PageState } from '#hyp/layout';
 import { VM_HANDLE_BASE } from '#hypercall-abi';
 import { l1stdEntries, l1stdL2Ptr, STE_BYTES } from './decode/index.ts';
-import type { ExpectedStream } from './expected-stream.ts';
+import type { ExpectedAttachment, ExpectedStream } from './expected-stream.ts';
 import type { Facts } from './facts.ts';
 import { type Findings, hex, type Property } from './findings.ts';
 import { type Ghost, Owner, VmLife } from './ghost.ts';
@@ -203,20 +203,30 @@ export class Comparison {
   /** Where the tables of a domain differ from its maplets, in words. */
   firstDifference: (id: number) => string = () => 'has other leaves than were mapped';
 
-  /** The entry of one stream. */
+  /** The entry of one stream, with its context descriptors. */
   stream(smmu: number, sid: number): void {
-    const { ghost } = this;
-    const id = ghost.streamDomain(smmu, sid);
-    const ste = this.steOf(smmu, sid);
-    const wrong =
-      id < 0
-        ? this.expected.blocked(ste)
-        : id === this.facts.profile.domains.identity
-          ? this.expected.identity(smmu, ste, this.reader.identityRoot())
-          : this.expected.attached(smmu, ste, id, ghost.domainStage(id), this.reader.domainRoot(id));
+    const id = this.ghost.streamDomain(smmu, sid);
+    const wrong = this.wrongStream(smmu, sid, id);
     if (wrong === null) return;
     const whose = id < 0 ? 'attached to nothing' : `attached to domain ${id}`;
     this.differs('streams', 'entry', `stream ${hex(sid)}, ${whose}, ${wrong}`, { smmu, sid, domain: id });
+  }
+
+  private wrongStream(smmu: number, sid: number, id: number): string | null {
+    const { ghost, expected } = this;
+    const ste = this.steOf(smmu, sid);
+    if (id < 0) return expected.blocked(ste);
+    if (id === this.facts.profile.domains.identity) {
+      return expected.identity(smmu, ste, this.reader.identityRoot());
+    }
+    if (ghost.domainStage(id) === 2) return expected.attachedStage2(smmu, ste, this.attachment(smmu, sid, 0)!);
+    return expected.attachedStage1(smmu, ste, ghost.pasidBits(smmu, sid), (pasid) => this.attachment(smmu, sid, pasid));
+  }
+
+  private attachment(smmu: number, sid: number, pasid: number): ExpectedAttachment | null {
+    const domain = this.ghost.streamDomain(smmu, sid, pasid);
+    if (domain < 0) return null;
+    return { domain, root: this.reader.domainRoot(domain), stalls: this.ghost.stalls(smmu, sid, pasid) };
   }
 
   /** Address of a stream's entry, 0 when there is none. */

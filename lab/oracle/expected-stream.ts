@@ -6,6 +6,7 @@
 
 import {
   bits,
+  CD_BYTES,
   CD_FIELDS,
   cdIllegal,
   cdValid,
@@ -26,18 +27,37 @@ import { hex } from './findings.ts';
 const MAIR_LO = 0xf404ff44;
 /** SHCFG: the shareability that comes with the access. */
 const INCOMING = 1;
-/** One context descriptor, used without a SubstreamID, fetched write-back and inner shareable. VMID 0 tags stage 1. */
-const STAGE1_ENTRY: Expected = {
-  V: 1,
-  Config: SteConfig.stage1,
-  S1ContextPtr: null,
-  S1DSS: 2,
-  S1CIR: 1,
-  S1COR: 1,
-  S1CSH: 3,
-};
+/** Values of STALL_MODEL. */
+const STALL_MODELS = { both: 0, terminate: 1, stall: 2 } as const;
 
-/** What the described hardware can do; the model of it is AArch64 only, little endian, terminate-only, abort-only. */
+/** What a stream, or one PASID of it, is attached to. */
+export interface ExpectedAttachment {
+  readonly domain: number;
+  /** Where the domain's table is. */
+  readonly root: number;
+  /** Whether its faults stall. */
+  readonly stalls: boolean;
+}
+
+/**
+ * A linear table of 2^bits context descriptors, fetched write-back and inner shareable; accesses without a SubstreamID
+ * use the first. VMID 0 tags stage 1.
+ */
+function stage1Entry(bits: number): Expected {
+  return {
+    V: 1,
+    Config: SteConfig.stage1,
+    S1Fmt: 0,
+    S1CDMax: bits,
+    S1ContextPtr: null,
+    S1DSS: 2,
+    S1CIR: 1,
+    S1COR: 1,
+    S1CSH: 3,
+  };
+}
+
+/** What the described hardware can do; the model of it is AArch64 only, little endian, abort-only. */
 export function capabilitiesOf(smmu: OracleSmmu): SmmuCapabilities {
   return {
     stage1: smmu.stage1,
@@ -52,7 +72,7 @@ export function capabilitiesOf(smmu: OracleSmmu): SmmuCapabilities {
     vmid16: smmu.vmid16,
     twoLevelCdTables: false,
     twoLevelStreamTable: smmu.twoLevelStreamTable,
-    stallModel: 1,
+    stallModel: STALL_MODELS[smmu.stallModel ?? 'terminate'],
     abortOnly: true,
     tableEndianness: 2,
     sidBits: smmu.sidBits,
@@ -81,7 +101,12 @@ const SL0 = [2, 1, 0] as const;
 type Expected = Readonly<Record<string, number | null>>;
 
 /** The entry of a stream that translates at stage 2 alone, by a table of that shape. */
-function stage2Entry({ inputBits, startLevel }: Geometry, oas: number, vmid: number, root: number): Expected {
+function stage2Entry(
+  { inputBits, startLevel }: Geometry,
+  oas: number,
+  vmid: number,
+  { root, stalls }: Pick<ExpectedAttachment, 'root' | 'stalls'>,
+): Expected {
   return {
     V: 1,
     Config: SteConfig.stage2,
@@ -94,6 +119,7 @@ function stage2Entry({ inputBits, startLevel }: Geometry, oas: number, vmid: num
     S2SH0: INNER,
     S2PS: SIZE_CODES[oas] ?? -1,
     S2AA64: 1,
+    S2S: stalls ? 1 : 0,
     S2R: 1,
     S2TTB: root,
   };
@@ -116,8 +142,38 @@ export class ExpectedStream {
     return memory.words[i] === 0 && memory.words[i + 1] === 0 ? null : 'has an entry whose first word is not zero';
   }
 
-  /** The entry at `ste` of a stream that is attached to domain `id`, whose table is at `root`. */
-  attached(smmu: number, ste: number, id: number, stage: number, root: number): string | null {
+  /** The entry at `ste` of a stream that is attached at stage 2. */
+  attachedStage2(smmu: number, ste: number, to: ExpectedAttachment): string | null {
+    const { oas } = this.facts.description.smmus[smmu]!;
+    return this.entry(smmu, ste, 2, stage2Entry(this.facts.geometry(smmu, 2), oas, to.domain, to));
+  }
+
+  /**
+   * The entry at `ste` of a stream that is attached at stage 1 with room for 2^bits PASIDs, and all its descriptors.
+   * @param attachment what a PASID is attached to; null for nothing
+   */
+  attachedStage1(
+    smmu: number,
+    ste: number,
+    bits: number,
+    attachment: (pasid: number) => ExpectedAttachment | null,
+  ): string | null {
+    const wrong = this.entry(smmu, ste, 1, stage1Entry(bits));
+    if (wrong !== null) return wrong;
+    const { memory } = this.facts;
+    const i = memory.indexOf(ste);
+    const table = steS1ContextPtr(memory.words[i + 1]!, memory.words[i]!);
+    for (let pasid = 0; pasid < 2 ** bits; pasid++) {
+      const cd = table + pasid * CD_BYTES;
+      if (this.facts.pageOf(cd) < 0) return `has a context descriptor outside RAM, at ${hex(cd)}`;
+      const to = attachment(pasid);
+      const found = to === null ? this.freeDescriptor(cd) : this.descriptor(smmu, i, cd, to);
+      if (found !== null) return `${found}${pasid === 0 ? '' : ` (PASID ${pasid})`}`;
+    }
+    return null;
+  }
+
+  private entry(smmu: number, ste: number, stage: number, expected: Expected): string | null {
     if (ste === 0) return 'has no entry';
     const { memory } = this.facts;
     const i = memory.indexOf(ste);
@@ -127,34 +183,32 @@ export class ExpectedStream {
     if (steConfig(words[i]!) !== config) return `does not translate at stage ${stage}`;
     const illegal = steIllegal(words, i, this.capabilities[smmu]!);
     if (illegal !== null) return `has an illegal entry: ${illegal}`;
-    const oas = this.facts.description.smmus[smmu]!.oas;
-    const expected = stage === 1 ? STAGE1_ENTRY : stage2Entry(this.facts.geometry(smmu, 2), oas, id, root);
     const wrong = this.difference(STE_FIELDS, i, expected);
-    if (wrong !== null) return `has an entry whose ${wrong}`;
-    return stage === 1 ? this.descriptor(smmu, i, id, root) : null;
+    return wrong === null ? null : `has an entry whose ${wrong}`;
   }
 
   /** The entry at `ste` of a stream that reaches the host's memory through the identity table at `root`. */
   identity(smmu: number, ste: number, root: number): string | null {
-    if (ste === 0) return 'has no entry';
-    const { memory, identityGeometry, identityBits } = this.facts;
-    const i = memory.indexOf(ste);
-    const illegal = steIllegal(memory.words, i, this.capabilities[smmu]!);
-    if (illegal !== null) return `has an illegal entry: ${illegal}`;
-    const wrong = this.difference(STE_FIELDS, i, stage2Entry(identityGeometry, identityBits, IDENTITY_VMID, root));
-    return wrong === null ? null : `has an entry whose ${wrong}`;
+    const { identityGeometry, identityBits, description } = this.facts;
+    const to = { root, stalls: description.smmus[smmu]!.stallModel === 'stall' };
+    return this.entry(smmu, ste, 2, stage2Entry(identityGeometry, identityBits, IDENTITY_VMID, to));
   }
 
   private outputSize(smmu: number): number {
     return SIZE_CODES[this.facts.description.smmus[smmu]!.oas] ?? -1;
   }
 
-  /** The context descriptor that the entry at index `i` points to. */
-  private descriptor(smmu: number, i: number, id: number, root: number): string | null {
+  /** A descriptor that nothing is attached to: hardware must take it for none. */
+  private freeDescriptor(cd: number): string | null {
+    const c = this.facts.memory.indexOf(cd);
+    const { words } = this.facts.memory;
+    return words[c] === 0 && words[c + 1] === 0 ? null : 'has a context descriptor that nobody asked for';
+  }
+
+  /** The context descriptor at `cd`, in the table of the entry at index `i`. */
+  private descriptor(smmu: number, i: number, cd: number, to: ExpectedAttachment): string | null {
     const { memory } = this.facts;
     const { words } = memory;
-    const cd = steS1ContextPtr(words[i + 1]!, words[i]!);
-    if (this.facts.pageOf(cd) < 0) return `has a context descriptor outside RAM, at ${hex(cd)}`;
     const c = memory.indexOf(cd);
     if (!cdValid(words[c]!)) return 'has a context descriptor that is not valid';
     const illegal = cdIllegal(words, c, words, i, this.capabilities[smmu]!);
@@ -168,11 +222,12 @@ export class ExpectedStream {
       V: 1,
       IPS: this.outputSize(smmu),
       AA64: 1,
+      S: to.stalls ? 1 : 0,
       R: 1,
       A: 1,
       ASET: 1,
-      ASID: id,
-      TTB0: root,
+      ASID: to.domain,
+      TTB0: to.root,
       MAIR0: MAIR_LO,
       // No leaf names the attributes 4 to 7.
       MAIR1: null,

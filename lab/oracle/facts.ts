@@ -25,6 +25,8 @@ export interface OracleSmmu {
   readonly twoLevelStreamTable: boolean;
   readonly ssidBits: number;
   readonly powerDomain?: number | null;
+  /** What faults may do: stall or terminate, only terminate, only stall. Left out: terminate. */
+  readonly stallModel?: 'both' | 'terminate' | 'stall';
 }
 
 /** A stream of a device, by the name of its SMMU. */

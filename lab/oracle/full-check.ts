@@ -8,6 +8,7 @@ import { DOMAINS_PER_LEAF, POOL_ORDER_MAX } from '#hyp/layout';
 import { VM_COUNT } from '#hypercall-abi';
 import type { Comparison } from './compare.ts';
 import {
+  CD_BYTES,
   COMMAND_BYTES,
   DescriptorKind,
   descriptorKind,
@@ -18,6 +19,7 @@ import {
   STE_BYTES,
   SteConfig,
   steConfig,
+  steS1CdMax,
   steValid,
 } from './decode/index.ts';
 import { type Facts, PAGE } from './facts.ts';
@@ -50,6 +52,8 @@ export class FullCheck {
   private readonly identity: IdentityCheck;
   /** Scratch: pages met as tables and as free. */
   private readonly roles: Uint8Array;
+  /** Scratch: pages of the IOMMU pool that were met as tables. */
+  private iommuPages = 0;
 
   constructor(
     facts: Facts,
@@ -88,6 +92,7 @@ export class FullCheck {
     this.other.fill(0);
     this.identityStale.fill(0);
     this.roles.fill(0);
+    this.iommuPages = 0;
     this.domains();
     this.facts.description.smmus.forEach((_, smmu) => {
       this.streams(smmu);
@@ -96,6 +101,7 @@ export class FullCheck {
     this.staleWays();
     recountTags(this.facts, this.monitor, this.findings);
     this.pools();
+    this.iommuLeak();
     this.cpuTables();
     this.lostPages();
     for (let page = 0; page < this.facts.pages; page++) this.page(page);
@@ -117,7 +123,9 @@ export class FullCheck {
       return;
     }
     for (let n = 0; n < count / DOMAINS_PER_LEAF; n++) {
-      if (this.reader.domainLeaf(n) === 0) continue;
+      const leaf = this.reader.domainLeaf(n);
+      if (leaf === 0) continue;
+      this.claim(leaf, `the records of domains from ${n * DOMAINS_PER_LEAF} on`, true);
       for (let i = 0; i < DOMAINS_PER_LEAF; i++) this.domain(n * DOMAINS_PER_LEAF + i);
     }
   }
@@ -146,7 +154,7 @@ export class FullCheck {
       });
       return;
     }
-    for (let i = 0; i < entries * 8; i += PAGE) this.claim(pa + i, `a level ${level} table`);
+    for (let i = 0; i < entries * 8; i += PAGE) this.claim(pa + i, `a level ${level} table`, true);
     const span = LEAF_PAGES[level]! * PAGE;
     for (let i = 0; i < entries; i++) {
       const at = facts.memory.indexOf(pa + 8 * i);
@@ -159,9 +167,13 @@ export class FullCheck {
     }
   }
 
-  /** A page holds a live structure: it must be the hypervisor's, allocated, and hold nothing else. */
-  private claim(pa: number, what: string): void {
+  /**
+   * A page holds a live structure: it must be the hypervisor's, allocated, and hold nothing else.
+   * @param isPooled whether it is from the IOMMU pool
+   */
+  private claim(pa: number, what: string, isPooled = false): void {
     const page = this.facts.pageOf(pa);
+    if (isPooled) this.iommuPages++;
     if (this.ghost.owner(page) !== Owner.hyp) {
       const text = `${what} lies at ${hex(pa)}, a page of the ${this.ghost.ownerName(page)}`;
       this.findings.add('structure', 'foreign-page', text, { pa });
@@ -253,7 +265,8 @@ export class FullCheck {
   }
 
   private stes(smmu: number, table: number, firstSid: number, entries: number): void {
-    for (let pa = table; pa < table + entries * STE_BYTES; pa += PAGE) this.claim(pa, 'a stream table');
+    const isPooled = this.reader.streamTableSplit(smmu) !== 0;
+    for (let pa = table; pa < table + entries * STE_BYTES; pa += PAGE) this.claim(pa, 'a stream table', isPooled);
     for (let i = 0; i < entries; i++) {
       const sid = firstSid + i;
       const lo = this.facts.memory.read32(table + i * STE_BYTES);
@@ -261,8 +274,10 @@ export class FullCheck {
       this.comparison.stream(smmu, sid);
       if (steValid(lo) && steConfig(lo) === SteConfig.stage1) {
         const hi = this.facts.memory.read32(table + i * STE_BYTES + 4);
-        const cd = (hi & 0xfffff) * 4294967296 + ((lo & ~63) >>> 0);
-        if (this.facts.pageOf(cd) >= 0) this.claim(cd, `the context descriptor of stream ${hex(sid)}`);
+        const cds = (hi & 0xfffff) * 4294967296 + ((lo & ~63) >>> 0);
+        for (let pa = cds; pa < cds + CD_BYTES * 2 ** steS1CdMax(hi); pa += PAGE) {
+          if (this.facts.pageOf(pa) >= 0) this.claim(pa, `the context descriptors of stream ${hex(sid)}`, true);
+        }
       }
     }
   }
@@ -349,6 +364,14 @@ export class FullCheck {
       const text = `pool ${pool} counts ${this.reader.poolFreePages(pool)} free pages; its lists hold ${free}`;
       this.findings.add('structure', 'pool-count', text, { pool, free });
     }
+  }
+
+  /** Every page of the IOMMU pool is free, or holds a table that is in use, unless hardware has not answered. */
+  private iommuLeak(): void {
+    const lent = this.reader.poolTotalPages(1) - this.reader.poolFreePages(1);
+    if (lent === this.iommuPages || this.ghost.hasLeaked) return;
+    const text = `${lent} pages of the IOMMU pool are not free; ${this.iommuPages} hold tables that are in use`;
+    this.findings.add('structure', 'pool-leak', text, { lent, used: this.iommuPages });
   }
 
   private freeList(pool: number, order: number): number {

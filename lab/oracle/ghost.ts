@@ -32,6 +32,11 @@ const DOMAIN_STRIDE = 9;
 const VM_STRIDE = 8;
 const SMMU_STRIDE = 2;
 const D = { used: 0, stage: 1, smmu: 2, attached: 3, maplets: 4, hashA: 5, hashB: 6, leaves: 7, type: 8 } as const;
+/** Words of an attachment: of a stream (PASID 0) or of one PASID of it. */
+const A = { domain: 0, stalls: 1, bits: 2, pasids: 3 } as const;
+const ATTACHMENT_WORDS = 4;
+/** PASIDs have 20 bits. */
+const PASID_BITS = 20;
 const V = { life: 0, protected: 1, vcpus: 2, loads: 3, pages: 4, pgd: 5 } as const;
 
 export class Ghost {
@@ -45,6 +50,7 @@ export class Ghost {
   private readonly vms: number;
   private readonly cpus: number;
   private readonly devices: number;
+  private readonly leaks: number;
   private readonly smmus: number;
   /** Pages that lose a leaf from now on stay referenced: the hardware does not answer the invalidation. */
   losing = false;
@@ -69,10 +75,11 @@ export class Ghost {
     this.domains = file(facts.profile.domains.count * DOMAIN_STRIDE);
     this.vms = file(VM_COUNT * VM_STRIDE);
     this.cpus = file(facts.description.cpus);
+    this.leaks = file(1);
     this.devices = file(Math.max(1, facts.registry.length));
     this.smmus = file(facts.description.smmus.length * SMMU_STRIDE);
     this.maplets = new Maplets(memory);
-    this.streams = new JournaledTable(memory, 1);
+    this.streams = new JournaledTable(memory, ATTACHMENT_WORDS);
     this.smmuStreams = new JournaledTable(memory, 1);
     this.lostStreams = new JournaledTable(memory, 1);
     this.guests = new JournaledTable(memory, 2);
@@ -341,26 +348,61 @@ export class Ghost {
 
   // ---- streams
 
-  /** The domain that a stream is attached to, or -1. */
-  streamDomain(smmu: number, sid: number): number {
-    const at = this.streams.find(sid | 0, smmu);
-    return at < 0 ? -1 : this.memory.words[at]!;
+  /** Index of the words of an attachment, or -1. */
+  private attachment(smmu: number, sid: number, pasid: number): number {
+    return this.streams.find(sid | 0, (smmu << PASID_BITS) | pasid);
   }
 
-  attach(smmu: number, sid: number, id: number): void {
-    this.memory.put(this.streams.insert(sid | 0, smmu), id);
+  private attachmentWord(smmu: number, sid: number, pasid: number, word: number, none: number): number {
+    const at = this.attachment(smmu, sid, pasid);
+    return at < 0 ? none : this.memory.words[at + word]!;
+  }
+
+  /** The domain that a PASID of a stream is attached to, or -1. PASID 0 is the stream itself. */
+  streamDomain(smmu: number, sid: number, pasid = 0): number {
+    return this.attachmentWord(smmu, sid, pasid, A.domain, -1);
+  }
+
+  /** Whether faults of that attachment stall. */
+  stalls(smmu: number, sid: number, pasid: number): boolean {
+    return this.attachmentWord(smmu, sid, pasid, A.stalls, 0) !== 0;
+  }
+
+  /** log2 of the PASIDs that an attached stream has room for. */
+  pasidBits(smmu: number, sid: number): number {
+    return this.attachmentWord(smmu, sid, 0, A.bits, 0);
+  }
+
+  /** PASIDs of a stream that are attached, 0 left out. */
+  pasids(smmu: number, sid: number): number {
+    return this.attachmentWord(smmu, sid, 0, A.pasids, 0);
+  }
+
+  /** @param bits log2 of the PASIDs that there is room for; only for PASID 0 */
+  attach(smmu: number, sid: number, pasid: number, id: number, stalls: boolean, bits: number): void {
+    const at = this.streams.insert(sid | 0, (smmu << PASID_BITS) | pasid);
+    this.memory.put(at + A.domain, id);
+    this.memory.put(at + A.stalls, stalls ? 1 : 0);
+    this.memory.put(at + A.bits, bits);
     this.add(this.domain(id) + D.attached, 1);
     this.add(this.smmuStreams.insert(id, smmu), 1);
+    this.addPasid(smmu, sid, pasid, 1);
   }
 
-  detach(smmu: number, sid: number): void {
-    const at = this.streams.find(sid | 0, smmu);
+  detach(smmu: number, sid: number, pasid: number): void {
+    const at = this.attachment(smmu, sid, pasid);
     if (at < 0) return;
-    const id = this.memory.words[at]!;
+    const id = this.memory.words[at + A.domain]!;
     this.add(this.domain(id) + D.attached, -1);
     this.add(this.smmuStreams.insert(id, smmu), -1);
     if (this.domainStreams(id, smmu) === 0) this.smmuStreams.remove(id, smmu);
-    this.streams.remove(sid | 0, smmu);
+    this.streams.remove(sid | 0, (smmu << PASID_BITS) | pasid);
+    this.addPasid(smmu, sid, pasid, -1);
+  }
+
+  private addPasid(smmu: number, sid: number, pasid: number, delta: number): void {
+    const stream = pasid === 0 ? -1 : this.attachment(smmu, sid, 0);
+    if (stream >= 0) this.add(stream + A.pasids, delta);
   }
 
   /** A stream was to be attached, but hardware has not answered: the domain stays referenced for good. */
@@ -368,6 +410,17 @@ export class Ghost {
     this.add(this.domain(id) + D.attached, 1);
     this.add(this.smmuStreams.insert(id, smmu), 1);
     this.add(this.lostStreams.insert(id, smmu), 1);
+  }
+
+  // ---- what is lost for good
+
+  /** Hardware was asked something that it does not answer: tables that it may still use are never given back. */
+  mayLeak(): void {
+    if (!this.hasLeaked) this.memory.put(this.leaks, 1);
+  }
+
+  get hasLeaked(): boolean {
+    return this.memory.words[this.leaks] !== 0;
   }
 
   // ---- SMMUs

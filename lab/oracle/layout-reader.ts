@@ -331,6 +331,11 @@ export class LayoutReader {
     return this.word(this.pool(id) + offsetOf(PoolRecord, 'freePages'));
   }
 
+  /** Pages ever donated and not given back. */
+  poolTotalPages(id: number): number {
+    return this.word(this.pool(id) + offsetOf(PoolRecord, 'totalPages'));
+  }
+
   /** First free block of 2^order pages, 0 when there is none. */
   poolHead(id: number, order: number): number {
     return this.pointer(this.pool(id) + offsetOf(PoolRecord, 'heads') + 8 * order);

@@ -10,7 +10,7 @@
 import { DOMAINS_PER_LEAF, PageState } from '#hyp/layout';
 import { VM_COUNT } from '#hypercall-abi';
 import { type PhysicalMemory, StateClass } from '#machine/memory';
-import { COMMAND_BYTES, commandOpcode, Opcode } from './decode/index.ts';
+import { CD_BYTES, COMMAND_BYTES, commandOpcode, Opcode } from './decode/index.ts';
 import { type Facts, IDENTITY_VMID, PAGE, TWO32 } from './facts.ts';
 import { type Findings, hex } from './findings.ts';
 import { type Ghost, Owner } from './ghost.ts';
@@ -173,12 +173,19 @@ export class Monitor {
       return;
     }
     if (this.store.node(first, N.nextInPage) === 0) {
-      this.wroteNode(first, pa, oldHi, oldLo, hi, lo);
+      if (this.holds(first, pa)) this.wroteNode(first, pa, oldHi, oldLo, hi, lo);
       return;
     }
     const ids: number[] = [];
-    for (let id = first; id !== 0; id = this.store.node(id, N.nextInPage)) ids.push(id);
+    for (let id = first; id !== 0; id = this.store.node(id, N.nextInPage)) if (this.holds(id, pa)) ids.push(id);
     for (const id of ids) if (this.isIn(page, id)) this.wroteNode(id, pa, oldHi, oldLo, hi, lo);
+  }
+
+  /** Whether a node lies at `pa`, in whose page it is: a context descriptor has only a part of its page. */
+  private holds(id: number, pa: number): boolean {
+    if (this.store.kind(id) !== NodeKind.cd) return true;
+    const offset = (pa % PAGE) - this.store.node(id, N.offset);
+    return offset >= 0 && offset < CD_BYTES;
   }
 
   /** What one node's change sets off may have taken others out of the page. */
@@ -195,7 +202,7 @@ export class Monitor {
         break;
       case NodeKind.cd:
         this.touched.addStream(this.store.smmu(id), this.store.node(id, N.sid) >>> 0);
-        this.routes.wroteCd(id, pa);
+        this.routes.wroteCd(id, pa, oldLo, lo);
         break;
       case NodeKind.ste: {
         const sid = (this.store.node(id, N.sid) >>> 0) + Math.floor((pa % PAGE) / 64);
@@ -347,7 +354,7 @@ export class Monitor {
       case NodeKind.table:
         return `a level ${store.level(id)} table of ${this.reach.tagName(store.node(id, N.tag))}`;
       case NodeKind.cd:
-        return `the context descriptor of stream ${sid}`;
+        return `the context descriptor of stream ${sid}, PASID ${store.node(id, N.iovaLo)}`;
       case NodeKind.ste:
         return `the stream table from stream ${sid} on`;
       default:

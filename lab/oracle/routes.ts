@@ -2,11 +2,11 @@
  * From a StreamID to a translation table: stream table entries, level-1 descriptors and context descriptors, decoded as
  * they change. What an entry led to before stays reachable until CFGI_STE (CFGI_CD) and its SYNC have completed.
  *
- * Left out: substreams (only the descriptor at S1ContextPtr is followed), nested translation (judged by its stage 2),
- * granules other than 4 KiB. Where a stream uses one of them, that is a finding.
+ * Left out: two-level tables of context descriptors, nested translation (judged by its stage 2), granules other than 4 KiB. Where a stream uses one of them, that is a finding.
  */
 
 import {
+  CD_BYTES,
   cdAsid,
   cdFlag,
   cdGranuleBits0,
@@ -22,6 +22,7 @@ import {
   steConfig,
   steS1CdMax,
   steS1ContextPtr,
+  steS1Fmt,
   steS2GranuleBits,
   steS2Sl0,
   steS2T0sz,
@@ -40,10 +41,12 @@ import { StaleKind, type StaleSet } from './stale-set.ts';
 export const RouteKind = { none: 0, stage1: 1, stage2: 2, bypass: 3 } as const;
 
 /** Words of a route: what the entry was decoded as when it last changed. */
-const R = { kind: 0, node: 1, tag: 2, lo: 3, hi: 4 } as const;
-const ROUTE_WORDS = 5;
+const R = { kind: 0, node: 1, tag: 2, lo: 3, hi: 4, span: 5 } as const;
+const ROUTE_WORDS = 6;
 const STES_PER_PAGE = PAGE / STE_BYTES;
 const GRANULE_BITS = 12;
+/** log2 of the descriptors in the largest table that is followed. */
+const CD_TABLE_LOG2_MAX = 10;
 
 export class Routes {
   private readonly facts: Facts;
@@ -55,6 +58,8 @@ export class Routes {
   private readonly structurePage: (page: number, node: number) => void;
   /** Result of {@link decodeSte} and {@link decodeCd}: the root or CD, and the tag. */
   private target = 0;
+  /** Context descriptors at {@link target}, for a stage-1 entry. */
+  private span = 0;
   private tag = 0;
   private startLevel = 0;
   private rootPages = 0;
@@ -214,6 +219,7 @@ export class Routes {
     const { words } = this.facts.memory;
     const i = this.facts.memory.indexOf(ste);
     this.target = 0;
+    this.span = 0;
     this.tag = 0;
     const lo0 = words[i]!;
     if (!steValid(lo0)) return RouteKind.none;
@@ -221,7 +227,10 @@ export class Routes {
     if (config < SteConfig.bypass) return RouteKind.none;
     if (config === SteConfig.bypass) return RouteKind.bypass;
     if (config === SteConfig.stage1) {
-      if (steS1CdMax(words[i + 1]!) !== 0) this.notModelled(sid, 'uses substreams');
+      const log2 = steS1CdMax(words[i + 1]!);
+      const isFollowed = log2 === 0 || (log2 <= CD_TABLE_LOG2_MAX && steS1Fmt(lo0) === 0);
+      if (!isFollowed) this.notModelled(sid, 'has a table of context descriptors of two levels, or too large a one');
+      this.span = isFollowed ? 2 ** log2 : 1;
       this.target = steS1ContextPtr(words[i + 1]!, lo0);
       return RouteKind.stage1;
     }
@@ -252,14 +261,14 @@ export class Routes {
   private setRoute(smmu: number, sid: number, kind: number): void {
     const { store, stale, reach, facts } = this;
     // Following a context descriptor decodes into the same fields.
-    const { target, tag } = this;
+    const { target, tag, span } = this;
     const known = this.table.find(sid | 0, smmu);
     const { words } = facts.memory;
     const oldKind = known < 0 ? RouteKind.none : words[known + R.kind]!;
     if (oldKind === kind) {
       if (kind === RouteKind.none) return;
       const before = words[known + R.hi]! * TWO32 + (words[known + R.lo]! >>> 0);
-      if (before === target && words[known + R.tag] === tag) return;
+      if (before === target && words[known + R.tag] === tag && words[known + R.span] === span) return;
     }
     const oldNode = known < 0 ? 0 : words[known + R.node]!;
     const oldTag = known < 0 ? 0 : words[known + R.tag]!;
@@ -284,6 +293,7 @@ export class Routes {
     facts.memory.put(at + R.tag, tag);
     facts.memory.put(at + R.lo, target | 0);
     facts.memory.put(at + R.hi, (target / TWO32) | 0);
+    facts.memory.put(at + R.span, span);
   }
 
   /** What an entry led to may still be cached. */
@@ -304,14 +314,28 @@ export class Routes {
   }
 
   private nodeOf(smmu: number, sid: number, kind: number): number {
-    if (kind === RouteKind.stage1) return this.cdNode(smmu, sid, this.target);
+    if (kind === RouteKind.stage1) return this.cdTable(smmu, sid, this.target, this.span);
     if (kind !== RouteKind.stage2) return 0;
     return this.reach.rootNode(this.target, this.startLevel, this.rootPages, 2, smmu, this.tag);
   }
 
   // ---- context descriptors
 
-  private cdNode(smmu: number, sid: number, pa: number): number {
+  /** The descriptors of a linear table, each a node, one the sibling of the next; returns the first. */
+  private cdTable(smmu: number, sid: number, pa: number, span: number): number {
+    let first = 0;
+    let before = 0;
+    for (let pasid = 0; pasid < span; pasid++) {
+      const id = this.cdNode(smmu, sid, pasid, pa + pasid * CD_BYTES);
+      if (id === 0) break;
+      if (first === 0) first = id;
+      else if (this.store.node(before, N.sibling) !== id) this.store.setNode(before, N.sibling, id);
+      before = id;
+    }
+    return first;
+  }
+
+  private cdNode(smmu: number, sid: number, pasid: number, pa: number): number {
     const page = this.facts.pageOf(pa);
     if (page < 0) {
       this.findings.add('structure', 'no-ram', `the context descriptor of stream ${hex(sid)} lies at ${hex(pa)}`, {
@@ -320,10 +344,11 @@ export class Routes {
       return 0;
     }
     const offset = pa % PAGE;
-    const known = this.reach.findNode(page, NodeKind.cd, 0, 0, 0, sid | 0, offset);
+    const known = this.reach.findNode(page, NodeKind.cd, 0, 0, pasid, sid | 0, offset);
     if (known !== 0) return known;
     const id = this.store.makeNode(page, NodeKind.cd, 0, 1, smmu);
     this.store.setNode(id, N.sid, sid | 0);
+    this.store.setNode(id, N.iovaLo, pasid);
     this.store.setNode(id, N.offset, offset);
     this.structurePage(page, id);
     return id;
@@ -373,11 +398,10 @@ export class Routes {
     this.store.setNode(id, N.linkedTag, root === 0 ? 0 : this.tag);
   }
 
-  /** A word in the page of CD node `id` has changed. */
-  wroteCd(id: number, pa: number): void {
+  /** Two words of the descriptor of CD node `id` have changed: `oldLo` and `lo` are the first of them. */
+  wroteCd(id: number, pa: number, oldLo: number, lo: number): void {
     const { store, reach } = this;
-    const offset = store.node(id, N.offset);
-    if (pa % PAGE < offset || pa % PAGE >= offset + 64) return;
+    if (store.node(id, N.reached) === Reached.live) this.checkCdTorn(id, pa, oldLo, lo);
     const oldRoot = store.node(id, N.linked);
     const oldTag = store.node(id, N.linkedTag);
     const reached = store.node(id, N.reached);
@@ -392,12 +416,41 @@ export class Routes {
     }
     if (oldRoot === 0) return;
     if (!this.stale.isOff(store.smmu(id))) {
-      this.stale.addRoute(StaleKind.cd, store.smmu(id), store.node(id, N.sid), oldRoot, oldTag);
+      this.stale.addRoute(
+        StaleKind.cd,
+        store.smmu(id),
+        store.node(id, N.sid),
+        oldRoot,
+        oldTag,
+        store.node(id, N.iovaLo),
+      );
       store.addTag(oldTag, T.staleRoutes, 1);
       reach.refer(oldRoot, N.staleRefs, 1);
     }
     store.addTag(oldTag, count, -1);
     reach.refer(oldRoot, refs, -1);
+  }
+
+  /** The epochs in which a descriptor that hardware may read is written, as those of an entry are. */
+  private checkCdTorn(id: number, pa: number, oldLo: number, lo: number): void {
+    const { store, stale } = this;
+    const smmu = store.smmu(id);
+    const sid = store.node(id, N.sid);
+    const pasid = store.node(id, N.iovaLo);
+    const torn = (what: string): void => {
+      const text = `the context descriptor of stream ${hex(sid >>> 0)}, PASID ${pasid}, ${what}`;
+      this.findings.add('invalidation', 'cd-torn', text, { sid, pasid });
+    };
+    if (pa % CD_BYTES === 0) {
+      if (!cdValid(oldLo) && cdValid(lo) && stale.hasStream(StaleKind.cdBody, smmu, sid, pasid)) {
+        torn('became valid while hardware may hold other words of it from before');
+      }
+      return;
+    }
+    if (stale.hasStream(StaleKind.cd, smmu, sid, pasid)) torn('changed while hardware may still hold its first word');
+    if (!stale.isOff(smmu) && !stale.hasStream(StaleKind.cdBody, smmu, sid, pasid)) {
+      stale.addRoute(StaleKind.cdBody, smmu, sid, 0, 0, pasid);
+    }
   }
 
   /** Calls `visit` with the tag of each route that has one of its own (a stage-2 stream). */

@@ -13,8 +13,8 @@ import { PAGE, TWO32 } from './facts.ts';
 import { LEAF_PAGES } from './maplets.ts';
 import { type NodeStore, T } from './node-store.ts';
 
-/** What an entry is a copy of. `steBody`: words 1 to 7 of an STE were written since its last CFGI_STE. */
-export const StaleKind = { leaf: 1, table: 2, ste: 3, cd: 4, l1std: 5, steBody: 6 } as const;
+/** What an entry is a copy of. `steBody`, `cdBody`: words 1 to 7 were written since the last CFGI_STE or CFGI_CD. */
+export const StaleKind = { leaf: 1, table: 2, ste: 3, cd: 4, l1std: 5, steBody: 6, cdBody: 7 } as const;
 
 /** Words of an entry. */
 export const S = {
@@ -24,6 +24,7 @@ export const S = {
   tag: 2,
   /** Stream; for a level-1 descriptor the first one. */
   sid: 3,
+  /** First input page; of a context descriptor, its PASID. */
   iovaLo: 4,
   iovaHi: 5,
   /** Leaves in the entry; streams below a level-1 descriptor. */
@@ -210,8 +211,8 @@ export class StaleSet {
   }
 
   /** A stream table entry or context descriptor of `sid` that led to `node` was changed. */
-  addRoute(kind: number, smmu: number, sid: number, node: number, tag: number): void {
-    this.fill(kind, smmu, tag, sid, 0, 1, node, 0, 0);
+  addRoute(kind: number, smmu: number, sid: number, node: number, tag: number, pasid = 0): void {
+    this.fill(kind, smmu, tag, sid, pasid, 1, node, 0, 0);
   }
 
   /** A level-1 descriptor over `count` streams from `sid` was changed. */
@@ -219,11 +220,12 @@ export class StaleSet {
     this.fill(StaleKind.l1std, smmu, 0, sid, 0, count, node, 0, 0);
   }
 
-  /** Whether there is an entry of that kind for the stream, not yet through with its SYNC. */
-  hasStream(kind: number, smmu: number, sid: number): boolean {
+  /** Whether there is an entry of that kind for the stream (and PASID), not yet through with its SYNC. */
+  hasStream(kind: number, smmu: number, sid: number, pasid = 0): boolean {
     for (let i = this.size - 1; i >= 0; i--) {
       const at = this.at(i);
-      if (this.kind(at) === kind && this.word(at, S.smmu) === smmu && this.word(at, S.sid) === sid) return true;
+      const isKind = this.kind(at) === kind && this.word(at, S.iovaLo) === pasid;
+      if (isKind && this.word(at, S.smmu) === smmu && this.word(at, S.sid) === sid) return true;
     }
     return false;
   }
@@ -237,7 +239,7 @@ export class StaleSet {
       case Opcode.CFGI_STE_RANGE:
       case Opcode.CFGI_CD:
       case Opcode.CFGI_CD_ALL:
-        this.configuration(smmu, opcode, hi0 >>> 0, lo1);
+        this.configuration(smmu, opcode, hi0 >>> 0, lo0 >>> 12, lo1);
         break;
       case Opcode.TLBI_NH_VA:
       case Opcode.TLBI_NH_VAA:
@@ -258,7 +260,8 @@ export class StaleSet {
     if ((what & QUEUED) === 0) this.memory.put(at, what | QUEUED);
   }
 
-  private configuration(smmu: number, opcode: number, sid: number, lo1: number): void {
+  /** @param pasid what CFGI_CD names; the others name none */
+  private configuration(smmu: number, opcode: number, sid: number, pasid: number, lo1: number): void {
     let first = sid;
     let last = sid;
     if (opcode === Opcode.CFGI_STE_RANGE) {
@@ -272,7 +275,8 @@ export class StaleSet {
       const at = this.at(i);
       const kind = this.kind(at);
       if (kind < StaleKind.ste || this.word(at, S.smmu) !== smmu) continue;
-      if (onlyCds && kind !== StaleKind.cd) continue;
+      if (onlyCds && kind !== StaleKind.cd && kind !== StaleKind.cdBody) continue;
+      if (opcode === Opcode.CFGI_CD && this.word(at, S.iovaLo) !== pasid) continue;
       if (leafOnly && kind === StaleKind.l1std) continue;
       const from = this.word(at, S.sid) >>> 0;
       if (first < from + this.word(at, S.count) && from <= last) this.mark(at);

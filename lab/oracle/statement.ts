@@ -26,7 +26,7 @@ const NOT_MODELLED: readonly string[] = [
   'content of free pages and the order of the free lists of the pools',
   "TLBs and caches of the CPUs, and of the CPUs' stage 2",
   'the attributes with which an SMMU fetches its tables and queues (CR1), and its interrupts',
-  'substreams (PASID other than 0), nested translation, ATS and PRI',
+  'two-level tables of context descriptors, nested translation, ATS and PRI',
   'granules other than 4 KiB',
   'what a guest does with its pages',
   'what an SMMU loses with its power beside its caches',

@@ -1,6 +1,6 @@
 /** Values at which arithmetic and checks tend to go wrong, by what an argument means. */
 
-import type { ArgumentUnit } from '#hypercall-abi';
+import { type ArgumentUnit, AttachFlag } from '#hypercall-abi';
 import { type MachineDescription, streamsOf } from '#machine';
 import type { Value } from '../scenario/index.ts';
 import type { Prng } from './prng.ts';
@@ -101,8 +101,11 @@ export function edgesOf({ ram, mmio, carveOut, smmus, devices }: MachineDescript
     ],
     domainType: [0, 1, 2, 3, 4, 5, -1, 0x7fffffff],
     stream: [...sids, 0x7fffffff, 0xffffffff],
-    pasid: words,
-    pasidBits: [0, 1, 20, 32, 0xffffffff],
+    pasid: [...words, 7, 8, 63, 64, 1023, 1024, 2 ** 20],
+    pasidBits: [0, 1, 3, 6, 7, 10, 11, 20, 32, 0xffffffff],
+    attachFlags: [0, AttachFlag.stall, 0xffff, MAX64],
+    pageTag: [0, 1, 15, 16, 0xffff, 0x10000, 0xffffffff],
+    pageResponse: [0, 1, 2, 3, 0xffffffff],
     flags: [0, 1, MAX64],
     switch: [0, 1, 2, 0x100000000, MAX64],
     powerDomain: [0, 1, 31, 32, 0x100000000, MAX64],

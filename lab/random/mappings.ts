@@ -1,6 +1,6 @@
 /** Random steps about domains, attachments, mappings, and what devices do with them. */
 
-import { Prot } from '#hypercall-abi';
+import { AttachFlag, Prot } from '#hypercall-abi';
 import type { MachineDescription } from '#machine';
 import { type NamedStream, namedStreams, type Step, type Value } from '../scenario/index.ts';
 import { callStep } from './call-step.ts';
@@ -14,6 +14,10 @@ const GIB = 0x40000000;
 const DOMAINS_MAX = 4;
 const SINGLES = 8;
 const RUN = 16;
+
+const PASIDS = [1, 2, 3, 7, 64];
+/** Widths at which the table of descriptors has a page, has more, and is refused. */
+const PASID_BITS = [0, 1, 3, 3, 3, 7, 11];
 
 const PROTS = [
   Prot.read | Prot.write,
@@ -29,11 +33,14 @@ export class MappingSteps {
   private readonly machine: MachineDescription;
   private readonly streams: readonly NamedStream[];
   private readonly world: World;
+  /** Whether it matters which IOMMU or PASID a call names. */
+  private readonly isVaried: boolean;
   private prng: Prng;
 
   constructor(machine: MachineDescription, world: World, prng: Prng) {
     this.machine = machine;
     this.streams = namedStreams(machine);
+    this.isVaried = machine.smmus.length > 1 || machine.smmus.some(({ ssidBits }) => ssidBits > 0);
     this.world = world;
     this.prng = prng;
   }
@@ -48,7 +55,7 @@ export class MappingSteps {
     let domain = domains.find(({ live }) => !live);
     if (domain === undefined || (prng.chance(30) && domains.length < DOMAINS_MAX)) {
       if (domains.length >= DOMAINS_MAX) return null;
-      domain = { name: `d${domains.length + 1}`, live: false, attached: [], mappings: [], unmapped: [] };
+      domain = { name: `d${domains.length + 1}`, live: false, iommu: 0, attached: [], mappings: [], unmapped: [] };
       domains.push(domain);
     }
     const { s1, s2, ...others } = this.world.profile.domainTypes;
@@ -70,7 +77,8 @@ export class MappingSteps {
   attach(): Step | null {
     const domain = this.domain();
     if (domain === null || (domain.attached.length > 0 && this.prng.chance(70))) return null;
-    const stream = this.stream();
+    const stream = this.streamFor(domain);
+    if (stream.ssidBits > 0) return this.attachWithRoom(domain, stream, 0);
     return callStep(this.world.profile, this.cpu(), 'attach_dev', {
       iommu: this.iommuOf(stream),
       domain: { name: domain.name },
@@ -78,16 +86,45 @@ export class MappingSteps {
     });
   }
 
-  detach(): Step | null {
+  /** A PASID of a stream that is attached already, most of the time. */
+  attachPasid(): Step | null {
     const { prng } = this;
     const domain = this.domain();
+    const attached = this.world.domains.flatMap((one) => one.attached).filter(({ pasid }) => pasid === 0);
+    if (domain === null) return null;
+    const streams = attached
+      .map(({ name }) => this.named(name))
+      .filter(({ ssidBits, iommu }) => ssidBits > 0 && (iommu === domain.iommu || prng.chance(10)));
+    if (streams.length === 0 && prng.chance(90)) return null;
+    const stream = streams.length > 0 ? prng.pick(streams) : this.stream();
+    return this.attachWithRoom(domain, stream, prng.pick(PASIDS));
+  }
+
+  private attachWithRoom(domain: Domain, stream: NamedStream, pasid: number): Step {
+    const { prng } = this;
+    return callStep(this.world.profile, this.cpu(), 'attach_dev', {
+      iommu: this.iommuOf(stream),
+      domain: { name: domain.name },
+      endpoint: { name: stream.name },
+      pasid,
+      pasidBits: prng.pick(PASID_BITS),
+      flags: prng.chance(30) ? AttachFlag.stall : 0,
+    });
+  }
+
+  detach(): Step | null {
+    const { prng } = this;
+    const attached = this.isVaried ? this.world.domains.filter((one) => one.attached.length > 0) : [];
+    const domain = attached.length > 0 && prng.chance(85) ? prng.pick(attached) : this.domain();
     if (domain === null) return null;
     const own = domain.attached.length > 0 && prng.chance(75);
-    const stream = own ? this.named(prng.pick(domain.attached)) : this.stream();
+    const from = own ? prng.pick(domain.attached) : null;
+    const stream = from === null ? this.streamFor(domain) : this.named(from.name);
     return callStep(this.world.profile, this.cpu(), 'detach_dev', {
       iommu: this.iommuOf(stream),
       domain: { name: domain.name },
       endpoint: { name: stream.name },
+      pasid: from?.pasid ?? this.pasidOf(stream),
     });
   }
 
@@ -169,10 +206,16 @@ export class MappingSteps {
     const { prng } = this;
     const { identity, domains } = this.world;
     const off = identity.length > 0 && prng.chance(60);
-    const free = this.streams.filter(({ name }) => !domains.some(({ attached }) => attached.includes(name)));
+    const free = this.streams.filter(
+      ({ name }) => !domains.some(({ attached }) => attached.some((one) => one.name === name)),
+    );
     const devices = prng.chance(85) && free.length > 0 ? free : this.streams;
-    const endpoint = { name: off ? prng.pick(identity) : prng.pick(devices).name };
-    return callStep(this.world.profile, this.cpu(), 'set_identity', { iommu: this.iommu(), endpoint, on: off ? 0 : 1 });
+    const stream = off ? this.named(prng.pick(identity)) : prng.pick(devices);
+    return callStep(this.world.profile, this.cpu(), 'set_identity', {
+      iommu: this.iommuOf(stream),
+      endpoint: { name: stream.name },
+      on: off ? 0 : 1,
+    });
   }
 
   /** The SMMU of a power domain off, or on: mostly on, so that other steps mean something. */
@@ -207,11 +250,15 @@ export class MappingSteps {
     const domain = attached.length > 0 && prng.chance(90) ? prng.pick(attached) : this.domain();
     if (domain === null) return null;
     const own = domain.attached.length > 0 && prng.chance(90);
-    const device = own ? prng.pick(domain.attached) : this.stream().name;
+    const from = own ? prng.pick(domain.attached) : null;
+    const stream = from === null ? this.stream() : this.named(from.name);
+    const device = stream.name;
+    const pasid = from === null ? this.pasidOf(stream) : from.pasid;
+    const substream = pasid === 0 ? {} : { pasid };
     const iova = this.usedIova(domain) + 4 * prng.below(4);
     const cached = prng.chance(30) ? { cached: true as const } : {};
-    if (prng.chance(50)) return { kind: 'dma', device, access: 'read', iova, ...cached };
-    return { kind: 'dma', device, access: 'write', iova, value: prng.next(), ...cached };
+    if (prng.chance(50)) return { kind: 'dma', device, access: 'read', iova, ...substream, ...cached };
+    return { kind: 'dma', device, access: 'write', iova, value: prng.next(), ...substream, ...cached };
   }
 
   private usedIova(domain: Domain): number {
@@ -274,6 +321,31 @@ export class MappingSteps {
   private iommuOf({ iommu }: NamedStream): number {
     const any = this.iommu();
     return this.machine.smmus.length > 1 && this.prng.chance(90) ? iommu : any;
+  }
+
+  /** The host answers an access that stalled, or one that did not. */
+  respond(): Step | null {
+    const { prng } = this;
+    const stalling = this.streams.filter(({ iommu }) => this.machine.smmus[iommu]!.stallModel === 'both');
+    const stream = stalling.length > 0 && prng.chance(85) ? prng.pick(stalling) : this.stream();
+    return callStep(this.world.profile, this.cpu(), 'page_response', {
+      iommu: this.iommuOf(stream),
+      endpoint: { name: stream.name },
+      tag: prng.below(4),
+      status: prng.below(4),
+    });
+  }
+
+  /** A PASID of the stream, as it comes; 0 where there are none. */
+  private pasidOf({ ssidBits }: NamedStream): number {
+    return ssidBits > 0 && this.prng.chance(40) ? this.prng.pick(PASIDS) : 0;
+  }
+
+  /** A stream behind the domain's IOMMU, most of the time. */
+  private streamFor(domain: Domain): NamedStream {
+    if (!this.isVaried || this.prng.chance(15)) return this.stream();
+    const streams = this.streams.filter(({ iommu }) => iommu === domain.iommu);
+    return streams.length > 0 ? this.prng.pick(streams) : this.stream();
   }
 
   private stream(): NamedStream {

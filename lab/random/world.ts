@@ -16,10 +16,18 @@ export interface Mapping {
   readonly paddr: Value;
 }
 
+/** A stream by name, or a PASID of it. */
+export interface Attached {
+  readonly name: string;
+  readonly pasid: number;
+}
+
 export interface Domain {
   readonly name: string;
   live: boolean;
-  readonly attached: string[];
+  /** The IOMMU that it was made for. */
+  iommu: number;
+  readonly attached: Attached[];
   readonly mappings: Mapping[];
   /** Ranges that were mapped once. */
   readonly unmapped: Mapping[];
@@ -115,7 +123,9 @@ export class World {
     const vm = this.vm(args.vm);
     switch (call) {
       case 'alloc_domain':
-        if (domain !== undefined) domain.live = true;
+        if (domain === undefined) break;
+        domain.live = true;
+        domain.iommu = num(args.iommu);
         break;
       case 'free_domain':
         if (domain === undefined) break;
@@ -123,10 +133,12 @@ export class World {
         domain.unmapped.push(...domain.mappings.splice(0));
         break;
       case 'attach_dev':
-        if (nameIn(args.endpoint) !== '') domain?.attached.push(nameIn(args.endpoint));
+        if (nameIn(args.endpoint) === '') break;
+        domain?.attached.push({ name: nameIn(args.endpoint), pasid: num(args.pasid) });
         break;
       case 'detach_dev': {
-        const at = domain?.attached.indexOf(nameIn(args.endpoint)) ?? -1;
+        const name = nameIn(args.endpoint);
+        const at = domain?.attached.findIndex((one) => one.name === name && one.pasid === num(args.pasid)) ?? -1;
         if (at >= 0) domain?.attached.splice(at, 1);
         break;
       }
@@ -134,7 +146,7 @@ export class World {
         const device = nameIn(args.endpoint);
         const known = this.identity.indexOf(device);
         if (known >= 0) this.identity.splice(known, 1);
-        if (args.on !== 0) this.identity.push(device);
+        if (args.on !== 0 && device !== '') this.identity.push(device);
         break;
       }
       case 'host_share_hyp':

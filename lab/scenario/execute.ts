@@ -18,8 +18,9 @@ import {
   setNumber,
   VmDescription,
 } from '#hypercall-abi';
-import { BusError, type DmaDevice } from '#machine';
+import { BusError, type DmaDevice, type DmaRead, type DmaWrite } from '#machine';
 import { fromLifeCycle, type Session, type Violation } from '../session/session.ts';
+import type { WatchedDevice } from '../session/watched.ts';
 import { CannotDo, NameBinder } from './bind.ts';
 import { type NamedStream, namedStreams } from './streams.ts';
 import type { AccessExpectation, CallStep, DescribeStep, DmaStep, HvcStep, Step, TopupStep, Value } from './types.ts';
@@ -34,6 +35,13 @@ export type Outcome =
   | { readonly kind: 'dma'; readonly pa: number; readonly fault: string | null }
   | { readonly kind: 'expect' };
 
+/** An access of a device, which may be made again. */
+interface Access {
+  readonly engine: WatchedDevice;
+  readonly stream: number;
+  readonly perform: () => DmaRead | DmaWrite;
+}
+
 export class Executor {
   readonly names: NameBinder;
   readonly boundary: Boundary;
@@ -41,6 +49,8 @@ export class Executor {
   private readonly tracker: LifeCycleTracker | null;
   private readonly mark: number;
   private readonly streams: ReadonlyMap<string, NamedStream>;
+  /** Accesses that wait for page_response. */
+  private readonly stalled: (Access & { readonly stag: number })[] = [];
   private seenFindings = 0;
   private seenLifeCycles = 0;
 
@@ -62,6 +72,7 @@ export class Executor {
     this.session.oracle?.reset();
     this.tracker?.reset();
     this.names.reset();
+    this.stalled.length = 0;
     this.seenFindings = 0;
     this.seenLifeCycles = 0;
   }
@@ -116,6 +127,7 @@ export class Executor {
     const args: ArgumentValue[] = [];
     for (const { name, unit } of spec.args) args.push(this.names.resolve(step.args[name] ?? 0, unit));
     const result = this.boundary.call(step.cpu, step.call, ...args);
+    if (step.call === 'page_response') this.answerStalls();
     if (step.bind !== undefined) this.names.bindVm(step.bind, result.value);
     return { kind: 'call', result, spec };
   }
@@ -130,6 +142,7 @@ export class Executor {
     });
     const spec = decodeFunction(x, this.boundary.profile);
     this.boundary.hvc(cpu);
+    if (spec?.name === 'page_response') this.answerStalls();
     return {
       kind: 'call',
       result: spec === undefined ? UNSUPPORTED : decodeResult(x, spec, this.boundary.profile),
@@ -196,9 +209,28 @@ export class Executor {
     const substream = pasid === undefined ? {} : { ssid: pasid };
     const outcome = cached ? otherOutcome(engine.device, at, write, pasid, stream) : 0;
     const options = { outcome, stream, ...substream };
-    const done = write ? engine.write(at, this.word(value ?? 0), options) : engine.read(at, options);
+    const word = write ? this.word(value ?? 0) : 0;
+    return this.access({
+      engine,
+      stream,
+      perform: () => (write ? engine.write(at, word, options) : engine.read(at, options)),
+    });
+  }
+
+  private access({ engine, stream, perform }: Access): Outcome {
+    const done = perform();
     if (done.ok) return { kind: 'dma', pa: done.pa, fault: null };
+    if (done.stag !== undefined && done.stag >= 0) this.stalled.push({ engine, stream, perform, stag: done.stag });
     return { kind: 'dma', pa: -1, fault: done.event === null ? null : done.event.name };
+  }
+
+  /** Devices whose stalled accesses have been answered go on: they try again if they are told to. */
+  private answerStalls(): void {
+    for (const one of this.stalled.splice(0)) {
+      const answer = one.engine.device.stallAnswer(one.stag, one.stream);
+      if (answer === 'waiting') this.stalled.push(one);
+      else if (answer === 'retry') this.access(one);
+    }
   }
 
   private address(value: Value): number {

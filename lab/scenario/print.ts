@@ -16,7 +16,7 @@ import {
 import { printValue } from './value.ts';
 
 /** Units whose zero goes without saying. */
-const SILENT_ZERO: ReadonlySet<string> = new Set(['driver', 'iommu', 'pasid', 'pasidBits', 'flags']);
+const SILENT_ZERO: ReadonlySet<string> = new Set(['driver', 'iommu', 'pasid', 'pasidBits', 'attachFlags', 'flags']);
 
 /**
  * The whole scenario.

@@ -23,6 +23,7 @@ const HEX_UNITS: ReadonlySet<ArgumentUnit> = new Set<ArgumentUnit>([
   'list',
   'pfn',
   'gfn',
+  'attachFlags',
   'flags',
   'handle',
 ]);

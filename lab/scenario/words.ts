@@ -1,6 +1,15 @@
-/** Words that stand for numbers in a scenario: domain types, protections, pools. */
+/** Words that stand for numbers in a scenario: domain types, protections, pools, flags. */
 
-import { type ArgumentUnit, type CallName, defaultProfile, PoolId, type Profile, Prot } from '#hypercall-abi';
+import {
+  type ArgumentUnit,
+  AttachFlag,
+  type CallName,
+  defaultProfile,
+  PageResponse,
+  PoolId,
+  type Profile,
+  Prot,
+} from '#hypercall-abi';
 
 type Words = Readonly<Record<string, number>>;
 
@@ -23,6 +32,8 @@ export function wordsFor(unit: ArgumentUnit, call: CallName | null, profile: Pro
   if (unit === 'switch') return { words: switches, isBits: false };
   if (unit === 'pool') return { words: pools, isBits: false };
   if (unit === 'prot') return { words: call === 'map_guest' ? guestProt : dmaProt, isBits: true };
+  if (unit === 'attachFlags') return { words: AttachFlag, isBits: true };
+  if (unit === 'pageResponse') return { words: PageResponse, isBits: false };
   return null;
 }
 

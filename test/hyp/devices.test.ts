@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest';
 import { IommuDriver } from '#host';
 import { createHypervisor as createStepped } from '#hyp';
-import { DeviceRecord, hypLayout } from '#hyp/layout';
+import { DeviceRecord, DomainRecord, hypLayout } from '#hyp/layout';
 import { createHypervisor } from '#hyp/plain';
 import { Boundary, callNamed, Errno, encodeCall, makeRegisters } from '#hypercall-abi';
 import { LayoutReader, offsetOf } from '#lab/oracle/layout-reader';
@@ -104,4 +104,15 @@ test('a two-level stream table may have fewer streams than one level-2 table', (
   driver.map(id, 0x1000, pa, 4096, 1, 3);
   expect(machine.device('disk').read(0x1000, 1)).toMatchObject({ ok: true, pa });
   expect(boundary.call(0, 'attach_dev', 0, id, 32, 0, 0, 0)).toMatchObject({ errno: -Errno.ENOMEM, request: null });
+});
+
+test('the references of a domain stop at 2^31 - 1', () => {
+  const h = booted(twoSmmus);
+  const id = h.driver.allocDomain(0, 1);
+  const refs = h.layout.domains + id * DomainRecord.size + offsetOf(DomainRecord, 'refs');
+  h.machine.memory.write32(refs, 0x7fffffff);
+  expect(h.boundary.call(0, 'attach_dev', 0, id, 0x10, 0, 0, 0).errno).toBe(-Errno.EINVAL);
+  expect(h.boundary.call(0, 'map_pages', id, 0x1000, h.memory.alloc(), 4096, 1, 3).errno).toBe(-Errno.ENOENT);
+  expect(h.boundary.call(0, 'unmap_pages', id, 0x1000, 4096, 1).value).toBe(0);
+  expect(h.machine.memory.read32(refs)).toBe(0x7fffffff);
 });

@@ -49,14 +49,14 @@ function allocation(name: string, machine: MachineDescription, type: number): Si
   return { name, machine, allocations: 1, prepare };
 }
 
-function attachment(name: string, allocations: number, iommu: number, sid: number, type: number): Situation {
+function attachment(name: string, allocations: number, iommu: number, sid: number, type: number, bits = 0): Situation {
   const prepare = (sweep: SweepRig): Prepared => {
     makeDomain(sweep, iommu, type);
     const end = (): void => {
       sweep.must('detach_dev', iommu, 1, sid, 0);
       sweep.must('free_domain', 1);
     };
-    return { work: { name: 'attach_dev', args: [iommu, 1, sid, 0, 0, 0] }, end };
+    return { work: { name: 'attach_dev', args: [iommu, 1, sid, 0, bits, 0] }, end };
   };
   return { name, allocations, machine: twoSmmus, prepare };
 }
@@ -159,6 +159,7 @@ export const situations: readonly Situation[] = [
   allocation('alloc_domain, stage 2 with more root pages', wideAddresses, DomainType.s2),
   attachment('attach_dev, stage 1, linear stream table', 1, 1, 5, DomainType.s1),
   attachment('attach_dev, stage 1, no level-2 stream table', 2, 0, 0x10, DomainType.s1),
+  attachment('attach_dev, stage 1, room for 512 PASIDs', 2, 0, 0x10, DomainType.s1, 9),
   attachment('attach_dev, stage 2, no level-2 stream table', 1, 0, 0x200, DomainType.s2),
   mapping('map_pages, stage 1, no tables', 3, [0, RAM, PAGE, 1]),
   mapping('map_pages, stage 2, no tables', 2, [0, RAM, PAGE, 1], { type: DomainType.s2 }),

@@ -84,7 +84,7 @@ test('the contract does not load XState', () => {
 });
 
 test('a diagram has an arrow for each pair of states, and the states that stand alone', () => {
-  const text = lifeCycleDiagram(lifeCycles.stream);
+  const text = lifeCycleDiagram(lifeCycles.pasid);
   expect(text).toBe(
     'stateDiagram-v2\n  [*] --> blocked\n  blocked --> attached: ATTACH\n  attached --> blocked: DETACH\n',
   );

@@ -51,6 +51,9 @@ test.each([
 test.each([
   { machine: tiny, seed: 31 },
   { machine: two, seed: 32 },
+  { machine: twoSmmus, seed: 33 },
+  { machine: tiny, seed: 34 },
+  { machine: twoSmmus, seed: 36 },
 ])('SMMUs that do not answer for a while, machine $machine.name', ({ machine, seed }) => {
   const { session, oracle } = makeRig({ machine, full: 100 });
   const host = new RandomHost(session, seed);
@@ -94,6 +97,8 @@ test('most rows of the call specification decide somewhere', () => {
     for (let n = 0; n < 5000; n++) host.step();
     for (const row of oracle.rows()) hits.set(row.id, (hits.get(row.id) ?? 0) + row.hits);
   });
-  const never = [...hits].filter(([, n]) => n === 0);
-  expect(never.length / hits.size).toBeLessThan(0.25);
+  // Hardware that does not answer has a test of its own.
+  const answered = [...hits].filter(([id]) => !id.endsWith('/ETIMEDOUT'));
+  const never = answered.filter(([, n]) => n === 0);
+  expect(never.length / answered.length).toBeLessThan(0.25);
 });

@@ -2,6 +2,7 @@
 
 import { createHypervisor } from '#hyp/plain';
 import {
+  AttachFlag,
   type Boundary,
   type CallName,
   type CallResult,
@@ -182,10 +183,11 @@ export class RandomHost {
         break;
       case 2:
       case 3:
-        this.served(cpu, () => this.call(cpu, 'attach_dev', iommu, domain, sid, dice.chance(95) ? 0 : 1, 0, 0));
+        this.attach(cpu, iommu, domain, sid);
         break;
       case 4:
-        this.call(cpu, 'detach_dev', iommu, domain, sid, dice.chance(95) ? 0 : 1);
+        this.call(cpu, 'detach_dev', iommu, domain, sid, this.pasid(iommu));
+        if (this.hasPasids(iommu)) this.call(cpu, 'page_response', 0, iommu, sid, 0, dice.below(3), dice.below(4));
         break;
       case 5:
       case 6:
@@ -247,6 +249,25 @@ export class RandomHost {
     const at = base + dice.pick([0x20, 0x60, 0x64, 0x98, 0x100a8, 0x100ac]);
     if (dice.chance(50)) this.boundary.read32(cpu, at);
     else this.boundary.write32(cpu, at, dice.next() | 0);
+  }
+
+  private attach(cpu: number, iommu: number, domain: number, sid: number): void {
+    const { dice } = this;
+    const pasid = this.pasid(iommu);
+    const bits = this.hasPasids(iommu) ? dice.pick([0, 3, 3, 7, 11]) : 0;
+    const flags = this.hasPasids(iommu) && dice.chance(30) ? AttachFlag.stall : 0;
+    this.served(cpu, () => this.call(cpu, 'attach_dev', iommu, domain, sid, pasid, bits, flags));
+  }
+
+  private hasPasids(iommu: number): boolean {
+    return this.session.machine.description.smmus[iommu]!.ssidBits > 0;
+  }
+
+  /** PASIDs are rare where the hardware has none. */
+  private pasid(iommu: number): number {
+    const { dice } = this;
+    if (!this.hasPasids(iommu)) return dice.chance(95) ? 0 : 1;
+    return dice.chance(50) ? 0 : dice.pick([1, 1, 2, 7, 8, 127]);
   }
 
   private map(cpu: number, domain: number): void {

@@ -10,6 +10,12 @@ const BLOCK = 0x200000;
 const SID = tiny.devices[0]!.sid;
 const BEYOND = 2 ** 40;
 const RAM = tiny.ram[0]!.base;
+/** PASIDs, and ASIDs of 8 bits. */
+const machine: MachineDescription = {
+  ...tiny,
+  name: 'rows',
+  smmus: [{ ...tiny.smmus[0]!, ssidBits: 12, asid16: false }],
+};
 const s1 = (rig: Rig): number => rig.session.profile.domainTypes.s1;
 const s2 = (rig: Rig): number => rig.session.profile.domainTypes.s2;
 
@@ -19,9 +25,16 @@ function domain(rig: Rig, id: number, type: number): void {
   rig.call('alloc_domain', id, type);
 }
 
-function attach(rig: Rig, id: number, sid = SID, pasid = 0, iommu = 0): void {
-  const args = [iommu, id, sid, pasid, 0, 0].slice(0, rig.session.profile.call('attach_dev').args.length);
+function attach(rig: Rig, id: number, sid = SID, pasid = 0, iommu = 0, bits = 0): void {
+  const args = [iommu, id, sid, pasid, bits, 0].slice(0, rig.session.profile.call('attach_dev').args.length);
   rig.call('attach_dev', ...args);
+}
+
+/** Domains 1 and 2 at stage 1, domain 1 with the first device attached, which has room for eight PASIDs. */
+function withPasids(rig: Rig): void {
+  domain(rig, 1, s1(rig));
+  rig.call('alloc_domain', 2, s1(rig));
+  attach(rig, 1, SID, 0, 0, 3);
 }
 
 /** Domain 1 at stage 1, with the first device attached. */
@@ -142,15 +155,32 @@ const common: Readonly<Record<string, (rig: Rig) => void>> = {
     hang(rig);
     rig.call('detach_dev', 0, 1, SID, 0);
   },
-  'attach_dev/E2BIG': (rig) => {
+  'attach_dev/ERANGE': (rig) => {
+    domain(rig, 256, s1(rig));
+    attach(rig, 256);
+  },
+  'attach_dev/E2BIG-table': (rig) => {
+    domain(rig, 1, s1(rig));
+    attach(rig, 1, SID, 0, 0, 11);
+  },
+  'attach_dev/E2BIG-pasid': (rig) => {
     attached(rig);
+    attach(rig, 1, SID, 5);
+  },
+  'attach_dev/EBUSY-descriptor': (rig) => {
+    withPasids(rig);
+    attach(rig, 2, SID, 5);
     attach(rig, 1, SID, 5);
   },
   'attach_dev/EBUSY-in-use': (rig) => {
     attached(rig);
     attach(rig, 1);
   },
-  'attach_dev/EBUSY-pasid': (rig) => {
+  'attach_dev/EBUSY-in-use-stage2': (rig) => {
+    attached(rig, s2(rig));
+    attach(rig, 1);
+  },
+  'attach_dev/EBUSY-pasid-stage2': (rig) => {
     domain(rig, 1, s2(rig));
     attach(rig, 1, SID, 5);
   },
@@ -172,6 +202,15 @@ const common: Readonly<Record<string, (rig: Rig) => void>> = {
   },
   'detach_dev/E2BIG': (rig) => {
     attached(rig);
+    rig.call('detach_dev', 0, 1, SID, 5);
+  },
+  'detach_dev/EINVAL-other-pasids': (rig) => {
+    withPasids(rig);
+    attach(rig, 2, SID, 5);
+    rig.call('detach_dev', 0, 1, SID, 0);
+  },
+  'detach_dev/ENOENT': (rig) => {
+    withPasids(rig);
     rig.call('detach_dev', 0, 1, SID, 5);
   },
   'detach_dev/EACCES-domain': (rig) => {
@@ -479,7 +518,7 @@ const generations: readonly (readonly [Profile, Readonly<Record<string, (rig: Ri
 
 for (const [profile, ways] of generations) {
   test.each(Object.entries(ways))(`${profile.name}: %s`, (id, way) => {
-    const rig = makeRig({ profile, full: 'never' });
+    const rig = makeRig({ profile, machine, full: 'never' });
     const hits = (): number => rig.oracle.rows().find((row) => row.id === id)?.hits ?? -1;
     way(rig);
     expect(hits(), id).toBeGreaterThan(0);

@@ -123,7 +123,10 @@ export class Call {
 
   /** Whether an SMMU leaves commands unanswered that it is given: it is on, and consumes none. */
   isUnanswered(smmu: number): boolean {
-    return smmu < this.facts.description.smmus.length && !this.ghost.smmuOff(smmu) && !this.facts.answers(smmu);
+    const isKnown = smmu < this.facts.description.smmus.length && !this.ghost.smmuOff(smmu);
+    if (!isKnown || this.facts.answers(smmu)) return false;
+    this.ghost.mayLeak();
+    return true;
   }
 
   /** Whether a page cannot leave the host now: an SMMU that may hold it in the identity domain does not answer. */

@@ -21,6 +21,8 @@ export const allocDomain: CallRules = {
     refuse(alloc, 'EINVAL', (c) => c.i32(4) < 0 || c.i32(4) >= c.facts.profile.domainTypeLimit, 'type'),
     // Deviation: upstream learns what stages there are while it makes the table.
     refuse(alloc, 'EINVAL', (c) => !(stageOf(c) === 1 ? smmu(c)!.stage1 : smmu(c)!.stage2), 'stage'),
+    // Deviation: upstream tags with what the hardware leaves of the id.
+    refuse(alloc, 'ERANGE', (c) => c.u32(3) >= 2 ** ((stageOf(c) === 1 ? smmu(c)!.asid16 : smmu(c)!.vmid16) ? 16 : 8)),
     accept(alloc, 'ok', {
       apply: (c) => {
         if (c.u32(3) >= domains(c).count || smmu(c) === undefined || c.ghost.domainUsed(c.u32(3))) return;

@@ -18,7 +18,7 @@ import { reclaim, reclaimAny, reclaimable, reclaimableAny, refill, refillSilentl
 import { hvcPd } from './power.ts';
 import type { CallRules, Row, Shortage } from './row.ts';
 import { hostShareHyp, hostUnshareHyp } from './share.ts';
-import { attachDev, detachDev, setIdentity } from './stream.ts';
+import { attachDev, detachDev, pageResponse, setIdentity } from './stream.ts';
 import {
   allocDomainAndroid16,
   allocDomainRfcV2,
@@ -79,6 +79,7 @@ const android17: RulesByCall = {
   iova_to_phys: iovaToPhys,
   set_identity: setIdentity,
   hvc_pd: hvcPd,
+  page_response: pageResponse,
 };
 
 /** Rows of what is no hypercall of the table, by their ids: boot, aborts, unknown function ids. */

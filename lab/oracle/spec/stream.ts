@@ -1,10 +1,13 @@
-/**
- * attach_dev, detach_dev and set_identity (docs/abi-sources.md, section 3). Only PASID 0 can be attached: the hardware modelled has no
- * substreams, so a stage-1 stream has one context descriptor.
- */
+/** attach_dev, detach_dev, set_identity and page_response (docs/abi-sources.md, section 3). */
 
+import { AttachFlag, type ErrnoName } from '#hypercall-abi';
 import type { Call } from './call.ts';
 import { accept, type CallRules, lack, type Row, refuse, type Shortage } from './row.ts';
+
+/** 64 KiB of 64-byte descriptors, the largest table that is made: 2^10. */
+const PASID_BITS_MAX = 10;
+/** Descriptors in a page, as log2. */
+const PER_PAGE_BITS = 6;
 
 /** The domain in x2 when it is in use, else -1. */
 export function usedDomain(c: Call): number {
@@ -12,10 +15,8 @@ export function usedDomain(c: Call): number {
   return id < c.facts.profile.domains.count && c.ghost.domainUsed(id) ? id : -1;
 }
 
-/** Number of the IOMMU: in x2 of set_identity, in x1 of the others. */
-export function iommuExists(c: Call, iommu = c.u32(1)): boolean {
-  return iommu < c.facts.description.smmus.length;
-}
+/** The IOMMU: x2 of set_identity and page_response, x1 of the others. */
+export const smmu = (c: Call, iommu = c.u32(1)) => c.facts.description.smmus[iommu];
 
 export function streamExists(c: Call, iommu = c.u32(1)): boolean {
   return c.u32(3) < 2 ** c.reader.streamTableLog2(iommu);
@@ -50,22 +51,53 @@ export function level2Pages(c: Call, iommu = c.u32(1)): number {
   return Math.max(1, 2 ** (c.reader.streamTableSplit(iommu) - 6));
 }
 
-const attach = 'attach_dev';
 const stage = (c: Call): number => c.ghost.domainStage(c.u32(2));
 const pasid = (c: Call): number => c.u32(4);
+/** Domain that the PASID of the call is attached to, or -1. */
+const attachedTo = (c: Call): number => c.ghost.streamDomain(c.u32(1), c.u32(3), pasid(c));
+/** Whether the PASID has no place in the stream's table. */
+const isBeyond = (c: Call): boolean => pasid(c) >= 2 ** c.ghost.pasidBits(c.u32(1), c.u32(3));
 
-/** A missing level-2 table asks for its pages; with it there, what is missing is the page of the descriptor. */
-const shortages = [lack(attach, 'iommu', { pages: (c) => (hasLevel2(c) ? 1 : level2Pages(c)) })];
+const attach = 'attach_dev';
+/** The call that attaches a stream for the first time says how many PASIDs it has room for. */
+const wantedBits = (c: Call): number => Math.min(c.u32(5), smmu(c)!.ssidBits);
+
+function stalls(c: Call): boolean {
+  const model = smmu(c)?.stallModel ?? 'terminate';
+  const flags = c.facts.profile.call(attach).args.some(({ name }) => name === 'flags') ? c.lo(6) : 0;
+  return model === 'stall' || (model === 'both' && (flags & AttachFlag.stall) !== 0);
+}
+
+/** Pages of the table of context descriptors that the call makes. */
+export function descriptorPages(c: Call): number {
+  return 2 ** Math.max(0, wantedBits(c) - PER_PAGE_BITS);
+}
+
+/** The level-2 table comes before what else the call may be refused for. */
+const needsLevel2 = lack(attach, 'iommu', {
+  pages: level2Pages,
+  accept: (c) => (hasLevel2(c) ? 'asks for a level-2 table that is there' : null),
+});
+
+/** What is missing where nothing else is wrong: the level-2 table; else the descriptors, for PASID 0 at stage 1. */
+function needsTables(stage: (c: Call) => number): Shortage {
+  const pages = (c: Call): number => {
+    if (!hasLevel2(c)) return level2Pages(c);
+    return stage(c) === 1 && pasid(c) === 0 ? descriptorPages(c) : 0;
+  };
+  const accept = (c: Call): string | null => (pages(c) === 0 ? 'asks for memory that it does not need' : null);
+  return { ...lack(attach, 'iommu', { pages, accept }), id: `${attach}/ENOMEM-tables` };
+}
 
 export const attachDev: CallRules = {
   prepare: () => {},
   rows: [
     refuse(attach, 'EPERM', (c) => isForeign(c)),
     refuse(attach, 'EINVAL', (c) => usedDomain(c) < 0, 'domain'),
-    refuse(attach, 'ENODEV', (c) => !iommuExists(c)),
+    refuse(attach, 'ENODEV', (c) => smmu(c) === undefined),
     refuse(attach, 'EBUSY', (c) => c.ghost.domainSmmu(c.u32(2)) !== c.u32(1), 'other-iommu'),
     refuse(attach, 'ENOMEM', (c) => !streamExists(c), 'stream'),
-    ...entryRows(stage, shortages, () => {}),
+    ...entryRows(stage, [needsLevel2], [needsTables(stage)], () => {}),
   ],
 };
 
@@ -73,21 +105,32 @@ export const attachDev: CallRules = {
  * The rows of what is checked and done once there is an entry for the stream: with android17 at once, with older
  * generations behind the domain's binding.
  * @param stage that the domain translates at, or will once it is bound
- * @param shortages what can be missing on the way to each row
+ * @param before what can be missing where the call is refused all the same
+ * @param missing what can be missing where it would have succeeded
  * @param reached what the call has done when it comes to these rows
  */
 export function entryRows(
   stage: (c: Call) => number,
-  shortages: readonly Shortage[],
+  before: readonly Shortage[],
+  missing: readonly Shortage[],
   reached: (c: Call) => void,
 ): readonly Row[] {
-  const refused = (row: Row): Row => ({ ...row, shortages, apply: reached });
+  const refused = (errno: ErrnoName, when: (c: Call) => boolean, why: string): Row => ({
+    ...refuse(attach, errno, when, why),
+    shortages: before,
+    apply: reached,
+  });
+  const isFirst = (c: Call): boolean => stage(c) === 1 && pasid(c) === 0;
   return [
-    refused(refuse(attach, 'EBUSY', (c) => stage(c) === 1 && stageOfStream(c) === 2, 'stage2')),
-    refused(refuse(attach, 'EINVAL', (c) => stage(c) === 1 && pasid(c) !== 0 && stageOfStream(c) === 0, 'no-cd-table')),
-    refused(refuse(attach, 'E2BIG', (c) => stage(c) === 1 && pasid(c) !== 0)),
-    refused(refuse(attach, 'EBUSY', (c) => stageOfStream(c) !== 0, 'in-use')),
-    refused(refuse(attach, 'EBUSY', (c) => stage(c) === 2 && pasid(c) !== 0, 'pasid')),
+    refused('EBUSY', (c) => stage(c) === 1 && stageOfStream(c) === 2, 'stage2'),
+    refused('EBUSY', (c) => isFirst(c) && stageOfStream(c) !== 0, 'in-use'),
+    // Deviation: upstream stops the machine.
+    refused('E2BIG', (c) => isFirst(c) && wantedBits(c) > PASID_BITS_MAX, 'table'),
+    refused('EINVAL', (c) => stage(c) === 1 && !isFirst(c) && stageOfStream(c) === 0, 'no-cd-table'),
+    refused('E2BIG', (c) => stage(c) === 1 && isBeyond(c) && !isFirst(c), 'pasid'),
+    refused('EBUSY', (c) => stage(c) === 1 && attachedTo(c) >= 0, 'descriptor'),
+    refused('EBUSY', (c) => stage(c) === 2 && stageOfStream(c) !== 0, 'in-use-stage2'),
+    refused('EBUSY', (c) => stage(c) === 2 && pasid(c) !== 0, 'pasid-stage2'),
     {
       ...refuse(attach, 'ETIMEDOUT', (c) => c.isUnanswered(c.u32(1))),
       apply: (c) => {
@@ -95,16 +138,18 @@ export function entryRows(
         c.ghost.loseReference(c.u32(2), c.u32(1));
         touchStream(c);
       },
-      shortages,
+      shortages: missing,
     },
     accept(attach, 'ok', {
       apply: (c) => {
-        if (usedDomain(c) < 0 || c.ghost.streamDomain(c.u32(1), c.u32(3)) >= 0) return;
+        if (usedDomain(c) < 0 || smmu(c) === undefined || attachedTo(c) >= 0) return;
+        // What the domain translates at may be known only before it is bound.
+        const bits = isFirst(c) ? wantedBits(c) : 0;
         reached(c);
-        c.ghost.attach(c.u32(1), c.u32(3), c.u32(2));
+        c.ghost.attach(c.u32(1), c.u32(3), pasid(c), c.u32(2), stalls(c), bits);
         touchStream(c);
       },
-      shortages,
+      shortages: missing,
     }),
   ];
 }
@@ -115,14 +160,16 @@ export function touchStream(c: Call): void {
 }
 
 const detach = 'detach_dev';
-const isOtherDomain = (c: Call): boolean => c.ghost.streamDomain(c.u32(1), c.u32(3)) !== c.u32(2);
+/** The attachment that the call ends: stage 2 knows no PASIDs, and the argument is not looked at. */
+const detachedPasid = (c: Call): number => (stage(c) === 1 ? pasid(c) : 0);
+const detachedFrom = (c: Call): number => c.ghost.streamDomain(c.u32(1), c.u32(3), detachedPasid(c));
 
 export const detachDev: CallRules = {
   prepare: () => {},
   rows: [
     refuse(detach, 'EPERM', (c) => isForeign(c)),
-    refuse(detach, 'EINVAL', (c) => usedDomain(c) < 0 || c.ghost.domainAttached(c.u32(2)) === 0),
-    refuse(detach, 'ENODEV', (c) => !iommuExists(c), 'iommu'),
+    refuse(detach, 'EINVAL', (c) => usedDomain(c) < 0 || c.ghost.domainAttached(c.u32(2)) === 0, 'domain'),
+    refuse(detach, 'ENODEV', (c) => smmu(c) === undefined, 'iommu'),
     ...detachRows(),
   ],
 };
@@ -132,14 +179,21 @@ export function detachRows(): readonly Row[] {
   return [
     refuse(detach, 'ENODEV', (c) => !streamExists(c) || !hasLevel2(c), 'stream'),
     refuse(detach, 'EACCES', (c) => stageOfStream(c) !== stage(c), 'stage'),
-    refuse(detach, 'E2BIG', (c) => stage(c) === 1 && pasid(c) !== 0),
-    refuse(detach, 'EACCES', isOtherDomain, 'domain'),
+    refuse(detach, 'E2BIG', (c) => stage(c) === 1 && isBeyond(c)),
+    refuse(
+      detach,
+      'EINVAL',
+      (c) => stage(c) === 1 && pasid(c) === 0 && c.ghost.pasids(c.u32(1), c.u32(3)) !== 0,
+      'other-pasids',
+    ),
+    refuse(detach, 'ENOENT', (c) => detachedFrom(c) < 0),
+    refuse(detach, 'EACCES', (c) => detachedFrom(c) !== c.u32(2), 'domain'),
     refuse(detach, 'ETIMEDOUT', (c) => c.isUnanswered(c.u32(1))),
     accept(detach, 'ok', {
       apply: (c) => {
-        const id = c.ghost.streamDomain(c.u32(1), c.u32(3));
+        const id = detachedFrom(c);
         if (id < 0) return;
-        c.ghost.detach(c.u32(1), c.u32(3));
+        c.ghost.detach(c.u32(1), c.u32(3), detachedPasid(c));
         c.monitor.touched.domains.add(id);
         touchStream(c);
       },
@@ -148,6 +202,7 @@ export function detachRows(): readonly Row[] {
 }
 
 const identity = 'set_identity';
+/** There is one driver. */
 const DRIVER = 0;
 const identityIommu = (c: Call): number => c.u32(2);
 const turnsOn = (c: Call): boolean => c.lo(4) !== 0 || c.hi(4) !== 0;
@@ -161,7 +216,7 @@ export const setIdentity: CallRules = {
   rows: [
     refuse(identity, 'ENODEV', (c) => c.u32(1) !== DRIVER, 'driver'),
     refuse(identity, 'EPERM', (c) => isForeign(c, identityIommu(c))),
-    refuse(identity, 'ENODEV', (c) => !iommuExists(c, identityIommu(c)), 'iommu'),
+    refuse(identity, 'ENODEV', (c) => smmu(c, identityIommu(c)) === undefined, 'iommu'),
     refuse(identity, 'EINVAL', (c) => !c.facts.identitySmmus.includes(identityIommu(c)), 'stage'),
     refuse(identity, 'ENOMEM', (c) => !streamExists(c, identityIommu(c)), 'stream'),
     refuse(identity, 'EBUSY', (c) => turnsOn(c) && streamOf(c) >= 0),
@@ -177,13 +232,28 @@ export const setIdentity: CallRules = {
 
 function applyIdentity(c: Call): void {
   const iommu = identityIommu(c);
-  if (!iommuExists(c, iommu)) return;
+  if (smmu(c, iommu) === undefined) return;
   c.monitor.touched.addStream(iommu, c.u32(3));
   if (turnsOn(c) && streamOf(c) < 0) {
-    c.ghost.attach(iommu, c.u32(3), identityOf(c));
+    c.ghost.attach(iommu, c.u32(3), 0, identityOf(c), smmu(c, iommu)!.stallModel === 'stall', 0);
     c.ghost.addIdentityStream(iommu, 1);
   } else if (!turnsOn(c) && streamOf(c) === identityOf(c)) {
-    c.ghost.detach(iommu, c.u32(3));
+    c.ghost.detach(iommu, c.u32(3), 0);
     c.ghost.addIdentityStream(iommu, -1);
   }
 }
+
+const respond = 'page_response';
+
+/** x1 driver, x2 IOMMU, x3 StreamID. */
+export const pageResponse: CallRules = {
+  prepare: () => {},
+  rows: [
+    refuse(respond, 'EPERM', (c) => isForeign(c, c.u32(2))),
+    refuse(respond, 'ENODEV', (c) => c.u32(1) !== DRIVER, 'driver'),
+    // Deviation: upstream's public driver has no such operation at all.
+    refuse(respond, 'ENODEV', (c) => (smmu(c, c.u32(2))?.stallModel ?? 'terminate') === 'terminate', 'no-stalls'),
+    refuse(respond, 'ETIMEDOUT', (c) => c.isUnanswered(c.u32(2))),
+    accept(respond, 'ok', {}),
+  ],
+};

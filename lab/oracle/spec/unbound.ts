@@ -8,12 +8,13 @@ import { DOMAINS_PER_LEAF } from '#hyp/layout';
 import type { Call } from './call.ts';
 import { accept, type CallRules, lack, type Row, refuse, type Shortage } from './row.ts';
 import {
+  descriptorPages,
   detachRows,
   entryRows,
   hasLevel2,
-  iommuExists,
   isForeign,
   level2Pages,
+  smmu,
   streamExists,
   usedDomain,
 } from './stream.ts';
@@ -94,11 +95,11 @@ const IOMMU_POOL = 1;
 /** Stage that a type means on the SMMU in x1, 0 for one that it cannot serve. */
 function stageOfType(c: Call): number {
   const { s1, s2, any, bypass } = c.facts.profile.domainTypes;
-  const smmu = c.facts.description.smmus[c.u32(1)]!;
+  const features = smmu(c)!;
   const type = c.ghost.domainType(c.u32(2));
-  if (type === any) return smmu.stage1 ? 1 : 2;
-  if (type === s1) return smmu.stage1 ? 1 : 0;
-  return (type === s2 || type === bypass) && smmu.stage2 ? 2 : 0;
+  if (type === any) return features.stage1 ? 1 : 2;
+  if (type === s1) return features.stage1 ? 1 : 0;
+  return (type === s2 || type === bypass) && features.stage2 ? 2 : 0;
 }
 
 const isBound = (c: Call): boolean => c.ghost.domainStage(c.u32(2)) !== 0;
@@ -110,6 +111,12 @@ function isMisfit(c: Call): boolean {
   const mine = c.facts.description.smmus[c.ghost.domainSmmu(c.u32(2))]!;
   const other = c.facts.description.smmus[c.u32(1)]!;
   return mine.oas !== other.oas || !(stage(c) === 1 ? other.stage1 : other.stage2);
+}
+
+/** How many tags the SMMU in x1 has at the domain's stage. */
+function tags(c: Call): number {
+  const { asid16, vmid16 } = c.facts.description.smmus[c.u32(1)]!;
+  return 2 ** ((stage(c) === 1 ? asid16 : vmid16) ? 16 : 8);
 }
 
 /** Pages of the first table, as one chunk. */
@@ -139,7 +146,7 @@ function missing(): readonly Shortage[] {
     lack(attach, 'iommu', {
       pages: (c) => {
         if (!hasLevel2(c)) return level2Pages(c);
-        return hasBuilt(c) ? 1 : rootPages(c);
+        return hasBuilt(c) ? descriptorPages(c) : rootPages(c);
       },
       apply: (c) => {
         if (hasLevel2(c) && hasBuilt(c)) bind(c);
@@ -154,16 +161,18 @@ function attachRules(elsewhere: Row, context: readonly Row[]): CallRules {
   return {
     prepare: (c) => {
       freeBefore = c.reader.poolFreePages(IOMMU_POOL);
-      hadLevel2 = iommuExists(c) && streamExists(c) && hasLevel2(c);
+      hadLevel2 = smmu(c) !== undefined && streamExists(c) && hasLevel2(c);
     },
     rows: [
-      refuse(attach, 'EINVAL', (c) => !iommuExists(c), 'iommu'),
+      refuse(attach, 'EINVAL', (c) => smmu(c) === undefined, 'iommu'),
       ...context,
       refuse(attach, 'EINVAL', (c) => usedDomain(c) < 0, 'domain'),
       refuse(attach, 'ENOMEM', (c) => !streamExists(c), 'stream'),
       { ...refuse(attach, 'EINVAL', (c) => stage(c) === 0, 'type'), shortages },
       { ...elsewhere, shortages },
-      ...entryRows(stage, shortages, bind),
+      // Deviation: upstream tags with what the hardware leaves of the id.
+      { ...refuse(attach, 'ERANGE', (c) => c.u32(2) >= tags(c)), shortages },
+      ...entryRows(stage, shortages, shortages, bind),
     ],
   };
 }
@@ -182,7 +191,7 @@ function detachRules(context: readonly Row[]): CallRules {
   return {
     prepare: () => {},
     rows: [
-      refuse(detach, 'EINVAL', (c) => !iommuExists(c), 'iommu'),
+      refuse(detach, 'EINVAL', (c) => smmu(c) === undefined, 'iommu'),
       ...context,
       refuse(detach, 'EINVAL', (c) => usedDomain(c) < 0 || c.ghost.domainAttached(c.u32(2)) === 0, 'domain'),
       ...detachRows(),
