@@ -22,6 +22,7 @@ export type ArgumentUnit =
   | 'pages'
   | 'pa'
   | 'iova'
+  | 'ipa'
   | 'bytes'
   | 'count'
   | 'prot'
@@ -89,7 +90,11 @@ export type CallName =
   | 'unmap_pages'
   | 'iova_to_phys'
   | 'set_identity'
-  | 'hvc_pd';
+  | 'hvc_pd'
+  | 'host_donate_hyp_mmio'
+  | 'host_reclaim_hyp_mmio'
+  | 'pviommu_attach'
+  | 'pviommu_add_vsid';
 
 /** An argument of which the call reads the low 32 bits. */
 export const u32 = (name: string, unit: ArgumentUnit): ArgumentSpec => ({ name, type: 'u32', unit });
