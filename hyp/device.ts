@@ -10,13 +10,14 @@
 import { err } from '#hypercall-abi';
 import { type DeviceDescription, type Steps, streamsOf } from '#machine';
 import type { Hyp } from './context.ts';
+import { HOST_OWNER } from './domain-record.ts';
 import { DeviceRecord, DeviceResourceRecord, DeviceStreamRecord } from './layout.ts';
 import { lock, unlock } from './lock.ts';
-import { writePointer } from './pool.ts';
+import { readPointer, writePointer } from './pool.ts';
 
-const CONTEXT = 0;
-const REFS = 4;
-const GROUP = 8;
+export const CONTEXT = 0;
+export const REFS = 4;
+export const GROUP = 8;
 const STREAMS = 12;
 const RESOURCES = 16;
 const ENDPOINT = 4;
@@ -76,15 +77,46 @@ export function deviceOfStream(h: Hyp, iommu: number, endpoint: number): number 
   return -1;
 }
 
+/** Calls `visit` with SMMU index and StreamID of each stream of a device, until one call gives something other than 0. @returns that */
+export function* eachStream(
+  h: Hyp,
+  device: number,
+  visit: (iommu: number, endpoint: number) => Steps<number>,
+): Steps<number> {
+  const range = h.memory.read32(device + STREAMS);
+  let at = h.layout.deviceStreams + (range & 0xffff) * DeviceStreamRecord.size;
+  let result = 0;
+  for (let left = range >>> 16; left > 0 && result === 0; left--) {
+    result = yield* visit(h.memory.read32(at) >>> 0, h.memory.read32(at + ENDPOINT) >>> 0);
+    at += DeviceStreamRecord.size;
+  }
+  return result;
+}
+
+/** The same with base and size of each register range. */
+export function* eachResource(
+  h: Hyp,
+  device: number,
+  visit: (base: number, size: number) => Steps<number>,
+): Steps<number> {
+  const range = h.memory.read32(device + RESOURCES);
+  let at = h.layout.deviceResources + (range & 0xffff) * DeviceResourceRecord.size;
+  let result = 0;
+  for (let left = range >>> 16; left > 0 && result === 0; left--) {
+    result = yield* visit(readPointer(h, at), readPointer(h, at + 8));
+    at += DeviceResourceRecord.size;
+  }
+  return result;
+}
+
 /**
- * Hold on to the context of the device that has the stream. A device that is in no registry has none, and is anybody's
- * who has its domain.
+ * Hold on to the context of the device that has the stream. A device that is in no registry has none: it is the host's.
  * @param vm handle of the VM that asks, 0 for the host
  * @returns 0; -EPERM the device is somebody else's
  */
 export function* getDeviceContext(h: Hyp, iommu: number, endpoint: number, vm: number): Steps<number> {
   const device = deviceOfStream(h, iommu, endpoint);
-  if (device < 0) return 0;
+  if (device < 0) return vm === HOST_OWNER ? 0 : err('EPERM');
   yield* lock(h, h.layout.deviceLock);
   yield { kind: 'read', at: device + CONTEXT };
   const isTheirs = h.memory.read32(device + CONTEXT) === vm;

@@ -96,6 +96,11 @@ export function domainOwner(h: Hyp, domain: number): number {
   return h.memory.read32(domain + OWNER);
 }
 
+/** Say whose the id is. */
+export function setDomainOwner(h: Hyp, domain: number, owner: number): void {
+  h.memory.write32(domain + OWNER, owner);
+}
+
 /** Stage and SMMU of the domain, in one word: to be taken apart with {@link stageOf} and {@link smmuOf}. */
 export function domainKind(h: Hyp, domain: number): number {
   return h.memory.read32(domain + KIND);
@@ -152,8 +157,15 @@ export function isTag(smmu: SmmuDescription, stage: number, id: number): boolean
 }
 
 /** Fill the record of a new domain; the reference count comes last, when everything else stands. */
-export function* initDomain(h: Hyp, domain: number, smmu: number, stage: number, root: number): Steps<void> {
-  h.memory.write32(domain + OWNER, HOST_OWNER);
+export function* initDomain(
+  h: Hyp,
+  domain: number,
+  owner: number,
+  smmu: number,
+  stage: number,
+  root: number,
+): Steps<void> {
+  setDomainOwner(h, domain, owner);
   setDomainTable(h, domain, smmu, stage, root);
   yield { kind: 'barrier', at: domain };
   yield* exchangeDomainRefs(h, domain, 0, 1);

@@ -36,12 +36,24 @@ export function* allocDomain(h: Hyp, driver: number, iommu: number, id: number, 
   if (id >= h.profile.domains.hostCount) return err('EINVAL');
   yield* lock(h, h.layout.domainLock);
   const domain = domainRecord(h, id);
-  const result = (yield* domainRefs(h, domain)) !== 0 ? err('EINVAL') : yield* makeDomain(h, domain, iommu, id, type);
+  const result =
+    (yield* domainRefs(h, domain)) !== 0 ? err('EINVAL') : yield* makeDomain(h, domain, HOST_OWNER, iommu, id, type);
   yield* unlock(h, h.layout.domainLock);
   return result;
 }
 
-function* makeDomain(h: Hyp, domain: number, iommu: number, id: number, type: number): Steps<number> {
+/**
+ * Give a free record a page table for that IOMMU. Callers hold the domain table lock. @param owner handle of a VM, or the host
+ * @returns what {@link allocDomain} says from the identity domain on
+ */
+export function* makeDomain(
+  h: Hyp,
+  domain: number,
+  owner: number,
+  iommu: number,
+  id: number,
+  type: number,
+): Steps<number> {
   if (id === h.profile.domains.identity) return err('EPERM');
   if (iommu >= h.smmus.length) return err('ENODEV');
   if (type < 0 || type >= h.profile.domainTypeLimit) return err('EINVAL');
@@ -53,7 +65,7 @@ function* makeDomain(h: Hyp, domain: number, iommu: number, id: number, type: nu
   if (!isTag(h.smmus[iommu]!, stage, id)) return err('ERANGE');
   const root = yield* h.pageTableOps.allocTable(pgdBytes(layout));
   if (root === 0) return err('ENOMEM');
-  yield* initDomain(h, domain, iommu, stage, root);
+  yield* initDomain(h, domain, owner, iommu, stage, root);
   return 0;
 }
 
@@ -89,18 +101,26 @@ export function* freeDomain(h: Hyp, id: number): Steps<number> {
   else if (domainOwner(h, domain) !== HOST_OWNER) result = err('EINVAL');
   // Only an idle domain goes, and from the same moment on no call in flight can take a reference.
   else if ((yield* exchangeDomainRefs(h, domain, 1, 0)) !== 1) result = err('EINVAL');
-  if (result === 0) {
-    if (domainStage(h, domain) !== 0) {
-      yield* freePageTable(domainPageTable(h, domain, id));
-      yield* completeUnmap(h);
-    }
-    if (h.invalidated) yield* clearDomain(h, domain);
-    else {
-      // Nothing was freed, and the tag must not be used again: the domain stays, idle.
-      yield* exchangeDomainRefs(h, domain, 0, 1);
-      result = err('ETIMEDOUT');
-    }
-  }
+  if (result === 0) result = yield* endDomain(h, domain, id);
   yield* unlock(h, h.layout.domainLock);
   return result;
+}
+
+/**
+ * Free the table of a domain whose reference count is 0 already, with the DMA references of what is mapped in it, after
+ * all of its tag has been invalidated. Callers hold the domain table lock.
+ * @returns 0, or -ETIMEDOUT: the domain is still there, idle
+ */
+export function* endDomain(h: Hyp, domain: number, id: number): Steps<number> {
+  if (domainStage(h, domain) !== 0) {
+    yield* freePageTable(domainPageTable(h, domain, id));
+    yield* completeUnmap(h);
+  }
+  if (h.invalidated) {
+    yield* clearDomain(h, domain);
+    return 0;
+  }
+  // Nothing was freed, and the tag must not be used again.
+  yield* exchangeDomainRefs(h, domain, 0, 1);
+  return err('ETIMEDOUT');
 }

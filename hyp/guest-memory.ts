@@ -24,7 +24,9 @@ import {
   levelOf,
   needEntry,
   PAGE_SIZE,
+  pageStateIn,
   placeOf,
+  STATE_SHIFT_HI,
   writeEntry,
 } from './stage2.ts';
 import { findVm, GUEST_PAGES, isProtected, loadedVm, VM_LOCK, VmState, vmRoot } from './vm.ts';
@@ -34,7 +36,6 @@ import { hostStateOf, hypPage, readHypPage, refcountOf } from './vmemmap.ts';
 const LEAF = (1 << 10) | (3 << 8) | (0xf << 2) | 3;
 const S2AP_READ = 1 << 6;
 const S2AP_WRITE = 1 << 7;
-const STATE_SHIFT_HI = 23;
 /** Execute, write, read of map_guest's prot argument (KVM_PGTABLE_PROT). */
 const PROT_WRITE = 2;
 const PROT_READ = 4;
@@ -202,7 +203,7 @@ function* checkGuest(h: Hyp, vm: number, ipa: number, pages: number, state: Page
   for (let i = 0; i < pages; i++) {
     const found = yield* findEntry(h, vmRoot(h, vm), ipa + i * PAGE_SIZE);
     if (levelOf(found) !== 3 || (entryLo(h, placeOf(found)) & 1) === 0) return err('ENOENT');
-    if (((entryHi(h, placeOf(found)) >>> STATE_SHIFT_HI) & 3) !== state) return err('EPERM');
+    if (pageStateIn(entryHi(h, placeOf(found))) !== state) return err('EPERM');
   }
   return 0;
 }
@@ -227,7 +228,8 @@ function* unmapGuestPage(h: Hyp, vm: number, ipa: number): Steps<number> {
 
 /**
  * reclaim_dying_guest_page: the hypervisor zeroes the page before the host has it again.
- * @returns 0, -EINVAL (VM unknown or not dying, size), -EPERM (not protected, state), -ENOENT (not mapped), -ENOMEM
+ * @returns 0, -EINVAL (VM unknown or not dying, size), -EPERM (not protected, state), -ENOENT (not mapped), -EBUSY (a
+ * device may still reach it: an SMMU did not answer when the VM's domains were freed), -ENOMEM
  */
 export function* reclaimDyingGuestPage(h: Hyp, handle: number, gfn: number, pages: number): Steps<number> {
   return yield* reclaimGuestPages(h, handle, -1, gfn, pages);
@@ -252,12 +254,23 @@ function* reclaimGuestPages(h: Hyp, handle: number, pfn: number, gfn: number, pa
     yield* lock(h, vm + VM_LOCK);
     result = isProtected(h, vm) ? yield* checkGuest(h, vm, ipa, pages, PageState.owned) : err('EPERM');
     if (result === 0 && pfn >= 0 && !(yield* guestHas(h, vm, ipa, pages, pfn))) result = err('EINVAL');
+    if (result === 0) result = yield* checkUnreached(h, vm, ipa, pages);
     for (let i = 0; i < pages && result === 0; i++) result = yield* reclaimPage(h, vm, ipa + i * PAGE_SIZE);
     yield* unlock(h, vm + VM_LOCK);
     yield* unlock(h, h.layout.hostLock);
   }
   yield* unlock(h, h.layout.vmLock);
   return result;
+}
+
+/** Check that no page of the guest's is mapped for DMA. @returns 0 or -EBUSY */
+function* checkUnreached(h: Hyp, vm: number, ipa: number, pages: number): Steps<number> {
+  for (let i = 0; i < pages; i++) {
+    const at = placeOf(yield* findEntry(h, vmRoot(h, vm), ipa + i * PAGE_SIZE));
+    const record = yield* readHypPage(h, hypPage(h, addressIn(entryHi(h, at), entryLo(h, at))));
+    if (refcountOf(record) !== 0) return err('EBUSY');
+  }
+  return 0;
 }
 
 function* reclaimPage(h: Hyp, vm: number, ipa: number): Steps<number> {

@@ -107,3 +107,9 @@ export function* taintMmio(h: Hyp, pa: number): Steps<void> {
   const hi = entryHi(h, at);
   if ((hi & TAINTED_HI) === 0) yield* writeEntry(h, at, hi | TAINTED_HI, entryLo(h, at));
 }
+
+/** Whether the page at `pa` was mapped for DMA once. */
+export function* isTaintedMmio(h: Hyp, pa: number): Steps<boolean> {
+  const at = placeOf(yield* findEntry(h, root(h), pa));
+  return (entryLo(h, at) & VALID) !== 0 && (entryHi(h, at) & TAINTED_HI) !== 0;
+}

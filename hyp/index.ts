@@ -4,12 +4,13 @@
  * points where another CPU could step in.
  */
 
-import { type AbortOutcome, type BootParameters, defaultProfile, type Profile } from '#hypercall-abi';
+import { type AbortOutcome, type BootParameters, defaultProfile, type GuestExit, type Profile } from '#hypercall-abi';
 import { configurePageTable, type PageTableLayout } from '#io-pgtable';
 import type { Machine, Steps } from '#machine';
 import { boot } from './boot.ts';
 import type { Hyp } from './context.ts';
 import { pageTableConfig } from './domain-record.ts';
+import { enterGuest } from './entry/guest.ts';
 import { entryOf } from './entry/index.ts';
 import { mapHostOnDemand } from './host-stage2.ts';
 import { identityLayout, identityOps } from './identity.ts';
@@ -28,6 +29,7 @@ export interface HypervisorInstance {
   readonly profile: Profile;
   readonly boot: (parameters: BootParameters) => Steps<number>;
   readonly hvc: (cpu: number, x: Int32Array) => Steps<void>;
+  readonly guestHvc: (cpu: number, x: Int32Array) => Steps<GuestExit | null>;
   readonly abort: (cpu: number, ipa: number, write: boolean, width?: number, value?: number) => Steps<AbortOutcome>;
 }
 
@@ -90,6 +92,14 @@ export function createHypervisor(machine: Machine, profile: Profile = defaultPro
       h.unmapCacheCount = 0;
       h.invalidated = true;
       yield* enter(h);
+    },
+    guestHvc: function* (cpu: number, x: Int32Array): Steps<GuestExit | null> {
+      const h = contexts[cpu]!;
+      h.x = x;
+      h.gather.granule = 0;
+      h.unmapCacheCount = 0;
+      h.invalidated = true;
+      return yield* enterGuest(h);
     },
     abort: function* (cpu: number, ipa: number, write: boolean, width = 4, value = 0): Steps<AbortOutcome> {
       const h = contexts[cpu]!;

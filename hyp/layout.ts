@@ -157,6 +157,40 @@ export const VmRecord: RecordTable = {
   ],
 };
 
+/** Routes that one paravirtual IOMMU can have. */
+export const PVIOMMU_ROUTES_MAX = 16;
+/** Paravirtual IOMMUs that can exist at once. */
+export const PVIOMMU_COUNT = 32;
+
+/** A paravirtual IOMMU: what the host has promised a VM, fixed once the VM is made. */
+export const PvIommuRecord: RecordTable = {
+  name: 'pviommu',
+  size: 256,
+  fields: [
+    word(
+      'kvmLo',
+      0,
+      'address of the description of the VM that it is for, bits 31:0; both words 0 while the record is free',
+    ),
+    word('kvmHi', 4, 'same, bits 63:32'),
+    word('id', 8, 'number by which the guest names it'),
+    word('vm', 12, 'handle of its VM, 0 until that is made'),
+    word('count', 16, 'number of its routes'),
+    word('routes', 32, 'first of the routes, see PvIommuRoute'),
+  ],
+};
+
+/** One route of a paravirtual IOMMU: the stream that a virtual StreamID stands for. */
+export const PvIommuRoute: RecordTable = {
+  name: 'pviommu route',
+  size: 12,
+  fields: [
+    word('iommu', 0, 'index of the SMMU'),
+    word('endpoint', 4, 'StreamID there'),
+    word('vsid', 8, 'virtual StreamID by which the guest names it'),
+  ],
+};
+
 /** A free-list pool: heads of the free blocks by order. Block links stand in the free pages themselves. */
 export const PoolRecord: RecordTable = {
   name: 'pool',
@@ -187,6 +221,7 @@ export const CpuRecord: RecordTable = {
  */
 export const LOCK_ORDER = [
   'vmTable',
+  'pviommu',
   'device',
   'domainTable',
   'domain',
@@ -218,6 +253,8 @@ export interface HypLayout {
   readonly vmLock: number;
   /** Lock of the contexts of devices. */
   readonly deviceLock: number;
+  /** Lock of the paravirtual IOMMUs. */
+  readonly pviommuLock: number;
   readonly hostStage2Root: number;
   /** Pointer to the identity domain's table; 0 before the snapshot, and where no SMMU has stage 2. */
   readonly identityRoot: number;
@@ -234,6 +271,9 @@ export interface HypLayout {
   readonly devices: number;
   readonly deviceStreams: number;
   readonly deviceResources: number;
+  /** Records of the paravirtual IOMMUs; and one bit for each domain id from the first of the guests' on: 1 while taken. */
+  readonly pviommus: number;
+  readonly guestDomains: number;
   readonly vmemmap: number;
   readonly heap: { readonly base: number; readonly size: number };
 }
@@ -272,6 +312,8 @@ export function hypLayout(machine: PlacedMachine, profile: Profile = defaultProf
   const domains = take(domainTableBytes(profile));
   const registry = placeRegistry(machine.devices);
   const devices = take(registry.size);
+  const pviommus = take(PVIOMMU_COUNT * PvIommuRecord.size);
+  const guestDomains = take(Math.ceil((profile.domains.count - profile.domains.hostCount) / 32) * 4);
   const pages = machine.ram.reduce((sum, range) => sum + range.size / PAGE, 0);
   const vmemmap = take(pages * HypPage.size);
   if (base + size - at < 32 * PAGE) {
@@ -286,6 +328,7 @@ export function hypLayout(machine: PlacedMachine, profile: Profile = defaultProf
     domainLock: globals + 8,
     vmLock: globals + 12,
     deviceLock: globals + 32,
+    pviommuLock: globals + 36,
     hostStage2Root: globals + 16,
     identityRoot: globals + 24,
     heapPool: globals + 128,
@@ -299,6 +342,8 @@ export function hypLayout(machine: PlacedMachine, profile: Profile = defaultProf
     devices,
     deviceStreams: devices + registry.streams,
     deviceResources: devices + registry.resources,
+    pviommus,
+    guestDomains,
     vmemmap,
     heap: { base: at, size: base + size - at },
   };

@@ -116,8 +116,21 @@ export function* unmapInDomain(h: Hyp, domain: number, id: number, at: number, s
 function* unmapLocked(h: Hyp, domain: number, id: number, at: number, size: number): Steps<number> {
   const { x } = h;
   if (domainStage(h, domain) === 0 || ((x[2 * at]! | x[2 * at + 2]!) & (GRANULE - 1)) !== 0) return 0;
-  const iova = getNumber(x, at);
-  const pgsize = getNumber(x, at + 1);
+  return yield* unmapRange(h, domain, id, getNumber(x, at), getNumber(x, at + 1), size);
+}
+
+/**
+ * Unmap [iova, iova + size) in pages of `pgsize`, up to the first hole, and finish it. Callers hold the domain's lock and
+ * a reference; the granule divides all three. @returns the bytes unmapped
+ */
+export function* unmapRange(
+  h: Hyp,
+  domain: number,
+  id: number,
+  iova: number,
+  pgsize: number,
+  size: number,
+): Steps<number> {
   const table = domainPageTable(h, domain, id);
   let unmapped = 0;
   while (unmapped < size) {

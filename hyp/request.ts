@@ -1,6 +1,6 @@
 /** The per-CPU memory request slot: left by code that ran out of pages, moved to x2 when the call returns. */
 
-import { encodeRequest, RequestType } from '#hypercall-abi';
+import { encodeRequest, type MemoryRequest, PoolId, RequestType } from '#hypercall-abi';
 import type { Steps } from '#machine';
 import type { Hyp } from './context.ts';
 import { CpuRecord } from './layout.ts';
@@ -49,6 +49,17 @@ export function* returnRequest(h: Hyp): Steps<void> {
 function* moveRequest(h: Hyp, at: number, type: number): Steps<void> {
   encodeRequest(h.x, type, h.memory.read32(at + PAGES), h.profile.request);
   yield* empty(h, at);
+}
+
+/** Empty the slot for a guest's call, which has no register for it. @returns what stood there, or null */
+export function* takeRequest(h: Hyp): Steps<MemoryRequest | null> {
+  const at = cpuRecord(h);
+  yield { kind: 'read', at };
+  const type = h.memory.read32(at + TYPE);
+  if (type === RequestType.none) return null;
+  const pages = h.memory.read32(at + PAGES);
+  yield* empty(h, at);
+  return { pool: type === RequestType.heap ? PoolId.heap : PoolId.iommu, pages };
 }
 
 function* empty(h: Hyp, at: number): Steps<void> {

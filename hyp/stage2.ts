@@ -20,6 +20,8 @@ export const SMMU_MMIO_SIZE = 0x20000;
 const ENTRIES = 512;
 const VALID = 1;
 const TABLE_OR_PAGE = 2;
+/** Where the page state begins in the upper half of a leaf. */
+export const STATE_SHIFT_HI = 23;
 const TWO32 = 4294967296;
 
 /** VTCR_EL2 of these tables: 4 KiB granule, start level 0, inner-shareable write-back walks, `paBits` of output. */
@@ -48,6 +50,11 @@ export function entryHi(h: Hyp, at: number): number {
 /** Output address (or next table) in an entry. */
 export function addressIn(hi: number, lo: number): number {
   return (hi & 0xffff) * TWO32 + ((lo & 0xfffff000) >>> 0);
+}
+
+/** What a guest has of a page, as the software bits 56:55 of its leaf say. */
+export function pageStateIn(hi: number): number {
+  return (hi >>> STATE_SHIFT_HI) & 3;
 }
 
 function isTable(lo: number, level: number): boolean {

@@ -7,12 +7,15 @@
 
 import { err, getNumber, VM_COUNT, VM_HANDLE_BASE, VmDescription } from '#hypercall-abi';
 import type { Steps } from '#machine';
+import { takeBackDevices } from './assign.ts';
 import type { Hyp } from './context.ts';
+import { freeGuestDomains } from './guest-domain.ts';
 import { fetchWord } from './host-buffer.ts';
 import { VmRecord } from './layout.ts';
 import { lock, unlock } from './lock.ts';
 import { donateToHost, donateToHyp, pinSharedPage, unpinSharedPage } from './ownership.ts';
 import { readPointer, writePointer } from './pool.ts';
+import { finalizePvIommus, freePvIommus } from './pviommu.ts';
 import { cpuRecord } from './request.ts';
 import { freeTables, PAGE_SIZE } from './stage2.ts';
 
@@ -58,6 +61,20 @@ export function vmRoot(h: Hyp, at: number): number {
 export function* loadedVm(h: Hyp): Steps<number> {
   const handle = h.memory.read32(cpuRecord(h) + LOADED_VM);
   return handle === 0 ? -1 : yield* findVm(h, handle, VmState.live);
+}
+
+/** Record of the protected VM whose guest makes a call on this CPU, or -1. */
+export function* callingVm(h: Hyp): Steps<number> {
+  yield* lock(h, h.layout.vmLock);
+  const at = yield* loadedVm(h);
+  yield* unlock(h, h.layout.vmLock);
+  // While its vCPU is loaded the VM cannot go.
+  return at >= 0 && isProtected(h, at) ? at : -1;
+}
+
+/** Handle of the VM with that record. */
+export function vmHandle(h: Hyp, at: number): number {
+  return VM_HANDLE_BASE + (at - h.layout.vms) / VmRecord.size;
 }
 
 /** reserve_vm. @returns the handle, or -ENOMEM when all are taken */
@@ -136,6 +153,7 @@ function* makeVm(h: Hyp, isReserved: boolean): Steps<number> {
     h.memory.zeroPage(pgd);
     writePointer(h, at + ROOT, pgd);
     h.memory.write32(at + VCPUS, vcpus);
+    yield* finalizePvIommus(h, vmHandle(h, at));
     yield* setState(h, at, VmState.live | (isProtectedVm ? PROTECTED_BIT : 0));
     if (!isReserved) result = handleOf(h, at);
   }
@@ -169,7 +187,11 @@ export function* vcpuPut(h: Hyp): Steps<void> {
   yield* unlock(h, h.layout.vmLock);
 }
 
-/** start_teardown_vm. @returns 0, -ENOENT, -EBUSY while a vCPU is loaded, -EINVAL when it is dying already */
+/**
+ * start_teardown_vm: the VM's devices go back to the host, its domains and paravirtual IOMMUs are gone. Only then can its
+ * pages be reclaimed.
+ * @returns 0, -ENOENT, -EBUSY while a vCPU is loaded, -EINVAL when it is dying already, -ETIMEDOUT an SMMU does not answer
+ */
 export function* startTeardownVm(h: Hyp, handle: number): Steps<number> {
   yield* lock(h, h.layout.vmLock);
   const live = yield* findVm(h, handle, VmState.live);
@@ -179,7 +201,13 @@ export function* startTeardownVm(h: Hyp, handle: number): Steps<number> {
   } else if (h.memory.read32(live + LOADS) !== 0) {
     result = err('EBUSY');
   } else {
-    yield* setState(h, live, VmState.dying | (isProtected(h, live) ? PROTECTED_BIT : 0));
+    // Its devices first: what a stream leads to must not be freed while it does.
+    result = yield* takeBackDevices(h, handle);
+    if (result === 0) result = yield* freeGuestDomains(h, handle);
+    if (result === 0) {
+      yield* freePvIommus(h, handle);
+      yield* setState(h, live, VmState.dying | (isProtected(h, live) ? PROTECTED_BIT : 0));
+    }
   }
   yield* unlock(h, h.layout.vmLock);
   return result;

@@ -9,9 +9,19 @@
 
 import type { CallName } from './calls.ts';
 import { type ArgumentValue, type CallResult, decodeFunction, decodeResult, encodeCall } from './codec.ts';
+import {
+  decodeGuestResult,
+  encodeGuestCall,
+  type GuestCallName,
+  type GuestExit,
+  type GuestResult,
+  GuestStatus,
+  guestCallNamed,
+} from './guest-calls.ts';
 import type { Hypervisor } from './hypervisor.ts';
 import type { LifeCycleTracker, LifeCycleViolation } from './life-cycles/index.ts';
 import { defaultProfile, type Profile } from './profiles/index.ts';
+import { makeRegisters, setNumber } from './registers.ts';
 
 /** An EL1 access that stage 2 did not let through. */
 export interface Stage2Abort {
@@ -37,6 +47,7 @@ export class Boundary {
   readonly #tracker: LifeCycleTracker | null;
   readonly #profile: Profile;
   readonly #before = new Int32Array(16);
+  readonly #guest: readonly Int32Array[];
   /** Name of what stands behind. */
   readonly identity: string;
   /** Told the name of every {@link call} before it crosses: for counting. */
@@ -50,6 +61,7 @@ export class Boundary {
   constructor(hypervisor: Hypervisor, ports: readonly CpuPort[], tracker: LifeCycleTracker | null) {
     this.#hypervisor = hypervisor;
     this.#ports = ports;
+    this.#guest = ports.map(makeRegisters);
     this.#tracker = tracker;
     this.identity = hypervisor.identity;
     this.#profile = hypervisor.profile ?? defaultProfile;
@@ -100,6 +112,28 @@ export class Boundary {
     encodeCall(x, spec, args);
     this.#cross(cpu, x);
     return decodeResult(x, spec, this.#profile);
+  }
+
+  /** Registers x0..x7 of the guest whose vCPU is loaded on a CPU. */
+  guestRegisters(cpu: number): Int32Array {
+    this.#port(cpu);
+    return this.#guest[cpu]!;
+  }
+
+  /** The guest on that CPU crosses with whatever its registers hold. @returns why the host must run first, or null */
+  guestHvc(cpu: number): GuestExit | null {
+    const x = this.guestRegisters(cpu);
+    if (this.#hypervisor.guestHvc !== undefined) return this.#hypervisor.guestHvc(cpu, x);
+    setNumber(x, 0, GuestStatus.notSupported);
+    return null;
+  }
+
+  /** The guest on that CPU makes the named call. @throws RangeError for a wrong number of arguments */
+  guestCall(cpu: number, name: GuestCallName, ...args: readonly ArgumentValue[]): GuestResult {
+    const spec = guestCallNamed(name);
+    encodeGuestCall(this.guestRegisters(cpu), spec, args);
+    const exit = this.guestHvc(cpu);
+    return decodeGuestResult(this.guestRegisters(cpu), spec, exit);
   }
 
   /** Read 32 bits at an IPA. @returns the word as int32, or null when the hypervisor injects an abort */

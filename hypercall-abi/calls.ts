@@ -22,6 +22,7 @@ export type ArgumentUnit =
   | 'pages'
   | 'pa'
   | 'iova'
+  | 'ipa'
   | 'bytes'
   | 'count'
   | 'prot'
@@ -93,6 +94,10 @@ export type CallName =
   | 'iova_to_phys'
   | 'set_identity'
   | 'hvc_pd'
+  | 'host_donate_hyp_mmio'
+  | 'host_reclaim_hyp_mmio'
+  | 'pviommu_attach'
+  | 'pviommu_add_vsid'
   | 'page_response';
 
 /** An argument of which the call reads the low 32 bits. */

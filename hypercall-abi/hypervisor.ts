@@ -3,6 +3,7 @@
  * maker; the host never sees this interface, only the boundary in front of it.
  */
 
+import type { GuestExit } from './guest-calls.ts';
 import type { Profile } from './profiles/index.ts';
 
 /** What the host hands over when it gives up its privilege; everything else stands in the SMMUs' registers. */
@@ -29,6 +30,12 @@ export interface Hypervisor {
   /** Serve the hypercall whose registers are in `x` (x0 = function id) on `cpu`; results are left in `x`. */
   hvc(cpu: number, x: Int32Array): void;
   /**
+   * Serve the HVC of the guest whose vCPU is loaded on `cpu`, with the guest's registers in `x`; results are left there.
+   * Left out by a hypervisor without calls for guests.
+   * @returns null when the guest goes on, else why the host must run first
+   */
+  guestHvc?(cpu: number, x: Int32Array): GuestExit | null;
+  /**
    * Serve a stage-2 abort of the host on `cpu` at intermediate physical address `ipa`.
    * @param width bytes of the access, 4 when left out
    * @param value the word that is written, 0 when left out
@@ -42,5 +49,6 @@ export interface SteppedHypervisor<Step> {
   readonly profile?: Profile;
   boot(parameters: BootParameters): Generator<Step, number, void>;
   hvc(cpu: number, x: Int32Array): Generator<Step, void, void>;
+  guestHvc?(cpu: number, x: Int32Array): Generator<Step, GuestExit | null, void>;
   abort(cpu: number, ipa: number, write: boolean, width?: number, value?: number): Generator<Step, AbortOutcome, void>;
 }

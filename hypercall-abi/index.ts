@@ -4,6 +4,7 @@ export * from './boundary.ts';
 export * from './calls.ts';
 export * from './codec.ts';
 export * from './errors.ts';
+export * from './guest-calls.ts';
 export * from './hypervisor.ts';
 export * from './life-cycles/index.ts';
 export * from './memory-request.ts';

@@ -19,6 +19,7 @@ import {
 import type { Steps } from '#machine';
 import { type Attachment, attachDev, detachDev } from '../attach.ts';
 import type { Hyp } from '../context.ts';
+import { donateMmio, reclaimMmio } from '../device-mmio.ts';
 import { allocDomain, freeDomain } from '../domain.ts';
 import { domainRecord, getDomain, HOST_OWNER, putDomain } from '../domain-record.ts';
 import { mapGuest, reclaimDyingGuestPage, unshareGuest } from '../guest-memory.ts';
@@ -26,6 +27,7 @@ import { mapInDomain, translateInDomain, unmapInDomain } from '../map.ts';
 import { shareHyp, unshareHyp } from '../ownership.ts';
 import { pageResponse } from '../page-response.ts';
 import { switchPower } from '../power.ts';
+import { addVsid, attachPvIommu } from '../pviommu.ts';
 import { reclaim, reclaimable, refill } from '../refill.ts';
 import { returnRequest } from '../request.ts';
 import { setIdentity } from '../set-identity.ts';
@@ -61,6 +63,10 @@ const UNMAP_PAGES = at('unmap_pages');
 const IOVA_TO_PHYS = at('iova_to_phys');
 const SET_IDENTITY = at('set_identity');
 const HVC_PD = at('hvc_pd');
+const HOST_DONATE_HYP_MMIO = at('host_donate_hyp_mmio');
+const HOST_RECLAIM_HYP_MMIO = at('host_reclaim_hyp_mmio');
+const PVIOMMU_ATTACH = at('pviommu_attach');
+const PVIOMMU_ADD_VSID = at('pviommu_add_vsid');
 const PAGE_RESPONSE = at('page_response');
 
 /** Serve the hypercall in h.x. */
@@ -106,6 +112,19 @@ export function* enterAndroid17(h: Hyp): Steps<void> {
       break;
     case HVC_PD:
       setNumber(x, 1, yield* switchPower(h, u64(h, 1), u64(h, 2) !== 0));
+      break;
+    case HOST_DONATE_HYP_MMIO:
+      setNumber(x, 1, yield* donateMmio(h, u64(h, 1) * PAGE_SIZE, u64(h, 2)));
+      yield* returnRequest(h);
+      break;
+    case HOST_RECLAIM_HYP_MMIO:
+      setNumber(x, 1, yield* reclaimMmio(h, u64(h, 1) * PAGE_SIZE, u64(h, 2)));
+      break;
+    case PVIOMMU_ATTACH:
+      setNumber(x, 1, yield* attachPvIommu(h, i32(h, 2)));
+      break;
+    case PVIOMMU_ADD_VSID:
+      setNumber(x, 1, yield* addVsid(h, i32(h, 2), u32(h, 3), u32(h, 4), u32(h, 5)));
       break;
     case HOST_SHARE_HYP:
       setNumber(x, 1, yield* shareHyp(h, u64(h, 1) * PAGE_SIZE));

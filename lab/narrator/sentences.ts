@@ -100,6 +100,23 @@ export function callSentence({ spec, cpu, args, result }: ToldCall, nameOf: Name
             `switches the IOMMU of power domain ${a('device')} on; the hypervisor invalidates everything first`,
             `switch power domain ${a('device')} on`,
           );
+    case 'host_donate_hyp_mmio':
+      return done(
+        `gives the registers at ${hex(a('pfn') * 4096)} to the hypervisor`,
+        `give the registers at ${hex(a('pfn') * 4096)} to the hypervisor`,
+      );
+    case 'host_reclaim_hyp_mmio':
+      return done(
+        `takes the registers at ${hex(a('pfn') * 4096)} back`,
+        `take the registers at ${hex(a('pfn') * 4096)} back`,
+      );
+    case 'pviommu_attach':
+      return done(`promises a VM paravirtual IOMMU ${a('pviommu')}`, `promise a VM paravirtual IOMMU ${a('pviommu')}`);
+    case 'pviommu_add_vsid':
+      return done(
+        `lets virtual StreamID ${hex(a('vsid'))} of paravirtual IOMMU ${a('pviommu')} stand for stream ${hex(a('endpoint'))}`,
+        `let virtual StreamID ${hex(a('vsid'))} stand for stream ${hex(a('endpoint'))}`,
+      );
     case 'host_share_hyp':
       return done(`shares ${page('pfn')} with the hypervisor`, `share ${page('pfn')} with the hypervisor`);
     case 'host_unshare_hyp':

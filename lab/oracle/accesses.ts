@@ -5,7 +5,7 @@
 
 import { type Facts, Place } from './facts.ts';
 import { type Findings, hex } from './findings.ts';
-import { type Ghost, Owner } from './ghost.ts';
+import type { Ghost } from './ghost.ts';
 import { isWritable } from './leaf.ts';
 import { LEAF_BYTES } from './maplets.ts';
 
@@ -36,21 +36,22 @@ export class Accesses {
     this.findings = findings;
   }
 
-  /** Whose the memory at `pa` is, if not the host's; null when it is, or is a device that the host may use. */
-  private stranger(pa: number): string | null {
+  /** Whose the memory at `pa` is, if a domain (-1: the host itself) may not lead there; null when it may. */
+  private stranger(pa: number, id: number): string | null {
     const page = this.facts.pageOf(pa);
-    if (page >= 0) {
-      return this.ghost.owner(page) === Owner.host ? null : `a page of the ${this.ghost.ownerName(page)}`;
-    }
+    if (page >= 0) return this.ghost.mayReach(id, page) ? null : `a page of the ${this.ghost.ownerName(page)}`;
+    const resource = this.facts.resourceOf(pa);
+    if (resource >= 0 && this.ghost.isGiven(resource)) return 'a register of a device on its way to a guest';
     return this.facts.placeOf(pa, 1) === Place.smmu ? 'a register of an SMMU' : null;
   }
 
-  /** A device that the host controls has read or written `pa`. */
+  /** A device has read or written `pa`. */
   device({ smmu, sid, pasid, iova, pa, write, cached }: DeviceAccess): void {
     const from = pasid === 0 ? '' : `, PASID ${pasid},`;
     const who = `stream ${hex(sid)}${from} ${write ? 'wrote' : 'read'} ${hex(pa)} at IOVA ${hex(iova)}`;
     const detail = { smmu, sid, pasid, iova, pa };
-    const stranger = this.stranger(pa);
+    const id = this.ghost.streamDomain(smmu, sid, pasid);
+    const stranger = this.stranger(pa, id);
     if (stranger !== null) {
       this.findings.add('isolation', 'device-reached', `${who}, ${stranger}`, detail);
       return;
@@ -59,7 +60,6 @@ export class Accesses {
       this.findings.add('isolation', 'device-smmu-off', `${who}, behind an SMMU that is off`, detail);
       return;
     }
-    const id = this.ghost.streamDomain(smmu, sid, pasid);
     if (id < 0) {
       this.findings.add('isolation', 'device-not-attached', `${who}, attached to nothing`, detail);
       return;
@@ -85,7 +85,7 @@ export class Accesses {
   /** The host has read or written `ipa` from a CPU, which led to `pa`. */
   host(cpu: number, ipa: number, pa: number, write: boolean): void {
     const who = `the host, on CPU ${cpu}, ${write ? 'wrote' : 'read'} ${hex(pa)}`;
-    const stranger = this.stranger(pa);
+    const stranger = this.stranger(pa, -1);
     if (stranger !== null) this.findings.add('isolation', 'host-reached', `${who}, ${stranger}`, { cpu, pa });
     if (pa === ipa) return;
     const text = `${who} when it meant ${hex(ipa)}: its stage 2 must be an identity map`;

@@ -15,11 +15,17 @@ import {
   type AbortOutcome,
   type BootParameters,
   type CallSpec,
+  decodeGuestCall,
   defaultProfile,
   FUNCTION_ID_BASE,
   formatCall,
+  type GuestExit,
+  GuestStatus,
   type Hypervisor,
+  PoolId,
   type Profile,
+  RequestType,
+  setNumber,
 } from '#hypercall-abi';
 import { Accesses, type DeviceAccess } from './accesses.ts';
 import { Comparison } from './compare.ts';
@@ -37,9 +43,11 @@ import {
   type CallRules,
   ENTRY_ROWS,
   type EntryRow,
+  guestRulesOf,
   isShortage,
   judge,
   judgeShortage,
+  MADE_AGAIN,
   type Row,
   rowCount,
   type Shortage,
@@ -251,6 +259,56 @@ export class CheckedHypervisor implements Hypervisor {
     else this.judgeCall(this.profile.at(position)!, rules, row, x);
   }
 
+  guestHvc(cpu: number, x: Int32Array): GuestExit | null {
+    const serve = (): GuestExit | null => {
+      if (this.inner.guestHvc !== undefined) return this.inner.guestHvc(cpu, x);
+      setNumber(x, 0, GuestStatus.notSupported);
+      return null;
+    };
+    if (!this.monitor.active || this.stopped) return serve();
+    const { call } = this;
+    call.x.set(x);
+    call.cpu = cpu;
+    this.collected.beginGuestCall(cpu, x);
+    const spec = this.mayCall(cpu) ? decodeGuestCall(x) : undefined;
+    const rules = spec === undefined ? undefined : guestRulesOf(spec.name);
+    const row = rules === undefined ? null : decide(rules, call);
+    this.frame.begin(this.isFullDue);
+    let exit: GuestExit | null = null;
+    try {
+      exit = serve();
+    } catch (error) {
+      this.panicked(error);
+      this.finish(false);
+      return null;
+    }
+    this.callsChecked++;
+    call.returned(x, 0, false);
+    call.exit = exit;
+    if (exit?.reason === 'memory') {
+      call.requestType = exit.request.pool === PoolId.heap ? RequestType.heap : RequestType.iommu;
+      call.requestPages = exit.request.pages;
+      if (x.every((word, i) => word === call.x[i])) call.errno = MADE_AGAIN;
+    }
+    if (spec === undefined || rules === undefined || row === null) this.unknownGuestCall(x, exit);
+    else this.judgeRow(spec.name, rules, row);
+    call.exit = null;
+    this.finish(call.errno < 0 && call.value === 0, true);
+    return exit;
+  }
+
+  /** Whether the guest on that CPU has a paravirtual IOMMU to call. */
+  private mayCall(cpu: number): boolean {
+    const slot = this.ghost.loadedVm(cpu);
+    return this.specification.hasGuests && slot >= 0 && this.ghost.vmProtected(slot);
+  }
+
+  private unknownGuestCall(x: Int32Array, exit: GuestExit | null): void {
+    this.hitEntry('unknown/guest-not-supported');
+    if (x[0] === GuestStatus.notSupported && x[1] === -1 && exit === null) return;
+    this.collected.add('spec', 'unknown/guest-not-supported', 'a call that no guest has did not return not-supported');
+  }
+
   private panicked(error: unknown): void {
     const message = error instanceof Error ? error.message : String(error);
     this.collected.add('panic', 'threw', `the hypervisor stopped: ${message}`, { message });
@@ -273,22 +331,28 @@ export class CheckedHypervisor implements Hypervisor {
     const errnoRegister = spec.x0 === 'errno' ? 0 : spec.x1 === 'errno' ? 1 : -1;
     call.returned(x, errnoRegister, spec.request);
     if (spec.x1 === 'handleOrErrno' && x[3]! < 0) call.errno = x[2]!;
-    if (spec.x0 === 'smccc' && (x[0] !== 0 || x[1] !== 0)) this.wrong(spec, 'none', 'did not return SMCCC success');
+    if (spec.x0 === 'smccc' && (x[0] !== 0 || x[1] !== 0))
+      this.wrong(spec.name, 'none', 'did not return SMCCC success');
     if (row === null) {
-      this.wrong(spec, 'none', 'has no row for this state');
+      this.wrong(spec.name, 'none', 'has no row for this state');
     } else {
-      const shortage = row.shortages.find((one) => isShortage(call, one));
-      const problem = shortage === undefined ? judge(call, row) : judgeShortage(call, shortage);
-      const decided = shortage ?? row;
-      this.hits[decided.index]!++;
-      if (problem !== null) this.wrong(spec, row.id, problem);
-      this.take(rules, decided);
+      this.judgeRow(spec.name, rules, row);
     }
     this.finish(call.errno < 0 && (spec.x1 !== 'bytes' || call.value === 0), true);
   }
 
-  private wrong(spec: CallSpec, rule: string, problem: string): void {
-    this.collected.add('spec', rule, `${spec.name} ${problem}`, { errno: this.call.errno, value: this.call.value });
+  private judgeRow(name: string, rules: CallRules, row: Row): void {
+    const { call } = this;
+    const shortage = row.shortages.find((one) => isShortage(call, one));
+    const problem = shortage === undefined ? judge(call, row) : judgeShortage(call, shortage);
+    const decided = shortage ?? row;
+    this.hits[decided.index]!++;
+    if (problem !== null) this.wrong(name, row.id, problem);
+    this.take(rules, decided);
+  }
+
+  private wrong(name: string, rule: string, problem: string): void {
+    this.collected.add('spec', rule, `${name} ${problem}`, { errno: this.call.errno, value: this.call.value });
   }
 
   /**
@@ -332,6 +396,12 @@ export class CheckedHypervisor implements Hypervisor {
 
   // ---- aborts
 
+  /** Whether what is at `ipa`, where there is no RAM, is the host's to use. */
+  private isHostsDevice(ipa: number): boolean {
+    const resource = this.facts.resourceOf(ipa);
+    return !this.facts.touchesSmmu(ipa, 1) && (resource < 0 || !this.ghost.isGiven(resource));
+  }
+
   abort(cpu: number, ipa: number, write: boolean, width = 4, value = 0): AbortOutcome {
     if (!this.monitor.active || this.stopped) return this.inner.abort(cpu, ipa, write, width, value);
     let outcome: AbortOutcome = 'inject';
@@ -344,7 +414,7 @@ export class CheckedHypervisor implements Hypervisor {
       return 'inject';
     }
     const page = this.facts.pageOf(ipa);
-    const isHosts = page >= 0 ? this.ghost.owner(page) === Owner.host : !this.facts.touchesSmmu(ipa, 1);
+    const isHosts = page >= 0 ? this.ghost.owner(page) === Owner.host : this.isHostsDevice(ipa);
     const allowed = isHosts && ipa < IPA_END;
     const forwards = this.hardware.isForwarded(ipa, write, width);
     if (typeof outcome === 'object' || forwards) {

@@ -3,7 +3,7 @@
  * records, domains, streams, tables, VMs, CPUs, locks. The same comparisons, over everything, make the full check.
  */
 
-import { PageState } from '#hyp/layout';
+import { PageState, PVIOMMU_COUNT } from '#hyp/layout';
 import { VM_HANDLE_BASE } from '#hypercall-abi';
 import { l1stdEntries, l1stdL2Ptr, STE_BYTES } from './decode/index.ts';
 import type { ExpectedAttachment, ExpectedStream } from './expected-stream.ts';
@@ -60,6 +60,10 @@ export class Comparison {
     for (let i = 0; i < touched.cpus.length; i++) this.cpu(touched.cpus.items[i]!);
     for (let i = 0; i < touched.devices.length; i++) this.device(touched.devices.items[i]!);
     for (let i = 0; i < touched.streams.length; i += 2) this.stream(touched.streams[i]!, touched.streams[i + 1]!);
+    if (touched.guestTables) this.guestTables();
+    for (let i = 0; i < touched.resources.length; i++) {
+      this.stage2.checkResource(touched.resources.items[i]!, failed ? 'unchanged' : 'ownership');
+    }
     this.owners(touched.owners, failed);
     for (let i = 0; i < touched.devicePages.length; i++) {
       this.stage2.checkDevicePage(touched.devicePages[i]!, failed ? 'unchanged' : 'ownership');
@@ -152,17 +156,21 @@ export class Comparison {
     }
     if (reader.domainLock(id) !== 0)
       this.findings.add('lock', 'domain', `the lock of domain ${id} is held`, { domain: id });
+    const owner = ghost.domainOwner(id);
+    if (reader.domainOwner(id) !== owner) {
+      const text = `the record of domain ${id} says owner ${hex(reader.domainOwner(id))}; it must be ${hex(owner)}`;
+      this.differs('ownership', 'domain-owner', text, { domain: id, owner });
+    }
     if (!used) return;
     const stage = reader.domainStage(id);
     const smmu = reader.domainSmmu(id);
     const isSame =
-      reader.domainOwner(id) === 0 &&
       stage === ghost.domainStage(id) &&
       smmu === ghost.domainSmmu(id) &&
       reader.domainType(id) === ghost.domainType(id) &&
       this.countsStreams(id);
     if (isSame) return;
-    const text = `the record of domain ${id} says owner ${reader.domainOwner(id)}, stage ${stage}, SMMU ${smmu}`;
+    const text = `the record of domain ${id} says stage ${stage}, SMMU ${smmu}`;
     this.differs('tables', 'domain-record', text, { domain: id, stage, smmu });
   }
 
@@ -286,6 +294,26 @@ export class Comparison {
     if (same) return;
     const text = `device ${index} of the registry is not the one that the machine has`;
     this.differs('structure', 'device-record', text, { device: index });
+  }
+
+  /** The records of paravirtual IOMMUs, and which of the guests' domain ids are taken. */
+  guestTables(): void {
+    const { ghost, reader } = this;
+    if (!this.facts.profile.has('pviommu_attach')) return;
+    for (let n = 0; n < PVIOMMU_COUNT; n++) {
+      const found = reader.pviommu(n);
+      const expected = ghost.pviommu(n).subarray(0, found.length);
+      if (expected[4] === found[4] && found.every((word, i) => word === expected[i])) continue;
+      this.differs('structure', 'pviommu-record', `the record of paravirtual IOMMU ${n} is not what was asked for`, {
+        n,
+      });
+    }
+    const { hostCount, count } = this.facts.profile.domains;
+    for (let id = hostCount; id < count; id++) {
+      if (reader.isGuestDomainTaken(id - hostCount) === (ghost.domainOwner(id) !== 0)) continue;
+      const is = ghost.domainOwner(id) === 0 ? 'nobody’s' : `VM ${hex(ghost.domainOwner(id))}'s`;
+      this.differs('ownership', 'guest-domains', `the bit of domain id ${id} is wrong: it is ${is}`, { domain: id });
+    }
   }
 
   /** The record of one CPU: the loaded VM, and that no request is left. */

@@ -155,6 +155,8 @@ export class Facts {
   /** Devices that a guest may be given, in the order of the description. */
   readonly registry: readonly RegisteredDevice[];
   private readonly machine: OracleMachine;
+  /** Their register ranges. */
+  readonly resources: readonly (Range & { readonly device: number })[];
   private readonly bases: readonly number[];
   private readonly sizes: readonly number[];
   private readonly firsts: readonly number[];
@@ -178,6 +180,9 @@ export class Facts {
     this.identityBits = Math.min(48, ...this.identitySmmus.map((i) => description.smmus[i]!.oas));
     this.identityGeometry = geometryOf(2, this.identityBits);
     this.registry = registryOf(description);
+    this.resources = this.registry.flatMap(({ resources }, device) =>
+      resources.map(({ base, size }) => ({ base, size, device })),
+    );
   }
 
   /** Number of the registered device that has that stream, or -1. */
@@ -194,6 +199,11 @@ export class Facts {
   allAnswer(): boolean {
     for (let smmu = 0; smmu < this.description.smmus.length; smmu++) if (!this.answers(smmu)) return false;
     return true;
+  }
+
+  /** Number of the register range that has `pa`, or -1. */
+  resourceOf(pa: number): number {
+    return this.resources.findIndex(({ base, size }) => pa >= base && pa < base + size);
   }
 
   /** Number of the page at `pa`, or -1. */
@@ -252,9 +262,10 @@ export class Facts {
     return false;
   }
 
-  /** Whether no byte of [pa, pa + size) is RAM or a register of an SMMU. */
+  /** Whether no byte of [pa, pa + size) is RAM, a register of an SMMU, or one that a guest may be given. */
   isPlainDevice(pa: number, size: number): boolean {
-    let isPlain = !this.touchesSmmu(pa, size);
+    let isPlain =
+      !this.touchesSmmu(pa, size) && !this.resources.some((r) => pa < r.base + r.size && r.base < pa + size);
     this.forEachRamPiece(pa, size, () => {
       isPlain = false;
     });

@@ -1,6 +1,6 @@
 /** What the oracle found, as data. A finding names the property, the rule of it that is broken, and the call. */
 
-import { defaultProfile, formatCall, type Profile } from '#hypercall-abi';
+import { defaultProfile, formatCall, formatGuestCall, type Profile } from '#hypercall-abi';
 
 /** The properties, in the words that a scenario uses: `expect violation PROPERTY`. */
 export const PROPERTIES = {
@@ -49,6 +49,7 @@ export class Findings {
   private readonly before = new Int32Array(16);
   private cpu = -1;
   private inCall = false;
+  private isGuests = false;
   private readonly seen = new Map<string, number>();
 
   /** @param profile what the calls of findings are printed by */
@@ -62,6 +63,13 @@ export class Findings {
     this.before.set(x);
     this.cpu = cpu;
     this.inCall = true;
+    this.isGuests = false;
+  }
+
+  /** The same for a call of the guest whose vCPU is loaded on that CPU. */
+  beginGuestCall(cpu: number, x: Int32Array): void {
+    this.beginCall(cpu, x);
+    this.isGuests = true;
   }
 
   endCall(): void {
@@ -74,8 +82,12 @@ export class Findings {
       this.suppressed++;
       return;
     }
-    const call = this.inCall ? formatCall(this.before, this.profile) : '';
+    const call = this.inCall ? this.callText() : '';
     this.list.push({ property, rule, call, cpu: this.inCall ? this.cpu : -1, detail, text });
+  }
+
+  private callText(): string {
+    return this.isGuests ? formatGuestCall(this.before) : formatCall(this.before, this.profile);
   }
 
   private repeats(property: Property, rule: string, text: string): boolean {

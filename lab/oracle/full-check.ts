@@ -111,6 +111,7 @@ export class FullCheck {
     this.facts.registry.forEach((_, device) => {
       this.comparison.device(device);
     });
+    this.comparison.guestTables();
     this.comparison.locks();
   }
 
@@ -132,7 +133,8 @@ export class FullCheck {
 
   private domain(id: number): void {
     const { ghost, reader } = this;
-    if (!ghost.domainUsed(id) && reader.domainRefs(id) === 0 && reader.domainLock(id) === 0) return;
+    const isPlain = reader.domainRefs(id) === 0 && reader.domainLock(id) === 0 && reader.domainOwner(id) === 0;
+    if (!ghost.domainUsed(id) && ghost.domainOwner(id) === 0 && isPlain) return;
     this.comparison.domain(id);
     if (!ghost.domainUsed(id) || ghost.domainStage(id) === 0) return;
     const difference = this.compareLeaves(id, true);
@@ -200,7 +202,10 @@ export class FullCheck {
     let text = '';
     this.forEachLeaf(id, (iova, level, hi, lo) => {
       const target = outputAddress(level, hi, lo) / PAGE;
-      if (counted) this.count(this.mapped, target, LEAF_PAGES[level]!);
+      if (counted) {
+        this.count(this.mapped, target, LEAF_PAGES[level]!);
+        this.checkOwners(id, target, LEAF_PAGES[level]!, iova);
+      }
       if (text !== '') return;
       const mine = expected[next];
       const meaning = leafMeaning(level, hi, lo);
@@ -217,6 +222,17 @@ export class FullCheck {
     const missing = expected[next];
     if (text === '' && missing !== undefined) text = `does not map ${hex(missing.iova)}, which was mapped`;
     return text;
+  }
+
+  /** A domain may lead to its owner's pages, and to no others, now and through what may be cached. */
+  private checkOwners(id: number, target: number, pages: number, iova: number): void {
+    for (let i = 0; i < pages; i++) {
+      const pa = (target + i) * PAGE;
+      const page = this.facts.pageOf(pa);
+      if (page < 0 || this.ghost.mayReach(id, page)) continue;
+      const text = `domain ${id} leads from ${hex(iova)} to ${hex(pa)}, a page of the ${this.ghost.ownerName(page)}`;
+      this.findings.add('isolation', 'foreign-page', text, { pa, iova, domain: id });
+    }
   }
 
   private count(column: Int32Array, target: number, pages: number): void {
@@ -291,7 +307,10 @@ export class FullCheck {
       const at = stale.at(i);
       if (stale.kind(at) !== StaleKind.leaf) continue;
       const column = this.monitor.reach.isIdentity(stale.word(at, S.tag)) ? this.identityStale : this.other;
-      this.count(column, stale.targetPage(at), stale.word(at, S.count) * LEAF_PAGES[stale.level(at)]!);
+      const pages = stale.word(at, S.count) * LEAF_PAGES[stale.level(at)]!;
+      this.count(column, stale.targetPage(at), pages);
+      const id = this.monitor.reach.domainOf(stale.word(at, S.tag));
+      if (column === this.other) this.checkOwners(id, stale.targetPage(at), pages, stale.iovaPage(at) * PAGE);
     }
     for (let page = 0; page < this.facts.pages; page++) {
       for (let id = store.firstIn(page); id !== 0; id = store.node(id, N.nextInPage)) this.staleNode(id, page);
@@ -338,7 +357,8 @@ export class FullCheck {
       const text = `${mapped} leaves lead to ${hex(pa)}; ${ghost.dmaCount(page)} were mapped`;
       this.findings.add('tables', 'count', text, { pa });
     }
-    if (ghost.owner(page) !== Owner.host) monitor.checkUnreached(page, 'foreign-page');
+    // What leads to a guest's page was judged where it was counted: its own domains may.
+    if (ghost.owner(page) === Owner.hyp) monitor.checkUnreached(page, 'foreign-page');
   }
 
   /** Ways of the identity domain to a page, as they were counted and by a full decode. */

@@ -6,6 +6,7 @@
  * hypervisor's, and that is all.
  */
 
+import { PVIOMMU_COUNT, PVIOMMU_ROUTES_MAX } from '#hyp/layout';
 import { VM_COUNT, VM_HANDLE_BASE } from '#hypercall-abi';
 import { type PhysicalMemory, StateClass } from '#machine/memory';
 import { type Facts, PAGE, TWO32 } from './facts.ts';
@@ -37,6 +38,9 @@ const A = { domain: 0, stalls: 1, bits: 2, pasids: 3 } as const;
 const ATTACHMENT_WORDS = 4;
 /** PASIDs have 20 bits. */
 const PASID_BITS = 20;
+/** A paravirtual IOMMU: address of the description (two words), id, handle of the VM, routes of three words each. */
+const P = { kvmLo: 0, kvmHi: 1, id: 2, vm: 3, count: 4, routes: 5 } as const;
+const PVIOMMU_STRIDE = P.routes + 3 * PVIOMMU_ROUTES_MAX;
 const V = { life: 0, protected: 1, vcpus: 2, loads: 3, pages: 4, pgd: 5 } as const;
 
 export class Ghost {
@@ -62,6 +66,10 @@ export class Ghost {
   private readonly lostStreams: JournaledTable;
   private readonly guests: JournaledTable;
   private readonly devicePages: JournaledTable;
+  /** By domain: handle of the VM that has the id, 0 for the host. */
+  private readonly domainOwners: number;
+  private readonly pviommus: number;
+  private readonly resources: number;
 
   constructor(facts: Facts) {
     const { memory, pages } = facts;
@@ -78,6 +86,9 @@ export class Ghost {
     this.leaks = file(1);
     this.devices = file(Math.max(1, facts.registry.length));
     this.smmus = file(facts.description.smmus.length * SMMU_STRIDE);
+    this.domainOwners = file(facts.profile.domains.count);
+    this.pviommus = file(PVIOMMU_COUNT * PVIOMMU_STRIDE);
+    this.resources = file(Math.max(1, facts.resources.length));
     this.maplets = new Maplets(memory);
     this.streams = new JournaledTable(memory, ATTACHMENT_WORDS);
     this.smmuStreams = new JournaledTable(memory, 1);
@@ -252,6 +263,23 @@ export class Ghost {
     this.memory.put(this.domain(id) + D.smmu, smmu);
   }
 
+  /** Handle of the VM that has the id, 0 for the host. */
+  domainOwner(id: number): number {
+    return this.memory.words[this.domainOwners + id]!;
+  }
+
+  setDomainOwner(id: number, vm: number): void {
+    this.memory.put(this.domainOwners + id, vm);
+  }
+
+  /** Whether what a domain (-1: none) leads to may be that page: only its owner's own. */
+  mayReach(id: number, page: number): boolean {
+    const vm = id < 0 ? 0 : this.domainOwner(id);
+    const owner = this.owner(page);
+    if (vm === 0) return owner === Owner.host;
+    return owner === Owner.guest && this.ownerVm(page) === vm - VM_HANDLE_BASE;
+  }
+
   makeDomain(id: number, stage: number, smmu: number): void {
     const at = this.domain(id);
     this.memory.put(at + D.used, 1);
@@ -344,6 +372,35 @@ export class Ghost {
   /** Handle of the VM that the device is with, 0 for the host. */
   deviceContext(device: number): number {
     return this.memory.words[this.devices + device]!;
+  }
+
+  setDeviceContext(device: number, vm: number): void {
+    this.memory.put(this.devices + device, vm);
+  }
+
+  /** Whether the host has given register range number `resource` up. */
+  isGiven(resource: number): boolean {
+    return this.memory.words[this.resources + resource] !== 0;
+  }
+
+  setGiven(resource: number, given: boolean): void {
+    this.memory.put(this.resources + resource, given ? 1 : 0);
+  }
+
+  // ---- paravirtual IOMMUs
+
+  /** Record of number `n` as words: address of the description (lo, hi), id, handle, count, routes (SMMU, StreamID, virtual one). */
+  pviommu(n: number): Int32Array {
+    const at = this.pviommus + n * PVIOMMU_STRIDE;
+    return this.memory.words.subarray(at, at + PVIOMMU_STRIDE);
+  }
+
+  setPviommuWord(n: number, word: number, value: number): void {
+    this.memory.put(this.pviommus + n * PVIOMMU_STRIDE + word, value);
+  }
+
+  clearPviommu(n: number): void {
+    for (let word = 0; word < PVIOMMU_STRIDE; word++) this.setPviommuWord(n, word, 0);
   }
 
   // ---- streams

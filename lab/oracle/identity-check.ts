@@ -95,6 +95,7 @@ export class IdentityCheck {
       this.wrong('identity', 'block', text, ipa);
     });
     if (this.facts.touchesSmmu(ipa, span)) this.foreign(ipa, 'registers of an SMMU');
+    if (this.givenBytes(ipa, ipa + span) !== 0) this.foreign(ipa, 'registers of a device on its way to a guest');
   }
 
   private foreign(ipa: number, what: string): void {
@@ -110,8 +111,17 @@ export class IdentityCheck {
       covered += pages * PAGE;
       for (let i = 0; i < pages; i++) if (ghost.owner(first + i) === Owner.host) this.hole(facts.paOf(first + i));
     });
-    covered += facts.smmuBytes(from, to);
+    covered += facts.smmuBytes(from, to) + this.givenBytes(from, to);
     if (covered !== to - from) this.hole(from);
+  }
+
+  /** Bytes of [from, to) that are registers which the host has given up. */
+  private givenBytes(from: number, to: number): number {
+    let bytes = 0;
+    this.facts.resources.forEach(({ base, size }, resource) => {
+      if (this.ghost.isGiven(resource)) bytes += Math.max(0, Math.min(to, base + size) - Math.max(from, base));
+    });
+    return bytes;
   }
 
   private hole(pa: number): void {

@@ -15,6 +15,9 @@ import {
   HypPage,
   PageState,
   PoolRecord,
+  PVIOMMU_COUNT,
+  PvIommuRecord,
+  PvIommuRoute,
   type RecordTable,
   SmmuRecord,
   VmRecord,
@@ -70,6 +73,12 @@ export const DOMAIN_RECORD_BYTES = DomainRecord.size;
 export const SMMU_RECORD_BYTES = SmmuRecord.size;
 export const VM_RECORD_BYTES = VmRecord.size;
 export const CPU_RECORD_BYTES = CpuRecord.size;
+export const PVIOMMU_BYTES = PVIOMMU_COUNT * PvIommuRecord.size;
+
+/** Bytes of the bits that say which of the guests' domain ids are taken. */
+export function guestDomainBytes({ domains }: Profile): number {
+  return Math.ceil((domains.count - domains.hostCount) / 32) * 4;
+}
 
 const SHARE_COUNT = offsetOf(HypPage, 'shareCount');
 export const DOMAIN_REFS = offsetOf(DomainRecord, 'refs');
@@ -318,6 +327,25 @@ export class LayoutReader {
     return pa >= this.layout.base && pa < this.layout.heap.base;
   }
 
+  /** A paravirtual IOMMU as words: address of the description (lo, hi), id, handle, count, then its routes of three. */
+  pviommu(n: number): number[] {
+    const at = this.layout.pviommus + n * PvIommuRecord.size;
+    const field = (name: string): number => this.memory.read32(at + offsetOf(PvIommuRecord, name));
+    const words = ['kvmLo', 'kvmHi', 'id', 'vm', 'count'].map(field);
+    for (let i = 0; i < words[4]!; i++) {
+      const route = at + offsetOf(PvIommuRecord, 'routes') + i * PvIommuRoute.size;
+      for (const name of ['iommu', 'endpoint', 'vsid']) {
+        words.push(this.memory.read32(route + offsetOf(PvIommuRoute, name)));
+      }
+    }
+    return words;
+  }
+
+  /** Whether the bit of a guests' domain id, counted from their first, is set. */
+  isGuestDomainTaken(index: number): boolean {
+    return ((this.word(this.layout.guestDomains + 4 * (index >>> 5)) >>> (index & 31)) & 1) !== 0;
+  }
+
   /** Address of a pool's record: 0 heap, 1 IOMMU. */
   private pool(id: number): number {
     return id === 0 ? this.layout.heapPool : this.layout.iommuPool;
@@ -358,6 +386,7 @@ export class LayoutReader {
     if (this.word(layout.domainLock) !== 0) return 'domain table lock';
     if (this.word(layout.vmLock) !== 0) return 'VM table lock';
     if (this.word(layout.deviceLock) !== 0) return 'device lock';
+    if (this.word(layout.pviommuLock) !== 0) return 'paravirtual IOMMU lock';
     if (this.poolLock(0) !== 0) return 'heap pool lock';
     return this.poolLock(1) !== 0 ? 'IOMMU pool lock' : null;
   }

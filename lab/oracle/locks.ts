@@ -57,6 +57,7 @@ export class Locks {
       rank: rankOf(name),
     });
     this.globals.set(layout.vmLock, rankOf('vmTable'));
+    this.globals.set(layout.pviommuLock, rankOf('pviommu'));
     this.globals.set(layout.deviceLock, rankOf('device'));
     this.globals.set(layout.domainLock, rankOf('domainTable'));
     this.globals.set(layout.hostLock, rankOf('host'));

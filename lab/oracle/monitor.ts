@@ -20,9 +20,11 @@ import {
   DOMAIN_RECORD_BYTES,
   DOMAIN_REFS,
   DOMAIN_ROOT,
+  guestDomainBytes,
   type LayoutReader,
   PAGE_RECORD_BYTES,
   PageWord,
+  PVIOMMU_BYTES,
   SMMU_POWER,
   SMMU_PROD,
   SMMU_RECORD_BYTES,
@@ -37,7 +39,18 @@ import { Touched } from './touched.ts';
 import { describeWay } from './ways.ts';
 
 /** What a page of the hypervisor's layout holds. */
-const Role = { none: 0, pages: 1, domains: 2, vms: 3, cpus: 4, smmus: 5, globals: 6, registry: 7, leaves: 8 } as const;
+const Role = {
+  none: 0,
+  pages: 1,
+  domains: 2,
+  vms: 3,
+  cpus: 4,
+  smmus: 5,
+  globals: 6,
+  registry: 7,
+  leaves: 8,
+  pviommus: 9,
+} as const;
 
 export class Monitor {
   readonly store: NodeStore;
@@ -119,6 +132,8 @@ export class Monitor {
     this.watchRange(layout.vms, PAGE, Role.vms);
     this.watchRange(layout.cpuRecords, cpus * CPU_RECORD_BYTES, Role.cpus);
     this.watchRange(layout.devices, layout.deviceCount * DEVICE_RECORD_BYTES, Role.registry);
+    this.watchRange(layout.pviommus, PVIOMMU_BYTES, Role.pviommus);
+    this.watchRange(layout.guestDomains, guestDomainBytes(this.facts.profile), Role.pviommus);
     this.watchRange(layout.smmus, smmus.length * SMMU_RECORD_BYTES, Role.smmus);
   }
 
@@ -247,6 +262,9 @@ export class Monitor {
         else for (let i = 0; i < layout.deviceCount; i++) this.touched.devices.add(i);
         break;
       }
+      case Role.pviommus:
+        this.touched.guestTables = true;
+        break;
       case Role.smmus: {
         const offset = pa - layout.smmus;
         const inRecord = offset % SMMU_RECORD_BYTES;
@@ -299,7 +317,7 @@ export class Monitor {
   /** The reference count of a page went down to `refs`. */
   private dropped(page: number, refs: number): void {
     if (refs === 0 && this.store.firstIn(page) !== 0) this.structureLost(page, 'freed');
-    if (this.ghost.owner(page) !== Owner.host) return;
+    if (this.ghost.owner(page) === Owner.hyp) return;
     const mapped = this.reach.mappedCount(page) + this.ghost.pins(page);
     const pa = this.facts.paOf(page);
     if (refs < mapped) {
@@ -322,6 +340,17 @@ export class Monitor {
     const owner = this.ghost.ownerName(page);
     const text = `${hex(pa)} leaves the host while ${way.text}`;
     this.findings.add('isolation', rule, text, { pa, owner, ...way.detail });
+  }
+
+  /** A page that goes back to the host must not be reachable through the domains of the guest that had it. */
+  checkLeftGuest(page: number): void {
+    if (this.reach.isUnreached(page)) return;
+    const way = describeWay(this.facts, this.reach, page);
+    const pa = this.facts.paOf(page);
+    this.findings.add('isolation', 'given-back', `${hex(pa)} goes back to the host while ${way.text}`, {
+      pa,
+      ...way.detail,
+    });
   }
 
   private structureLost(page: number, how: string): void {

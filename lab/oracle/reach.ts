@@ -274,7 +274,7 @@ export class Reach {
       const page = this.facts.pageOf((target + i) * PAGE);
       if (page < 0) continue;
       memory.put(column + page, memory.words[column + page]! + sign);
-      if (sign > 0 && this.ghost.owner(page) !== Owner.host) this.breach(page, tag, (iovaPage + i) * PAGE, reached);
+      if (sign > 0 && !this.ghost.mayReach(domain, page)) this.breach(page, tag, (iovaPage + i) * PAGE, reached);
     }
     if (reached !== Reached.live) return;
     const { store } = this;
@@ -323,7 +323,7 @@ export class Reach {
     );
   }
 
-  /** A page that is not the host's has become reachable. */
+  /** A page that is not the domain's owner's has become reachable. */
   private breach(page: number, tag: number, iova: number, reached: number): void {
     const pa = this.facts.paOf(page);
     const owner = this.ghost.ownerName(page);

@@ -111,9 +111,26 @@ export class Stage2 {
    */
   checkHost(): void {
     this.visitTable(this.reader.hostRoot(), 0, 0, this.checkHostEntry, null);
+    this.facts.resources.forEach((_, resource) => {
+      this.checkResource(resource, 'ownership');
+    });
     this.ghost.forEachDevicePage((pa) => {
       this.checkDevicePage(pa, 'ownership');
     });
+  }
+
+  /** Check what the host's stage 2 says of a register range of a device: that the host is kept out while it has given it up. */
+  checkResource(resource: number, property: 'ownership' | 'unchanged'): void {
+    const { base, size } = this.facts.resources[resource]!;
+    const given = this.ghost.isGiven(resource);
+    for (let pa = base; pa < base + size; pa += PAGE) {
+      if (!this.walk(this.reader.hostRoot(), pa)) continue;
+      const isInvalid = descriptorKind(this.level, this.hi, this.lo) === DescriptorKind.invalid;
+      const annotated = isInvalid ? (this.lo >>> OWNER_SHIFT) & OWNER_BITS : OwnerId.host;
+      if (annotated === (given ? OwnerId.hyp : OwnerId.host)) continue;
+      const text = `the host's stage 2 names owner ${annotated} of the registers at ${hex(pa)}`;
+      this.findings.add(property, 'stage2', text, { pa });
+    }
   }
 
   /** Check what stands beside the entry of one page, where it stands in a last-level table: a split may lose it. */

@@ -51,6 +51,10 @@ export class Touched {
   readonly cpus = new NumberList(16);
   /** Devices of the registry. */
   readonly devices = new NumberList(64);
+  /** Register ranges of devices. */
+  readonly resources = new NumberList(64);
+  /** Whether records of paravirtual IOMMUs, or the bits of guests' domain ids, were. */
+  guestTables = false;
   /** Streams as pairs (SMMU, StreamID). */
   readonly streams: number[] = [];
   /** Guest pages as pairs (VM slot, guest page number). */
@@ -85,6 +89,8 @@ export class Touched {
     this.vms.clear();
     this.cpus.clear();
     this.devices.clear();
+    this.resources.clear();
+    this.guestTables = false;
     if (this.streams.length !== 0) this.streams.length = 0;
     if (this.guestPages.length !== 0) this.guestPages.length = 0;
     if (this.devicePages.length !== 0) this.devicePages.length = 0;

@@ -76,6 +76,7 @@ export function edgesOf({ ram, mmio, carveOut, smmus, devices }: MachineDescript
       MAX64,
       TOP_BIT,
     ],
+    ipa: [0, 0x1000, 0x1001, 2 ** 40, 2 ** 48 - 4096, 2 ** 48, LAST_PAGE, MAX64],
     bytes: [0, 1, 0x800, 0x1000, 0x1001, 0x2000, 0x10000, 0x200000, 0x40000000, 2 ** 39, TOP_BIT, MAX64],
     count: counts,
     prot: [0, 1, 2, 3, 4, 8, 16, 32, 63, 64, 0xffffffff],

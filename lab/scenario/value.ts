@@ -19,6 +19,7 @@ const LARGEST_RUN = 2 ** 18;
 const HEX_UNITS: ReadonlySet<ArgumentUnit> = new Set<ArgumentUnit>([
   'pa',
   'iova',
+  'ipa',
   'bytes',
   'list',
   'pfn',

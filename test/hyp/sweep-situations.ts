@@ -153,6 +153,15 @@ function identity(name: string, allocations: number, iommu: number, sid: number)
   return { name, allocations, machine: twoSmmus, prepare };
 }
 
+/** Registers of a device on their way to a guest, and back. */
+function registers(name: string, allocations: number, pfn: number, pages: number): Situation {
+  const prepare = (sweep: SweepRig): Prepared => ({
+    work: { name: 'host_donate_hyp_mmio', args: [pfn, pages] },
+    end: () => void sweep.must('host_reclaim_hyp_mmio', pfn, pages),
+  });
+  return { name, allocations, machine: twoSmmus, prepare };
+}
+
 export const situations: readonly Situation[] = [
   allocation('alloc_domain, stage 1', tiny, DomainType.s1),
   allocation('alloc_domain, stage 2', tiny, DomainType.s2),
@@ -194,6 +203,7 @@ export const situations: readonly Situation[] = [
   newVm('init_vm, top-level table in untouched RAM', 1, FAR_RAM),
   donation('refill of the IOMMU pool from untouched RAM', 1, IOMMU, FAR_RAM, 3),
   donation('refill of the heap from untouched RAM', 1, 0, FAR_RAM, 0),
+  registers('host_donate_hyp_mmio, no last-level table', 1, 0x0a010, 2),
   identity('set_identity, linear stream table', 0, 1, 5),
   identity('set_identity, no level-2 stream table', 1, 0, 0x200),
 ];

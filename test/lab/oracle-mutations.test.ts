@@ -296,7 +296,7 @@ test('structure: an SMMU record that names another stream table', () => {
 
 test('structure: a page that no pool has and nothing leads to', () => {
   const edit = { file: 'hyp/attach.ts', function: 'detachS1' };
-  const before = '  if (result === 0) yield* freeCd(h, cd);';
+  const before = '  if (result === 0) yield* freeCdTable(h, table, bits);';
   const { createHypervisor } = buildHypervisor([{ id: 'keeps', edits: [{ ...edit, before, after: '' }] }]);
   const rig = makeRig({ mischief: (_, machine) => createHypervisor(machine) });
   mapped(rig);

@@ -6,6 +6,7 @@ import {
   type Boundary,
   type CallName,
   type CallResult,
+  type GuestResult,
   type Hypervisor,
   type Profile,
   VM_HANDLE_BASE,
@@ -123,6 +124,7 @@ export class RandomHost {
   private readonly dice: Dice;
   private readonly smmus: number;
   private readonly sids: readonly number[];
+  private readonly streams: readonly { readonly iommu: number; readonly sid: number }[];
   private readonly cpus: number;
   private readonly pages: readonly number[];
   private readonly session: Session;
@@ -140,6 +142,12 @@ export class RandomHost {
       ...description.devices.flatMap((device) => streamsOf(device).map(({ sid }) => sid)),
       2 ** description.smmus[0]!.sidBits,
     ];
+    this.streams = description.devices.flatMap((device) =>
+      streamsOf(device).map(({ smmu, sid }) => ({
+        iommu: description.smmus.findIndex(({ name }) => name === smmu),
+        sid,
+      })),
+    );
     this.cpus = description.cpus;
     this.pools = pools;
     const first = description.ram[0]!.base + 0x100000;
@@ -174,7 +182,13 @@ export class RandomHost {
     const iommu = dice.below(this.smmus);
     const sid = dice.pick(this.sids);
     const handle = VM_HANDLE_BASE + dice.below(3);
-    switch (dice.below(27)) {
+    switch (dice.below(29)) {
+      case 27:
+        this.guestDevice(cpu);
+        break;
+      case 28:
+        for (let i = 0; i < 6; i++) this.guest(cpu);
+        break;
       case 0:
         this.served(cpu, () => this.call(cpu, 'alloc_domain', 0, iommu, domain, dice.pick([0, 0, 1, 1, 2, -1])));
         break;
@@ -306,8 +320,73 @@ export class RandomHost {
       boundary.write32(cpu, kvm + 8, dice.below(3))
     ) {
       const at = dice.pick([kvm, kvm, kvm, kvm, kvm + 2, kvm + 4092]);
+      this.call(cpu, 'pviommu_attach', dice.chance(95) ? at : 0, 7);
+      this.streams.forEach(({ iommu, sid }, vsid) => {
+        this.call(cpu, 'pviommu_add_vsid', at, 7, iommu, sid, dice.chance(95) ? vsid : 0);
+      });
       this.served(cpu, () => this.call(cpu, 'init_vm', at, this.frame()));
     }
+  }
+
+  /** Registers of a device go to the hypervisor or back, and its streams are blocked. */
+  private guestDevice(cpu: number): void {
+    const { dice } = this;
+    const { mmio } = this.session.machine.description;
+    if (mmio.length === 0) return;
+    const { base, size } = dice.pick(mmio);
+    const pages = dice.chance(95) ? size / PAGE : 3;
+    const name = dice.chance(80) ? 'host_donate_hyp_mmio' : 'host_reclaim_hyp_mmio';
+    this.served(cpu, () => this.call(cpu, name, base / PAGE, pages));
+  }
+
+  /** The guest that is loaded does something with its paravirtual IOMMU. */
+  private guest(cpu: number): void {
+    const { dice } = this;
+    const domain = dice.chance(95) ? 256 + dice.below(3) : dice.pick([0, 1, 511, 512]);
+    const pviommu = dice.chance(95) ? 7 : 8;
+    const vsid = dice.below(this.streams.length + 1);
+    const iova = this.iova();
+    const ipa = dice.chance(90) ? dice.below(6) * PAGE : dice.pick([1, 2 ** 48 - PAGE, 2 ** 48]);
+    const size = dice.pick([0, 1, 1, 2, 3, 3.5]) * PAGE;
+    const make = (): GuestResult => {
+      const { boundary } = this;
+      this.calls++;
+      switch (kind) {
+        case 0:
+          return boundary.guestCall(cpu, 'guest_dev_req_dma', pviommu, vsid);
+        case 1:
+          return boundary.guestCall(cpu, 'guest_alloc_domain');
+        case 2:
+        case 3:
+          return boundary.guestCall(cpu, 'guest_attach_dev', pviommu, vsid, 0, domain, 0);
+        case 4:
+          return boundary.guestCall(cpu, 'guest_detach_dev', pviommu, vsid, dice.chance(95) ? 0 : 1, domain);
+        case 5:
+          return boundary.guestCall(cpu, 'guest_free_domain', domain);
+        case 6:
+        case 7:
+        case 8:
+          return boundary.guestCall(cpu, 'guest_map_pages', domain, iova, ipa, size, dice.pick([1, 2, 3, 7, 64]));
+        case 9:
+          return boundary.guestCall(cpu, 'guest_unmap_pages', domain, iova, size);
+        default: {
+          const x = boundary.guestRegisters(cpu);
+          for (let n = 0; n < x.length; n++) x[n] = dice.chance(70) ? 0 : dice.next() | 0;
+          x[0] = dice.pick([0xc600003d, 0xc600003e]) | 0;
+          x[1] = 0;
+          x[2] = dice.below(8);
+          return { status: 0, value: 0, value2: 0, exit: boundary.guestHvc(cpu), again: false };
+        }
+      }
+    };
+    const kind = dice.below(11);
+    const { exit } = make();
+    if (exit?.reason !== 'memory' || dice.chance(30)) return;
+    const order = Math.ceil(Math.log2(exit.request.pages));
+    const pa = this.session.hostMemory.alloc(order);
+    if (pa === 0) return;
+    this.refillWith(cpu, exit.request.pool, [pa + order]);
+    make();
   }
 
   private mapGuest(cpu: number): void {

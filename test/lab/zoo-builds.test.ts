@@ -170,7 +170,7 @@ const plain = () => new ZooRig(createPlain);
 const stepped = () => new ZooRig(unpaused(createStepped));
 
 test('the generator build and its plain twin give equal results, memory and journals', () => {
-  const reached = expectSame(plain, stepped, 40);
+  const reached = expectSame(plain, stepped, 60);
   for (const ending of ['map_pages 0', 'unmap_pages 0', 'iova_to_phys 0']) {
     expect(reached).toContain(`${ending} with a value`);
   }

@@ -4,7 +4,7 @@
  */
 
 import { POOL_ORDER_MAX } from '#hyp/layout';
-import { getBig, getNumber, getSigned, RequestType } from '#hypercall-abi';
+import { type GuestExit, getBig, getNumber, getSigned, RequestType } from '#hypercall-abi';
 import { DescriptorKind, descriptorKind, nextTableAddress } from '../decode/index.ts';
 import { type Facts, PAGE } from '../facts.ts';
 import { type Ghost, Owner } from '../ghost.ts';
@@ -30,6 +30,8 @@ export class Call {
   /** The request as (type, pages), types as android17 numbers them; 0 is no request, -1 what is none of them. */
   requestType = 0;
   requestPages = 0;
+  /** Why a guest's call ended in the host; null for the host's own calls, and when the guest went on. */
+  exit: GuestExit | null = null;
   /** Registers as the call left them. */
   after: Int32Array = this.x;
 
@@ -165,7 +167,9 @@ export class Call {
 
   /** The page belongs to somebody else from now on. */
   setOwner(page: number, owner: number, vm = 0): void {
+    const wasGuests = this.ghost.owner(page) === Owner.guest;
     this.ghost.setOwner(page, owner, vm);
+    if (wasGuests && owner === Owner.host) this.monitor.checkLeftGuest(page);
     this.monitor.touched.owners.add(page);
     this.touch(page);
     if (owner !== Owner.host) this.monitor.checkUnreached(page, 'given-away');

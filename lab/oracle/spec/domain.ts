@@ -45,6 +45,7 @@ export const freeDomain: CallRules = {
   rows: [
     refuse(free, 'EINVAL', (c) => c.u32(1) >= domains(c).count, 'id'),
     refuse(free, 'ENODEV', (c) => !c.ghost.domainUsed(c.u32(1))),
+    refuse(free, 'EINVAL', (c) => c.ghost.domainOwner(c.u32(1)) !== 0, 'owner'),
     refuse(free, 'EINVAL', (c) => c.ghost.domainAttached(c.u32(1)) !== 0, 'attached'),
     refuse(free, 'ETIMEDOUT', (c) => c.domainIsUnanswered(c.u32(1))),
     accept(free, 'ok', {

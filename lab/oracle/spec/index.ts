@@ -3,7 +3,7 @@
  * the code that is judged.
  */
 
-import { type CallName, type Profile, type ProfileName, profiles } from '#hypercall-abi';
+import { type CallName, type GuestCallName, type Profile, type ProfileName, profiles } from '#hypercall-abi';
 import { allocDomain, freeDomain } from './domain.ts';
 import {
   donateGuest,
@@ -13,9 +13,11 @@ import {
   shareGuest,
   unshareGuest,
 } from './guest.ts';
+import { guestRules } from './guest-calls.ts';
 import { mapPages, mapPagesAndroid16, mapPagesRfcV2 } from './map.ts';
 import { reclaim, reclaimAny, reclaimable, reclaimableAny, refill, refillSilently } from './pool.ts';
 import { hvcPd } from './power.ts';
+import { donateMmio, pviommuAddVsid, pviommuAttach, reclaimMmio } from './pviommu.ts';
 import type { CallRules, Row, Shortage } from './row.ts';
 import { hostShareHyp, hostUnshareHyp } from './share.ts';
 import { attachDev, detachDev, pageResponse, setIdentity } from './stream.ts';
@@ -49,6 +51,7 @@ import {
 } from './vm.ts';
 
 export { Call } from './call.ts';
+export { MADE_AGAIN } from './guest-calls.ts';
 export { type CallRules, isShortage, judge, judgeShortage, type Row, type Shortage } from './row.ts';
 
 /** The rules of every call that a profile has. */
@@ -79,6 +82,10 @@ const android17: RulesByCall = {
   iova_to_phys: iovaToPhys,
   set_identity: setIdentity,
   hvc_pd: hvcPd,
+  host_donate_hyp_mmio: donateMmio,
+  host_reclaim_hyp_mmio: reclaimMmio,
+  pviommu_attach: pviommuAttach,
+  pviommu_add_vsid: pviommuAddVsid,
   page_response: pageResponse,
 };
 
@@ -91,6 +98,7 @@ export const ENTRY_ROWS = [
   'abort/ENOMEM',
   'abort/forwarded',
   'unknown/not-supported',
+  'unknown/guest-not-supported',
 ] as const;
 export type EntryRow = (typeof ENTRY_ROWS)[number];
 
@@ -135,6 +143,8 @@ const rulesOf: Readonly<Record<ProfileName, RulesByCall>> = { android17, android
 export class Specification {
   /** Its rows: a row has one number in all profiles that share it, so numbers may have holes. */
   readonly rows: readonly { readonly id: string; readonly index: number }[];
+  /** Whether guests have calls of their own. */
+  readonly hasGuests: boolean;
   readonly #byPosition: readonly (CallRules | undefined)[];
 
   /** @throws RangeError when a call has no rules, or two of its rows have one id */
@@ -142,10 +152,16 @@ export class Specification {
     const rows: { readonly id: string; readonly index: number }[] = ENTRY_ROWS.map((id, index) => ({ id, index }));
     const seen = new Set<Row | Shortage>();
     const byPosition: (CallRules | undefined)[] = [];
+    const all: CallRules[] = [];
     for (const { name, position } of profile.calls) {
       const rules = rulesOf[profile.name][name];
       if (rules === undefined) throw new RangeError(`the specification of ${profile.name} has no rules for ${name}`);
       byPosition[position] = rules;
+      all.push(rules);
+    }
+    this.hasGuests = profile.has('pviommu_attach');
+    if (this.hasGuests) all.push(...Object.values(guestRules));
+    for (const rules of all) {
       for (const row of rules.rows.flatMap((one) => [one, ...one.shortages])) {
         if (seen.has(row)) continue;
         if (rows.some(({ id }) => id === row.id)) throw new RangeError(`two rows of one profile are called ${row.id}`);
@@ -162,6 +178,11 @@ export class Specification {
   rulesAt(position: number): CallRules | undefined {
     return this.#byPosition[position];
   }
+}
+
+/** The rules of a guest's call. */
+export function guestRulesOf(name: GuestCallName): CallRules {
+  return guestRules[name];
 }
 
 /** Rows numbered so far, in all profiles. */

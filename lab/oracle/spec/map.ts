@@ -27,10 +27,10 @@ export function levelOfSize(c: Call, register: number): number {
   return size !== 0 && (size & ~all) === 0 ? 4 : -1;
 }
 
-/** The domain in x1 when it is in use, else -1. */
+/** The domain in x1 when it is in use and the host's, else -1. */
 export function usedDomain(c: Call): number {
   const id = c.u32(1);
-  return id < c.facts.profile.domains.count && c.ghost.domainUsed(id) ? id : -1;
+  return id < c.facts.profile.domains.count && c.ghost.domainUsed(id) && c.ghost.domainOwner(id) === 0 ? id : -1;
 }
 
 /** Whether the references of the pages are counted only once the domain's table has been looked at. */
@@ -40,12 +40,19 @@ const iova = (c: Call): number => c.number(2);
 const paddr = (c: Call): number => c.number(3);
 const isRam = (c: Call): boolean => c.facts.pageOf(paddr(c)) >= 0;
 
+/** Whether the host has given up none of the registers in the range. */
+function isHostsDevice(c: Call): boolean {
+  const end = paddr(c) + c.size;
+  return c.facts.resources.every(({ base, size }, i) => !c.ghost.isGiven(i) || paddr(c) >= base + size || base >= end);
+}
+
 /** What use_dma must say of the whole range: 0, or the errno of the first page that is not fit. */
 function useDmaErrno(c: Call): number {
   if (((c.lo(3) | (c.size % PAGE)) & GRANULE_MASK) !== 0) return -Errno.EINVAL;
   if (paddr(c) + c.size > IPA_END) return -Errno.EINVAL;
   if (!isRam(c)) {
     const place = c.facts.placeOf(paddr(c), c.size);
+    if (place === Place.device && !isHostsDevice(c)) return -Errno.EPERM;
     return place === Place.nothing ? -Errno.EINVAL : place === Place.smmu ? -Errno.EPERM : 0;
   }
   const pages = c.size / PAGE;

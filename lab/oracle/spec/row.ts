@@ -20,6 +20,8 @@ export interface Shortage {
   readonly errno: number;
   /** Pages that the request must ask for. */
   readonly pages: (c: Call) => number;
+  /** Whether the pool has no block of that order, if it is not the pool as the call left it that says so. */
+  readonly lacks?: (c: Call, order: number) => boolean;
   /** What is wrong with the outcome, beside the errno and the request; null when it is as it must be. */
   readonly accept: (c: Call) => string | null;
   /** What the call has done nevertheless. */
@@ -112,7 +114,9 @@ export function judgeShortage(c: Call, shortage: Shortage): string | null {
   if (shortage.isSilent) return shortage.accept(c);
   const pages = shortage.pages(c);
   if (c.requestPages !== pages) return `asks for ${c.requestPages} pages where ${pages} are missing`;
-  if (!c.poolLacks(shortage.pool, Math.ceil(Math.log2(pages)))) return 'asks for memory although the pool has some';
+  const order = Math.ceil(Math.log2(pages));
+  const lacks = shortage.lacks?.(c, order) ?? c.poolLacks(shortage.pool, order);
+  if (!lacks) return 'asks for memory although the pool has some';
   return shortage.accept(c);
 }
 

@@ -15,6 +15,12 @@ export function usedDomain(c: Call): number {
   return id < c.facts.profile.domains.count && c.ghost.domainUsed(id) ? id : -1;
 }
 
+/** The same when it is the host's. */
+function ownDomain(c: Call): number {
+  const id = usedDomain(c);
+  return id >= 0 && c.ghost.domainOwner(id) === 0 ? id : -1;
+}
+
 /** The IOMMU: x2 of set_identity and page_response, x1 of the others. */
 export const smmu = (c: Call, iommu = c.u32(1)) => c.facts.description.smmus[iommu];
 
@@ -93,7 +99,7 @@ export const attachDev: CallRules = {
   prepare: () => {},
   rows: [
     refuse(attach, 'EPERM', (c) => isForeign(c)),
-    refuse(attach, 'EINVAL', (c) => usedDomain(c) < 0, 'domain'),
+    refuse(attach, 'EINVAL', (c) => ownDomain(c) < 0, 'domain'),
     refuse(attach, 'ENODEV', (c) => smmu(c) === undefined),
     refuse(attach, 'EBUSY', (c) => c.ghost.domainSmmu(c.u32(2)) !== c.u32(1), 'other-iommu'),
     refuse(attach, 'ENOMEM', (c) => !streamExists(c), 'stream'),

@@ -3,10 +3,11 @@
  * from a page shared with the hypervisor; a misaligned pgd is -EINVAL; a VM that holds pages is not finalised (-EBUSY).
  */
 
-import { VM_COUNT, VmDescription } from '#hypercall-abi';
+import { VM_COUNT, VM_HANDLE_BASE, VmDescription } from '#hypercall-abi';
 import { PAGE } from '../facts.ts';
 import { Owner, VmLife } from '../ghost.ts';
 import type { Call } from './call.ts';
+import { fixPviommus, takeBack } from './pviommu.ts';
 import { accept, type CallRules, lack, refuse } from './row.ts';
 
 /** Slot of the handle in x1, -1 when it can be none. */
@@ -93,6 +94,7 @@ export const initVm: CallRules = {
       apply: (c) => {
         if (c.page < 0 || c.slot < 0) return;
         c.setOwner(c.page, Owner.hyp);
+        fixPviommus(c);
         c.ghost.initVm(c.slot, description.isProtected, description.vcpus, c.page);
         c.monitor.touched.vms.add(c.slot);
       },
@@ -112,6 +114,7 @@ export const startTeardownVm: CallRules = {
     accept(start, 'ok', {
       apply: (c) => {
         if (c.slot < 0) return;
+        takeBack(c, VM_HANDLE_BASE + c.slot);
         c.ghost.setVmLife(c.slot, VmLife.dying);
         c.monitor.touched.vms.add(c.slot);
       },
