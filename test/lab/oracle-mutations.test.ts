@@ -302,7 +302,7 @@ test('structure: a page that no pool has and nothing leads to', () => {
   mapped(rig);
   expect(tell(rig.oracle.findings)).toBe('');
   rig.call('detach_dev', 0, 1, 0, 0);
-  expect(kinds(rig.oracle.findings)).toEqual(['structure/lost-page']);
+  expect(kinds(rig.oracle.findings)).toEqual(['structure/pool-leak', 'structure/lost-page']);
 });
 
 test('structure: a table on a free list', () => {

@@ -152,6 +152,7 @@ export const donateMmio: CallRules = {
     refuse(donate, 'EBUSY', (c) => context(c) !== 0),
     refuse(donate, 'EPERM', (c) => c.ghost.isGiven(c.slot), 'given'),
     refuse(donate, 'EPERM', isTainted, 'mapped'),
+    { ...refuse(donate, 'ETIMEDOUT', (c) => c.identityIsUnanswered()), shortages: [lack(donate, 'heap')] },
     accept(donate, 'ok', {
       apply: (c) => {
         if (c.slot >= 0) give(c, c.slot, true);
