@@ -12,6 +12,7 @@ import {
   VmDescription,
 } from './calls.ts';
 import { Errno, type ErrnoName, SmcccStatus } from './errors.ts';
+import { firstGuestArgument, type GuestResultKind, GuestStatus, guestCalls } from './guest-calls.ts';
 import { lifeCycleDiagram } from './life-cycles/diagram.ts';
 import type { LifeCycle } from './life-cycles/life-cycle.ts';
 import { lifeCycles } from './life-cycles/tables.ts';
@@ -44,6 +45,7 @@ const anchor = (heading: string) => `#${heading.toLowerCase().replaceAll(' ', '-
 export function renderReference(profile: Profile = defaultProfile): string {
   const sections = [introduction(profile), conventions(profile), overview(profile)];
   sections.push(...profile.calls.map((spec) => renderCall(spec, profile)));
+  if (profile.has('pviommu_attach')) sections.push(renderGuestCalls());
   sections.push(requests(profile), lists());
   if (profile.has('init_vm')) sections.push(descriptions(profile));
   sections.push(errors(profile), values(profile));
@@ -119,6 +121,34 @@ function renderErrors({ name, errors: names, x1 }: CallSpec, profile: Profile): 
   if (names.length === 0) return x1 === 'none' ? 'No errors.' : 'No errors: where anything is wrong, x1 is 0.';
   const rows = names.map((error) => [code(`-${error}`), errorTextOf(profile, name, error) ?? errnoText[error]]);
   return table(['Error', 'When'], rows);
+}
+
+const guestResultText: Readonly<Record<GuestResultKind, string>> = {
+  none: '0',
+  domain: 'id of the domain',
+  bytes: 'bytes done, counted from the start of the range',
+  token: 'with x2: base of the SMMU’s registers, and StreamID there',
+};
+
+function renderGuestCalls(): string {
+  const rows = guestCalls.map((spec) => [
+    code(spec.name),
+    code(hex(spec.functionId)),
+    spec.op < 0 ? 'first argument' : spec.op,
+    spec.args.map(({ name }, i) => `x${firstGuestArgument(spec) + i} ${name}`).join(', ') || 'none',
+    guestResultText[spec.x1],
+    spec.summary,
+  ]);
+  return [
+    '## Calls of guests',
+    '',
+    'A protected guest makes these itself, with its own registers. Registers up to x6 that have no argument must be zero. On',
+    `return x0 is ${GuestStatus.success}; ${GuestStatus.invalid} for every mistake, with the bytes done before it in x1; or`,
+    `${GuestStatus.notSupported} for another function id or operation. A call that lacks memory, or a page that the guest was not given`,
+    'yet, ends in the host: what it lacks is told there, and the guest makes the call again, or goes on behind what x1 counts.',
+    '',
+    table(['Call', 'x0', 'x1', 'Arguments', 'x1 on return', 'Meaning'], rows),
+  ].join('\n');
 }
 
 function requests({ request }: Profile): string {

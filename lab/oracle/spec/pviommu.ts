@@ -143,6 +143,8 @@ function isTainted(c: Call): boolean {
 
 const donate = 'host_donate_hyp_mmio';
 
+const donateShortages = [lack(donate, 'heap')];
+
 export const donateMmio: CallRules = {
   prepare: (c) => {
     c.slot = namedResource(c);
@@ -152,12 +154,12 @@ export const donateMmio: CallRules = {
     refuse(donate, 'EBUSY', (c) => context(c) !== 0),
     refuse(donate, 'EPERM', (c) => c.ghost.isGiven(c.slot), 'given'),
     refuse(donate, 'EPERM', isTainted, 'mapped'),
-    { ...refuse(donate, 'ETIMEDOUT', (c) => c.identityIsUnanswered()), shortages: [lack(donate, 'heap')] },
+    { ...refuse(donate, 'ETIMEDOUT', (c) => c.identityIsUnanswered()), shortages: donateShortages },
     accept(donate, 'ok', {
       apply: (c) => {
         if (c.slot >= 0) give(c, c.slot, true);
       },
-      shortages: [lack(donate, 'heap')],
+      shortages: donateShortages,
     }),
   ],
 };
