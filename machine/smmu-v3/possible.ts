@@ -5,7 +5,7 @@
  * pointer that leads to the present content of its table, or another table that is live under the same tag.
  */
 
-import { classify, Descriptor } from '../table-walk.ts';
+import { classify, Descriptor, WalkFault } from '../table-walk.ts';
 import type { Caches } from './caches.ts';
 import { eventRecord, type Fault } from './events.ts';
 import { CachedChoice, readEntry, TlbUse } from './lookup.ts';
@@ -184,7 +184,7 @@ class Enumeration {
   private attempt(choice: CachedChoice | null, via: string, tape: Tape | null = null): void {
     const { u } = this;
     translate(u, this.sid, this.iova, this.write, choice, this.ssid);
-    if (tape !== null && (tape.refuted || (tape.globalOnly && (!isLeaf(u) || (u.walk.lo & NOT_GLOBAL) !== 0)))) return;
+    if (tape !== null && (tape.refuted || (tape.globalOnly && !cachesGlobal(u)))) return;
     const ok = u.pa >= 0;
     const { type, stalls, ignored } = u.fault;
     const key = ok ? `${u.pa}` : faultKey(u.fault);
@@ -206,9 +206,11 @@ function faultKey(fault: Fault): string {
   return `fault ${record} ${recorded} ${stalls} ${ignored}`;
 }
 
-function isLeaf(u: TranslationUnit): boolean {
-  const { walk, regime } = u;
-  return regime !== null && classify(regime.granule, walk.level, walk.lo, regime.wide) === Descriptor.leaf;
+/** Whether the stage-1 walk came to a global leaf that TLBs may hold: what faults but for its permission is not cached. */
+function cachesGlobal({ walk, regime }: TranslationUnit): boolean {
+  if (walk.fault !== WalkFault.none && walk.fault !== WalkFault.permission) return false;
+  if (regime === null || (walk.lo & NOT_GLOBAL) !== 0) return false;
+  return classify(regime.granule, walk.level, walk.lo, regime.wide) === Descriptor.leaf;
 }
 
 function viaOf(mix: readonly number[]): string {

@@ -278,3 +278,18 @@ test('the table of another root makes no fault of its own: what faults at its fi
   expect(s.reaches(STREAM, IOVA)).toEqual([PAGE_A]);
   expect(s.reaches(4, IOVA)).toEqual(['F_TRANSLATION', PAGE_A]);
 });
+
+test('of the tables of another ASID only global leaves are hit: what faults there is not cached', () => {
+  const { s, at } = stage1(RW);
+  s.stage1(4, 8, s.page());
+  const global = RW & ~0x800n;
+  s.put(at, (global & ~AF) | 3n);
+  clean(s);
+  expect(s.reaches(STREAM, IOVA)).toEqual(['F_ACCESS']);
+  expect(s.reaches(4, IOVA)).toEqual(['F_TRANSLATION']);
+  s.put(at, global | 3n);
+  expect(s.reaches(4, IOVA)).toEqual(['F_TRANSLATION', PAGE_A]);
+  s.put(at, global | 3n | 0x80n);
+  clean(s);
+  expect(s.reaches(4, IOVA, true)).toEqual(['F_TRANSLATION', 'F_PERMISSION']);
+});
