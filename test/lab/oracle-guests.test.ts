@@ -100,6 +100,12 @@ const ways: Readonly<Record<string, (guest: Guest) => void>> = {
     expect(g.host('map_pages', 1, 0, NET * PAGE, PAGE, 1, RW | 16)).toBe(0);
     g.host('host_donate_hyp_mmio', NET, 1);
   },
+  'host_donate_hyp_mmio/ETIMEDOUT': (g) => {
+    g.rig.refill(1, 16);
+    expect(g.host('set_identity', 0, 0, 0x10, 1, 0)).toBe(0);
+    g.rig.machine.smmus[0]!.setAnswers(false);
+    g.host('host_donate_hyp_mmio', NET, 1);
+  },
   'host_donate_hyp_mmio/ok': (g) => g.host('host_donate_hyp_mmio', NET, 1),
   'host_donate_hyp_mmio/ENOMEM-heap': (g) => {
     g.rig.call('alloc_mgt_reclaim', 0, 4095);
