@@ -3,7 +3,7 @@
 import { type ArgumentUnit, AttachFlag } from '#hypercall-abi';
 import { type MachineDescription, streamsOf } from '#machine';
 import type { Value } from '../scenario/index.ts';
-import type { Prng } from './prng.ts';
+import type { Choices } from './choices.ts';
 
 const MAX64: Value = { big: '0xffffffffffffffff' };
 const LAST_PAGE: Value = { big: '0xfffffffffffff000' };
@@ -118,6 +118,6 @@ export function edgesOf({ ram, mmio, carveOut, smmus, devices }: MachineDescript
 }
 
 /** An edge value for an argument of that unit. */
-export function edge(edges: Edges, unit: ArgumentUnit, prng: Prng): Value {
+export function edge(edges: Edges, unit: ArgumentUnit, prng: Choices): Value {
   return prng.pick(edges[unit]);
 }

@@ -8,14 +8,21 @@
 import { type CallName, defaultProfile, FUNCTION_ID_BASE, type Profile } from '#hypercall-abi';
 import type { MachineDescription } from '#machine';
 import { type CallStep, type NamedStream, namedStreams, type Step, type Value } from '../scenario/index.ts';
+import type { Choices } from './choices.ts';
 import { edge, edgesOf } from './edges.ts';
 import { GuestSteps } from './guests.ts';
 import { MappingSteps } from './mappings.ts';
-import type { Prng } from './prng.ts';
 import { World } from './world.ts';
 
-/** A way to make up a step; null when nothing fits at the moment. */
-export type Recipe = () => Step | null;
+/** A way to make up a step. */
+export interface Recipe {
+  /** Stable: inputs of a fuzzer name recipes by it. */
+  readonly name: string;
+  /** How often it is chosen, compared with others. */
+  readonly weight: number;
+  /** Null when nothing fits at the moment. */
+  readonly make: () => Step | null;
+}
 
 /** Percentages. */
 const SERVE_REQUEST = 75;
@@ -28,13 +35,14 @@ const TRIES = 8;
 export class StepGenerator {
   readonly world: World;
   private readonly profile: Profile;
-  private prng: Prng;
+  private prng: Choices;
   private readonly machine: MachineDescription;
   private readonly wrongArguments: number;
   private readonly streams: readonly NamedStream[];
   private readonly allowed: ReadonlySet<CallName>;
   private readonly edges: ReturnType<typeof edgesOf>;
-  private readonly recipes: readonly (readonly [weight: number, calls: readonly CallName[], recipe: Recipe])[];
+  /** What steps are made by. */
+  readonly recipes: readonly Recipe[];
   private readonly weights: number;
   private readonly mappings: MappingSteps;
   private readonly guests: GuestSteps;
@@ -49,7 +57,7 @@ export class StepGenerator {
   constructor(
     machine: MachineDescription,
     allowed: readonly CallName[],
-    prng: Prng,
+    prng: Choices,
     taken: readonly number[] = [],
     profile: Profile = defaultProfile,
     wrongArguments = WRONG_ARGUMENT,
@@ -65,47 +73,57 @@ export class StepGenerator {
     this.mappings = new MappingSteps(machine, this.world, prng);
     this.guests = new GuestSteps(machine, this.world, prng);
     const { mappings, guests } = this;
-    const all: readonly (readonly [number, readonly CallName[], Recipe])[] = [
-      [5, ['alloc_domain'], () => mappings.allocDomain()],
-      [2, ['free_domain'], () => mappings.freeDomain()],
-      [6, ['attach_dev'], () => mappings.attach()],
-      [machine.smmus.some(({ ssidBits }) => ssidBits > 0) ? 8 : 0, ['attach_dev'], () => mappings.attachPasid()],
-      [3, ['detach_dev'], () => mappings.detach()],
-      [24, ['map_pages'], () => mappings.map()],
-      [16, ['unmap_pages'], () => mappings.unmap()],
-      [2, ['iova_to_phys'], () => mappings.translate()],
-      [4, ['set_identity'], () => mappings.setIdentity()],
-      [2, ['hvc_pd'], () => mappings.power()],
+    const all: readonly (readonly [name: string, weight: number, calls: readonly CallName[], make: Recipe['make']])[] =
       [
-        machine.smmus.some(({ stallModel }) => stallModel === 'both') ? 3 : 0,
-        ['page_response'],
-        () => mappings.respond(),
-      ],
-      [9, [], () => mappings.dma()],
-      [3, ['set_identity'], () => mappings.identityDma()],
-      [2, ['alloc_mgt_refill'], () => this.topup()],
-      [3, ['alloc_mgt_refill'], () => guests.donate()],
-      [1, ['alloc_mgt_reclaim'], () => guests.reclaimPool()],
-      [1, ['alloc_mgt_reclaimable'], () => guests.reclaimable()],
-      [3, ['host_share_hyp'], () => guests.share()],
-      [2, ['host_unshare_hyp'], () => guests.unshare()],
-      [9, [...profile.namesOf('reserve_vm'), 'init_vm', 'vcpu_load'], () => guests.advanceVm()],
-      [8, ['map_guest'], () => guests.mapGuest()],
-      [8, ['donate_guest', 'share_guest'], () => guests.mapGuest()],
-      [3, ['unshare_guest', 'reclaim_dying_guest_page'], () => guests.takeBack()],
-      [
-        2,
-        ['start_teardown_vm', 'finalize_teardown_vm', 'vcpu_put', ...profile.namesOf('unreserve_vm')],
-        () => guests.tearDown(),
-      ],
-      [3, [], () => guests.access()],
-    ];
-    this.recipes = all.filter(([, names]) => names.every((name) => this.allowed.has(name)));
-    this.weights = this.recipes.reduce((sum, [weight]) => sum + weight, 0);
+        ['alloc-domain', 5, ['alloc_domain'], () => mappings.allocDomain()],
+        ['free-domain', 2, ['free_domain'], () => mappings.freeDomain()],
+        ['attach', 6, ['attach_dev'], () => mappings.attach()],
+        [
+          'attach-pasid',
+          machine.smmus.some(({ ssidBits }) => ssidBits > 0) ? 8 : 0,
+          ['attach_dev'],
+          () => mappings.attachPasid(),
+        ],
+        ['detach', 3, ['detach_dev'], () => mappings.detach()],
+        ['map', 24, ['map_pages'], () => mappings.map()],
+        ['unmap', 16, ['unmap_pages'], () => mappings.unmap()],
+        ['translate', 2, ['iova_to_phys'], () => mappings.translate()],
+        ['set-identity', 4, ['set_identity'], () => mappings.setIdentity()],
+        ['power', 2, ['hvc_pd'], () => mappings.power()],
+        [
+          'respond',
+          machine.smmus.some(({ stallModel }) => stallModel === 'both') ? 3 : 0,
+          ['page_response'],
+          () => mappings.respond(),
+        ],
+        ['dma', 9, [], () => mappings.dma()],
+        ['identity-dma', 3, ['set_identity'], () => mappings.identityDma()],
+        ['topup', 2, ['alloc_mgt_refill'], () => this.topup()],
+        ['donate', 3, ['alloc_mgt_refill'], () => guests.donate()],
+        ['reclaim-pool', 1, ['alloc_mgt_reclaim'], () => guests.reclaimPool()],
+        ['reclaimable', 1, ['alloc_mgt_reclaimable'], () => guests.reclaimable()],
+        ['share', 3, ['host_share_hyp'], () => guests.share()],
+        ['unshare', 2, ['host_unshare_hyp'], () => guests.unshare()],
+        ['advance-vm', 9, [...profile.namesOf('reserve_vm'), 'init_vm', 'vcpu_load'], () => guests.advanceVm()],
+        ['map-guest', 8, ['map_guest'], () => guests.mapGuest()],
+        ['map-guest', 8, ['donate_guest', 'share_guest'], () => guests.mapGuest()],
+        ['take-back', 3, ['unshare_guest', 'reclaim_dying_guest_page'], () => guests.takeBack()],
+        [
+          'tear-down',
+          2,
+          ['start_teardown_vm', 'finalize_teardown_vm', 'vcpu_put', ...profile.namesOf('unreserve_vm')],
+          () => guests.tearDown(),
+        ],
+        ['access', 3, [], () => guests.access()],
+      ];
+    this.recipes = all
+      .filter(([, weight, names]) => weight > 0 && names.every((name) => this.allowed.has(name)))
+      .map(([name, weight, , make]) => ({ name, weight, make }));
+    this.weights = this.recipes.reduce((sum, { weight }) => sum + weight, 0);
   }
 
   /** Begin a run anew. */
-  reset(prng: Prng): void {
+  reset(prng: Choices): void {
     this.prng = prng;
     this.mappings.reset(prng);
     this.guests.reset(prng);
@@ -115,6 +133,30 @@ export class StepGenerator {
 
   /** The next step. {@link World.observe} must be told what comes of it. */
   next(): Step {
+    const { prng } = this;
+    const due = this.dueStep();
+    if (due !== null) return due;
+    if (prng.chance(GARBAGE)) return this.garbage();
+    return this.spoiled(this.sensible());
+  }
+
+  /**
+   * The next step by a recipe: what is due goes first, and where the recipe has nothing those after it are tried.
+   * @param from number of the recipe
+   */
+  nextBy(from: number): Step {
+    const due = this.dueStep();
+    if (due !== null) return due;
+    const { recipes } = this;
+    for (let i = 0; i < recipes.length; i++) {
+      const step = recipes[(from + i) % recipes.length]!.make();
+      if (step !== null) return this.spoiled(step);
+    }
+    return this.garbage();
+  }
+
+  /** Memory for a call that asked for some, and the call again. */
+  private dueStep(): Step | null {
     const { prng } = this;
     const { asked } = this.world;
     if (asked !== null && this.allowed.has('alloc_mgt_refill')) {
@@ -129,19 +171,21 @@ export class StepGenerator {
     }
     const { again } = this;
     this.again = null;
-    if (again !== null) return again;
-    if (prng.chance(GARBAGE)) return this.garbage();
-    const step = this.sensible();
+    return again;
+  }
+
+  private spoiled(step: Step): Step {
+    const { prng } = this;
     return step.kind === 'call' && prng.chance(this.wrongArguments) ? this.withWrongArgument(step) : step;
   }
 
   private sensible(): Step {
     for (let i = 0; i < TRIES; i++) {
       let at = this.prng.below(this.weights);
-      for (const [weight, , recipe] of this.recipes) {
+      for (const { weight, make } of this.recipes) {
         at -= weight;
         if (at >= 0) continue;
-        const step = recipe();
+        const step = make();
         if (step !== null) return step;
         break;
       }

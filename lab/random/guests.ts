@@ -4,7 +4,7 @@ import type { CallName } from '#hypercall-abi';
 import type { MachineDescription } from '#machine';
 import type { PageRef, Step, Value } from '../scenario/index.ts';
 import { callStep } from './call-step.ts';
-import type { Prng } from './prng.ts';
+import type { Choices } from './choices.ts';
 import type { PageHolder, Vm, World } from './world.ts';
 
 const VMS_MAX = 4;
@@ -19,15 +19,15 @@ const ALL = 4095;
 export class GuestSteps {
   private readonly machine: MachineDescription;
   private readonly world: World;
-  private prng: Prng;
+  private prng: Choices;
 
-  constructor(machine: MachineDescription, world: World, prng: Prng) {
+  constructor(machine: MachineDescription, world: World, prng: Choices) {
     this.machine = machine;
     this.world = world;
     this.prng = prng;
   }
 
-  reset(prng: Prng): void {
+  reset(prng: Choices): void {
     this.prng = prng;
   }
 

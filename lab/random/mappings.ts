@@ -4,7 +4,7 @@ import { AttachFlag, Prot } from '#hypercall-abi';
 import type { MachineDescription } from '#machine';
 import { type NamedStream, namedStreams, type Step, type Value } from '../scenario/index.ts';
 import { callStep } from './call-step.ts';
-import type { Prng } from './prng.ts';
+import type { Choices } from './choices.ts';
 import type { Domain, Mapping, World } from './world.ts';
 
 const PAGE = 0x1000;
@@ -35,9 +35,9 @@ export class MappingSteps {
   private readonly world: World;
   /** Whether it matters which IOMMU or PASID a call names. */
   private readonly isVaried: boolean;
-  private prng: Prng;
+  private prng: Choices;
 
-  constructor(machine: MachineDescription, world: World, prng: Prng) {
+  constructor(machine: MachineDescription, world: World, prng: Choices) {
     this.machine = machine;
     this.streams = namedStreams(machine);
     this.isVaried = machine.smmus.length > 1 || machine.smmus.some(({ ssidBits }) => ssidBits > 0);
@@ -45,7 +45,7 @@ export class MappingSteps {
     this.prng = prng;
   }
 
-  reset(prng: Prng): void {
+  reset(prng: Choices): void {
     this.prng = prng;
   }
 

@@ -1,6 +1,8 @@
 /** Random numbers that are the same everywhere and for ever: sfc32, seeded from two 32-bit numbers. */
 
-export class Prng {
+import type { Choices } from './choices.ts';
+
+export class Prng implements Choices {
   private a: number;
   private b: number;
   private c: number;
