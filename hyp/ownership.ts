@@ -147,6 +147,40 @@ export function* unpinSharedPage(h: Hyp, pa: number): Steps<void> {
 }
 
 /**
+ * Pin every page of [pa, pa + size), which may begin and end inside a page: the host must have shared them all with the
+ * hypervisor. An empty range in RAM has at most the page in the middle of which it lies.
+ * @returns 0; -EINVAL not RAM, or not in one range of it; -EPERM a page is not shared
+ */
+export function* pinSharedRange(h: Hyp, pa: number, size: number): Steps<number> {
+  const first = pa - (pa % PAGE_SIZE);
+  const pages = Math.ceil(((pa % PAGE_SIZE) + size) / PAGE_SIZE);
+  if (!isRamRange(h, first, Math.max(pages, 1))) return err('EINVAL');
+  yield* lockHostAndHyp(h);
+  const result = yield* checkShared(h, first, pages);
+  if (result === 0) for (let i = 0; i < pages; i++) yield* getHypPage(h, hypPage(h, first + i * PAGE_SIZE));
+  yield* unlockHostAndHyp(h);
+  return result;
+}
+
+function* checkShared(h: Hyp, pa: number, pages: number): Steps<number> {
+  for (let i = 0; i < pages; i++) {
+    const record = yield* readHypPage(h, hypPage(h, pa + i * PAGE_SIZE));
+    if (hostStateOf(record) !== PageState.sharedOwned) return err('EPERM');
+    if (hypStateOf(record) !== PageState.sharedBorrowed) return err('EPERM');
+  }
+  return 0;
+}
+
+/** Undo {@link pinSharedRange}. */
+export function* unpinSharedRange(h: Hyp, pa: number, size: number): Steps<void> {
+  const first = pa - (pa % PAGE_SIZE);
+  const pages = Math.ceil(((pa % PAGE_SIZE) + size) / PAGE_SIZE);
+  yield* lockHostAndHyp(h);
+  for (let i = 0; i < pages; i++) yield* putHypPage(h, hypPage(h, first + i * PAGE_SIZE));
+  yield* unlockHostAndHyp(h);
+}
+
+/**
  * Donate pages from the host to the hypervisor: OWNED and unreferenced becomes NOPAGE, OWNED for the hypervisor.
  * @returns 0, -EINVAL (range, refcount), -EPERM (state), -ENOMEM (host stage-2 table), -ETIMEDOUT
  */

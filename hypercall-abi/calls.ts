@@ -42,6 +42,7 @@ export type ArgumentUnit =
   | 'powerDomain'
   | 'pool'
   | 'list'
+  | 'buffer'
   | 'index'
   | 'order';
 
@@ -93,6 +94,9 @@ export type CallName =
   | 'unmap_pages'
   | 'iova_to_phys'
   | 'set_identity'
+  | 'attach_dev_nested'
+  | 'iotlb_inv_nested_domain'
+  | 'nested_cfg_sync'
   | 'hvc_pd'
   | 'host_donate_hyp_mmio'
   | 'host_reclaim_hyp_mmio'

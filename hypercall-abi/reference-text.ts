@@ -34,6 +34,7 @@ export const unitText: Readonly<Record<ArgumentUnit, string>> = {
   powerDomain: 'number of a power domain, 0 to 31',
   pool: '0 the heap, 1 the IOMMU pool',
   list: 'first chunk of a list, see below',
+  buffer: 'size in bytes',
   index: 'number of a vCPU, from 0',
   order: 'log2 of the number of pages: 0, or 9 for 2 MiB',
 };
@@ -202,6 +203,20 @@ export const errorText: Readonly<Record<CallName, Readonly<Partial<Record<ErrnoN
     ENOMEM: 'no memory for tables, with a request; or a StreamID out of range, with none',
     EBUSY: 'on, and the stream has an entry already',
     ETIMEDOUT: unanswered,
+  },
+  attach_dev_nested: {
+    EPERM: 'the device is with a guest; a page of the descriptor is not shared with the hypervisor',
+    EINVAL: 'the descriptor is not in RAM; no such domain',
+    ENODEV: 'the driver has no such operation: everything else',
+  },
+  iotlb_inv_nested_domain: {
+    EINVAL: 'no such domain',
+    ENODEV: 'the driver has no such operation: everything else',
+  },
+  nested_cfg_sync: {
+    EINVAL: 'the command is not in RAM',
+    EPERM: 'a page of the command is not shared with the hypervisor',
+    ENODEV: 'the driver has no such operation: everything else',
   },
   hvc_pd: {
     E2BIG: 'no such power domain',

@@ -24,6 +24,7 @@ import { allocDomain, freeDomain } from '../domain.ts';
 import { domainRecord, getDomain, HOST_OWNER, putDomain } from '../domain-record.ts';
 import { mapGuest, reclaimDyingGuestPage, unshareGuest } from '../guest-memory.ts';
 import { mapInDomain, translateInDomain, unmapInDomain } from '../map.ts';
+import { attachDevNested, invalidateNestedDomain, nestedConfigSync } from '../nested.ts';
 import { shareHyp, unshareHyp } from '../ownership.ts';
 import { pageResponse } from '../page-response.ts';
 import { switchPower } from '../power.ts';
@@ -63,6 +64,9 @@ const UNMAP_PAGES = at('unmap_pages');
 const IOVA_TO_PHYS = at('iova_to_phys');
 const SET_IDENTITY = at('set_identity');
 const HVC_PD = at('hvc_pd');
+const ATTACH_DEV_NESTED = at('attach_dev_nested');
+const IOTLB_INV_NESTED_DOMAIN = at('iotlb_inv_nested_domain');
+const NESTED_CFG_SYNC = at('nested_cfg_sync');
 const HOST_DONATE_HYP_MMIO = at('host_donate_hyp_mmio');
 const HOST_RECLAIM_HYP_MMIO = at('host_reclaim_hyp_mmio');
 const PVIOMMU_ATTACH = at('pviommu_attach');
@@ -125,6 +129,16 @@ export function* enterAndroid17(h: Hyp): Steps<void> {
       break;
     case PVIOMMU_ADD_VSID:
       setNumber(x, 1, yield* addVsid(h, i32(h, 2), u32(h, 3), u32(h, 4), u32(h, 5)));
+      break;
+    case ATTACH_DEV_NESTED:
+      setNumber(x, 1, yield* attachDevNested(h, u32(h, 1), u32(h, 2), u32(h, 3), u64(h, 6), u64(h, 7)));
+      yield* returnRequest(h);
+      break;
+    case IOTLB_INV_NESTED_DOMAIN:
+      setNumber(x, 1, yield* invalidateNestedDomain(h, u32(h, 1)));
+      break;
+    case NESTED_CFG_SYNC:
+      setNumber(x, 1, yield* nestedConfigSync(h, u64(h, 3), u64(h, 4)));
       break;
     case HOST_SHARE_HYP:
       setNumber(x, 1, yield* shareHyp(h, u64(h, 1) * PAGE_SIZE));

@@ -1,5 +1,6 @@
 /** The life cycles of domains, streams, PASIDs and pages, and the tracker that the boundary asks. */
 
+export { callEvents, type EventName, eventsOfAccesses, pureCalls, unfollowedCalls } from './call-events.ts';
 export { lifeCycleDiagram } from './diagram.ts';
 export {
   eventIndex,

@@ -3,16 +3,22 @@
  * that importing the contract does not load XState; sessions use the compiled {@link lifeCycles} of tables.ts.
  */
 
+import { deviceMachine } from './device.ts';
 import { domainMachine } from './domain.ts';
 import { pageMachine } from './page.ts';
 import { pasidMachine } from './pasid.ts';
+import { powerMachine } from './power.ts';
 import { streamMachine } from './stream.ts';
+import { vmMachine } from './vm.ts';
 
 export { compileLifeCycle } from './compile.ts';
+export { type DeviceEvent, deviceMachine } from './device.ts';
 export { type DomainEvent, domainMachine } from './domain.ts';
 export { type PageEvent, pageMachine } from './page.ts';
 export { type PasidEvent, pasidMachine } from './pasid.ts';
+export { type PowerEvent, powerMachine } from './power.ts';
 export { type StreamEvent, streamMachine } from './stream.ts';
+export { type VmEvent, vmMachine } from './vm.ts';
 
 /** Every machine by its name. */
 export const lifeCycleMachines = {
@@ -20,4 +26,7 @@ export const lifeCycleMachines = {
   stream: streamMachine,
   pasid: pasidMachine,
   page: pageMachine,
+  power: powerMachine,
+  vm: vmMachine,
+  device: deviceMachine,
 } as const;

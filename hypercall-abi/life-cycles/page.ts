@@ -2,7 +2,7 @@
  * The life of a page of RAM, as the host's calls move it (docs/abi-sources.md section 2). How often it is mapped for
  * DMA, and with how many guests it is shared, is counted outside: the statechart is told of first and last apart.
  *
- * Left out: pages that a guest shares or gives back while it runs, and device pages, which never change hands.
+ * Left out: pages that a guest shares or gives back while it runs, and device pages (device.ts).
  */
 
 import { setup } from 'xstate';

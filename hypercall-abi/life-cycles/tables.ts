@@ -170,10 +170,109 @@ export const pageLifeCycle: LifeCycle = {
   ),
 };
 
+export const powerLifeCycle: LifeCycle = {
+  name: 'power',
+  description: 'The power of an SMMU that is in a power domain; any other is on for good.',
+  initial: 0,
+  states: [
+    { name: 'on', description: 'It translates, and takes commands.' },
+    {
+      name: 'off',
+      description: 'Every access of a device behind it aborts. Changes of tables need no commands, and give none.',
+    },
+  ],
+  events: [
+    { name: 'SWITCH_OFF', rule: 'An SMMU may be switched off at any time.' },
+    { name: 'SWITCH_ON', rule: 'An SMMU may be switched on at any time.' },
+    { name: 'SWITCH_ON_UNANSWERED', rule: 'An SMMU that does not answer may be told to come on at any time.' },
+    { name: 'COMMAND', rule: 'Commands are given only to an SMMU that is on.' },
+    { name: 'TRANSLATE', rule: 'Devices are let through only by an SMMU that is on.' },
+  ],
+  rules: {},
+  next: Uint8Array.from(
+    [
+      [1, 0, 1, 0, 0], // on
+      [1, 0, 1, X, X], // off
+    ].flat(),
+  ),
+};
+
+export const vmLifeCycle: LifeCycle = {
+  name: 'vm',
+  description: 'A VM, by its handle.',
+  initial: 0,
+  states: [
+    { name: 'free', description: 'Nobody uses the handle.' },
+    { name: 'reserved', description: 'The host has the handle, and there is no VM yet.' },
+    { name: 'live', description: 'The VM has a stage 2 of its own; none of its vCPUs is loaded.' },
+    { name: 'loaded', description: 'A vCPU of it is loaded on at least one CPU, so it cannot go away.' },
+    { name: 'dying', description: 'No vCPU can be loaded any more; the host takes its pages back one by one.' },
+  ],
+  events: [
+    { name: 'RESERVE', rule: 'A handle is reserved only while it is free.' },
+    { name: 'UNRESERVE', rule: 'Only a handle that never became a VM is given back.' },
+    { name: 'INIT', rule: 'A VM is made only of a reserved handle.' },
+    { name: 'CREATE', rule: 'Where nothing is reserved before, a VM is made of a free handle.' },
+    { name: 'LOAD_FIRST', rule: 'Only a vCPU of a live VM may be loaded.' },
+    { name: 'LOAD', rule: 'A further vCPU is loaded only where there is one already.' },
+    { name: 'PUT', rule: 'A vCPU other than the last is put only where there are several.' },
+    { name: 'PUT_LAST', rule: 'Only a loaded vCPU may be put.' },
+    { name: 'GIVE', rule: 'Pages are given only to the VM whose vCPU is loaded.' },
+    { name: 'START_TEARDOWN', rule: 'Only a live VM of which no vCPU is loaded may be torn down.' },
+    { name: 'RECLAIM', rule: 'Pages are reclaimed only from a VM that is being torn down.' },
+    { name: 'FINALIZE', rule: 'Only a VM that is being torn down may be finished.' },
+  ],
+  rules: {
+    'loaded.START_TEARDOWN': 'A VM is not torn down while a vCPU of it is loaded.',
+  },
+  next: Uint8Array.from(
+    [
+      [1, X, X, 2, X, X, X, X, X, X, X, X], // free
+      [X, 0, 2, X, X, X, X, X, X, X, X, X], // reserved
+      [X, X, X, X, 3, X, X, X, X, 4, X, X], // live
+      [X, X, X, X, X, 3, 3, 2, 3, X, X, X], // loaded
+      [X, X, X, X, X, X, X, X, X, X, 4, 0], // dying
+    ].flat(),
+  ),
+};
+
+export const deviceLifeCycle: LifeCycle = {
+  name: 'device',
+  description: 'One register range of a device: whose it is.',
+  initial: 0,
+  states: [
+    { name: 'hostOwned', description: 'The host’s, and never mapped for DMA.' },
+    {
+      name: 'hypOwned',
+      description: 'The hypervisor’s: neither the host nor its devices reach it, and no guest does yet.',
+    },
+    { name: 'tainted', description: 'The host’s, and mapped for DMA at least once: it never changes hands again.' },
+  ],
+  events: [
+    { name: 'DONATE', rule: 'Registers are donated only by the host that has them.' },
+    { name: 'RECLAIM', rule: 'Registers are taken back only from the hypervisor.' },
+    { name: 'MAP', rule: 'Registers are mapped for DMA only while they are the host’s.' },
+    { name: 'ACCESS', rule: 'The host reaches only registers that are its own.' },
+  ],
+  rules: {
+    'tainted.DONATE': 'Registers that devices may have been told of are never given away.',
+  },
+  next: Uint8Array.from(
+    [
+      [1, X, 2, 0], // hostOwned
+      [X, 0, X, X], // hypOwned
+      [X, X, 2, 2], // tainted
+    ].flat(),
+  ),
+};
+
 /** Every life cycle by its name. */
 export const lifeCycles = {
   domain: domainLifeCycle,
   stream: streamLifeCycle,
   pasid: pasidLifeCycle,
   page: pageLifeCycle,
+  power: powerLifeCycle,
+  vm: vmLifeCycle,
+  device: deviceLifeCycle,
 } as const;

@@ -117,6 +117,12 @@ export function callSentence({ spec, cpu, args, result }: ToldCall, nameOf: Name
         `lets virtual StreamID ${hex(a('vsid'))} of paravirtual IOMMU ${a('pviommu')} stand for stream ${hex(a('endpoint'))}`,
         `let virtual StreamID ${hex(a('vsid'))} stand for stream ${hex(a('endpoint'))}`,
       );
+    case 'attach_dev_nested':
+      return refused(`give stream ${hex(a('endpoint'))} a stage 1 of its own inside domain ${a('domain')}`);
+    case 'iotlb_inv_nested_domain':
+      return refused(`invalidate a stage 1 of its own in domain ${a('domain')}`);
+    case 'nested_cfg_sync':
+      return refused(`make a descriptor of its own known to IOMMU ${a('iommu')}`);
     case 'host_share_hyp':
       return done(`shares ${page('pfn')} with the hypervisor`, `share ${page('pfn')} with the hypervisor`);
     case 'host_unshare_hyp':

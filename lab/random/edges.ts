@@ -112,6 +112,7 @@ export function edgesOf({ ram, mmio, carveOut, smmus, devices }: MachineDescript
     powerDomain: [0, 1, 31, 32, 0x100000000, MAX64],
     pool: words,
     list: addresses,
+    buffer: [0, 1, 16, 64, 4096, 4097, 2 ** 52, TOP_BIT, MAX64],
     index: words,
     order: [0, 1, 9, 10, 31, 32, MAX64],
   };

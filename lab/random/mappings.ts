@@ -218,6 +218,30 @@ export class MappingSteps {
     });
   }
 
+  /** One of the calls for a stage 1 of the host's own, mostly with a buffer that is shared with the hypervisor. */
+  nested(): Step | null {
+    const { prng, world } = this;
+    const domain = this.domain();
+    if (domain === null) return null;
+    const shared = [...world.pages].filter(([, holder]) => holder === 'shared').map(([name]) => name);
+    const page = shared.length > 0 && prng.chance(80) ? prng.pick(shared) : `p${prng.below(SINGLES)}`;
+    const buffer: Value = { page, byte: 64 * prng.below(4) };
+    const size = prng.chance(90) ? 64 : PAGE;
+    const iommu = this.iommu();
+    const ofDomain = { domain: { name: domain.name } };
+    switch (prng.below(3)) {
+      case 0: {
+        const endpoint = { name: prng.pick(this.streams).name };
+        const args = { iommu, ...ofDomain, endpoint, descriptor: buffer, size };
+        return callStep(world.profile, this.cpu(), 'attach_dev_nested', args);
+      }
+      case 1:
+        return callStep(world.profile, this.cpu(), 'nested_cfg_sync', { iommu, command: buffer, size });
+      default:
+        return callStep(world.profile, this.cpu(), 'iotlb_inv_nested_domain', { ...ofDomain, size: PAGE });
+    }
+  }
+
   /** The SMMU of a power domain off, or on: mostly on, so that other steps mean something. */
   power(): Step | null {
     const { prng } = this;

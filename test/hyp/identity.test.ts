@@ -3,7 +3,7 @@
 import { describe, expect, test } from 'vitest';
 import { defaultProfile, Errno } from '#hypercall-abi';
 import { type MachineDescription, tiny } from '#machine';
-import { kinds, makeRig, PAGE, type Rig, RW, tell } from '../lab/oracle-rig.ts';
+import { hits, kinds, makeRig, PAGE, type Rig, RW, tell } from '../lab/oracle-rig.ts';
 
 const RAM = tiny.ram[0]!.base;
 const { s1: S1, s2: S2 } = defaultProfile.domainTypes;
@@ -34,12 +34,6 @@ const mayReach = (rig: Rig, pa: number, name = 'disk'): boolean =>
     .some(({ ok }) => ok);
 const on = (rig: Rig, sid = 0, iommu = 0): number => rig.call('set_identity', 0, iommu, sid, ON, 0).errno;
 const off = (rig: Rig, sid = 0, iommu = 0): number => rig.call('set_identity', 0, iommu, sid, OFF, 0).errno;
-
-function hits(rig: Rig, id: string): number {
-  const row = rig.oracle.rows().find((candidate) => candidate.id === id);
-  if (row === undefined) throw new Error(`no row ${id}`);
-  return row.hits;
-}
 
 function makeVm(rig: Rig, isProtected: boolean): number {
   const { boundary } = rig.session;

@@ -3,7 +3,7 @@
 import { describe, expect, test } from 'vitest';
 import { defaultProfile, Errno } from '#hypercall-abi';
 import { createMachine, DescriptionError, type MachineDescription, tiny, validateDescription } from '#machine';
-import { kinds, makeRig, PAGE, type Rig, RW, tell } from '../lab/oracle-rig.ts';
+import { hits, kinds, makeRig, PAGE, type Rig, RW, tell } from '../lab/oracle-rig.ts';
 import { commandsDuring } from './harness.ts';
 
 const { s1: S1, s2: S2 } = defaultProfile.domainTypes;
@@ -19,12 +19,6 @@ const power = (rig: Rig, on: boolean): number => rig.call('hvc_pd', DOMAIN, on ?
 const reaches = (rig: Rig, iova: number): boolean => rig.session.devices[0]!.read(iova).ok;
 const mayReach = (rig: Rig, iova: number): boolean =>
   rig.session.devices[0]!.device.possible(iova, false).some(({ ok }) => ok);
-
-function hits(rig: Rig, id: string): number {
-  const row = rig.oracle.rows().find((candidate) => candidate.id === id);
-  if (row === undefined) throw new Error(`no row ${id}`);
-  return row.hits;
-}
 
 /** A rig with stage-1 domain 1, stream 0 attached, one page mapped at 0x1000. */
 function mapped(options: Parameters<typeof makeRig>[0] = {}): Rig & { readonly pa: number } {

@@ -72,6 +72,13 @@ export function makeRig(
   return { session, machine: real, oracle, call, page, refill };
 }
 
+/** How often a row of the call specification decided. @throws Error when there is no such row */
+export function hits(rig: Rig, id: string): number {
+  const row = rig.oracle.rows().find((candidate) => candidate.id === id);
+  if (row === undefined) throw new Error(`no row ${id}`);
+  return row.hits;
+}
+
 /** Findings as `property/rule`, each once. */
 export function kinds(findings: readonly Finding[]): string[] {
   return [...new Set(findings.map(({ property, rule }) => `${property}/${rule}`))];

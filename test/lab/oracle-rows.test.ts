@@ -6,17 +6,10 @@ import { createHypervisor } from '#hyp/plain';
 import { android17, callNamed, calls, DomainType, Errno, encodeCall, VM_HANDLE_BASE } from '#hypercall-abi';
 import { CheckedHypervisor, specificationOf } from '#lab/oracle/index';
 import { createMachine, hostPort, tiny } from '#machine';
-import { makeRig, PAGE, type Rig, RW, tell } from './oracle-rig.ts';
+import { hits, makeRig, PAGE, type Rig, RW, tell } from './oracle-rig.ts';
 
 const RAM = tiny.ram[0]!.base;
 const BEYOND = (RAM + tiny.ram[0]!.size) / PAGE;
-
-/** How often a row decided. */
-function hits(rig: Rig, id: string): number {
-  const row = rig.oracle.rows().find((candidate) => candidate.id === id);
-  if (row === undefined) throw new Error(`no row ${id}`);
-  return row.hits;
-}
 
 /** A VM with one vCPU loaded on CPU 0. */
 function makeVm(rig: Rig, isProtected: boolean): void {

@@ -15,6 +15,7 @@ import {
 } from './guest.ts';
 import { guestRules } from './guest-calls.ts';
 import { mapPages, mapPagesAndroid16, mapPagesRfcV2 } from './map.ts';
+import { attachDevNested, iotlbInvNestedDomain, nestedCfgSync } from './nested.ts';
 import { reclaim, reclaimAny, reclaimable, reclaimableAny, refill, refillSilently } from './pool.ts';
 import { hvcPd } from './power.ts';
 import { donateMmio, pviommuAddVsid, pviommuAttach, reclaimMmio } from './pviommu.ts';
@@ -82,6 +83,9 @@ const android17: RulesByCall = {
   iova_to_phys: iovaToPhys,
   set_identity: setIdentity,
   hvc_pd: hvcPd,
+  attach_dev_nested: attachDevNested,
+  iotlb_inv_nested_domain: iotlbInvNestedDomain,
+  nested_cfg_sync: nestedCfgSync,
   host_donate_hyp_mmio: donateMmio,
   host_reclaim_hyp_mmio: reclaimMmio,
   pviommu_attach: pviommuAttach,

@@ -1,0 +1,304 @@
+/**
+ * For each life cycle something real that lives it: events as calls and accesses, and the state as the hypervisor's
+ * records tell it. Events that differ only in what is counted outside the statechart are one act.
+ */
+
+import { Errno, type lifeCycles, type profiles } from '#hypercall-abi';
+import type { LayoutReader } from '#lab/oracle/layout-reader';
+import { type MachineDescription, tiny, twoSmmus } from '#machine';
+import { commandsDuring } from '../hyp/harness.ts';
+import { makeRig, PAGE, type Rig, RW } from '../lab/oracle-rig.ts';
+
+export interface Subject {
+  readonly rig: Rig;
+  /** Perform an act. @returns whether it was done */
+  act(name: string): boolean;
+  state(): string;
+}
+
+export interface Driver {
+  readonly make: (profile?: (typeof profiles)[number]) => Subject;
+  /** The act that an event is; its own name in lower case when left out. */
+  readonly acts: Readonly<Record<string, string>>;
+  /** Whole paths to events that need more than one of something. */
+  readonly paths: Readonly<Record<string, readonly string[]>>;
+  /** Events that only other profiles have. */
+  readonly elsewhere?: readonly string[];
+}
+
+const VM = 0x1000;
+const readerOf = ({ oracle }: Rig): LayoutReader => (oracle as unknown as { reader: LayoutReader }).reader;
+
+function subject(rig: Rig, state: () => string, acts: Readonly<Record<string, () => boolean>>): Subject {
+  return {
+    rig,
+    state,
+    act: (name) => {
+      const act = acts[name];
+      if (act === undefined) throw new Error(`nothing drives '${name}'`);
+      return act();
+    },
+  };
+}
+
+/** A VM that is live. @returns its handle */
+function makeVm(rig: Rig, isProtected: boolean): number {
+  const kvm = rig.page();
+  const vm = rig.call('reserve_vm').value;
+  for (const [i, word] of [vm, isProtected ? 1 : 0, 2].entries()) rig.session.boundary.write32(0, kvm + 4 * i, word);
+  rig.call('host_share_hyp', kvm / PAGE);
+  if (rig.call('init_vm', kvm, rig.page()).errno !== 0) throw new Error('no VM was made');
+  return vm;
+}
+
+function makeDomain(): Subject {
+  const rig = makeRig({ machine: twoSmmus, full: 'never' });
+  rig.refill(1, 40);
+  const sids = [5, 6];
+  let attached = 0;
+  let iova = 0;
+  const pa = rig.page();
+  const map = (): boolean => {
+    iova += PAGE;
+    return rig.call('map_pages', 1, iova, pa, PAGE, 1, RW).value === PAGE;
+  };
+  const state = (): string => {
+    const refs = readerOf(rig).domainRefs(1);
+    return refs === 0 ? 'free' : refs === 1 ? 'idle' : 'attached';
+  };
+  return subject(rig, state, {
+    alloc: () => rig.call('alloc_domain', 0, 1, 1, 1).errno === 0,
+    free: () => rig.call('free_domain', 1).errno === 0,
+    attach: () => {
+      const isDone = rig.call('attach_dev', 1, 1, sids[attached % 2]!, 0, 0, 0).errno === 0;
+      if (isDone) attached++;
+      return isDone;
+    },
+    attach_elsewhere: () => rig.call('attach_dev', 0, 1, 0x10, 0, 0, 0).errno === 0,
+    detach: () => {
+      const isDone = rig.call('detach_dev', 1, 1, sids[Math.max(0, attached - 1) % 2]!, 0).errno === 0;
+      if (isDone) attached--;
+      return isDone;
+    },
+    map,
+    unmap: () => {
+      map();
+      return rig.call('unmap_pages', 1, iova, PAGE, 1).value === PAGE;
+    },
+    translate: () => {
+      map();
+      return rig.call('iova_to_phys', 1, iova).value === pa;
+    },
+  });
+}
+
+function makeStream(): Subject {
+  const rig = makeRig({ full: 'never' });
+  rig.refill(1, 20);
+  for (const id of [1, 2]) rig.call('alloc_domain', 0, 0, id, 1);
+  rig.call('map_pages', 1, 0x1000, rig.page(), PAGE, 1, RW);
+  const state = (): string => (rig.session.devices[0]!.read(0x1000).ok ? 'attached' : 'blocked');
+  return subject(rig, state, {
+    attach: () => rig.call('attach_dev', 0, 1, 0, 0, 0, 0).errno === 0,
+    detach: () => rig.call('detach_dev', 0, 1, 0, 0).errno === 0,
+    detach_other: () => rig.call('detach_dev', 0, 2, 0, 0).errno === 0,
+  });
+}
+
+const PAGE_STATES: Readonly<Record<string, string>> = {
+  '1,3': 'sharedGuest',
+  '1,2': 'sharedHyp',
+  '3,0': 'hypOwned',
+  '3,3': 'guestOwned',
+};
+
+/** What the page's record says, in the words of the life cycle. */
+function pageState(rig: Rig, pa: number): string {
+  const at = readerOf(rig).layout.vmemmap + ((pa - tiny.ram[0]!.base) / PAGE) * 8;
+  const record = rig.machine.memory.read32(at);
+  const host = (record >>> 24) & 15;
+  const hyp = 3 - ((record >>> 28) & 15);
+  if (host === 0 && hyp === 3) return (record & 0xffff) === 0 ? 'hostOwned' : 'hostDma';
+  return PAGE_STATES[`${host},${hyp}`] ?? `host ${host}, hypervisor ${hyp}`;
+}
+
+function makePage(): Subject {
+  const rig = makeRig({ full: 'never' });
+  rig.refill(1, 20);
+  rig.call('alloc_domain', 0, 0, 1, 1);
+  const owner = makeVm(rig, true);
+  const sharers = [makeVm(rig, false), makeVm(rig, false)];
+  const pa = rig.page();
+  let iova = 0;
+  let shares = 0;
+  rig.call('map_pages', 1, 0, rig.page(), PAGE, 1, RW);
+  // What the reclaim gives back must be the page in question.
+  rig.call('alloc_mgt_reclaim', 1, 4095);
+  const give = (vm: number): boolean => {
+    rig.call('vcpu_load', vm, 0);
+    const { errno } = rig.call('map_guest', pa / PAGE, 0, 1, 7);
+    rig.call('vcpu_put');
+    return errno === 0;
+  };
+  return subject(rig, () => pageState(rig, pa), {
+    map: () => {
+      const isDone = rig.call('map_pages', 1, iova + PAGE, pa, PAGE, 1, RW).value === PAGE;
+      if (isDone) iova += PAGE;
+      return isDone;
+    },
+    unmap: () => {
+      // Nothing of the page is mapped at 0.
+      const isDone = iova !== 0 && rig.call('unmap_pages', 1, iova, PAGE, 1).value === PAGE;
+      if (isDone) iova -= PAGE;
+      return isDone;
+    },
+    share_hyp: () => rig.call('host_share_hyp', pa / PAGE).errno === 0,
+    unshare_hyp: () => rig.call('host_unshare_hyp', pa / PAGE).errno === 0,
+    donate_hyp: () => rig.call('alloc_mgt_refill', 1, pa, 1).errno === 0,
+    return_host: () => rig.call('alloc_mgt_reclaim', 1, 1).value === pa,
+    donate_guest: () => give(owner),
+    reclaim_guest: () => {
+      rig.call('start_teardown_vm', owner);
+      return rig.call('reclaim_dying_guest_page', owner, 0, 1).errno === 0;
+    },
+    share_guest: () => {
+      const isDone = give(sharers[shares % 2]!);
+      if (isDone) shares++;
+      return isDone;
+    },
+    unshare_guest: () => {
+      const isDone = rig.call('unshare_guest', sharers[Math.max(0, shares - 1)]!, 0, 1).errno === 0;
+      if (isDone) shares--;
+      return isDone;
+    },
+  });
+}
+
+const POWER_DOMAIN = 5;
+const switched: MachineDescription = { ...tiny, smmus: [{ ...tiny.smmus[0]!, powerDomain: POWER_DOMAIN }] };
+
+function makePower(): Subject {
+  const rig = makeRig({ machine: switched, full: 'never' });
+  rig.refill(1, 20);
+  rig.call('alloc_domain', 0, 0, 1, 1);
+  rig.call('attach_dev', 0, 1, 0, 0, 0, 0);
+  const pa = rig.page();
+  rig.call('map_pages', 1, 0x1000, pa, PAGE, 1, RW);
+  const smmu = rig.machine.smmus[0]!;
+  const power = (on: number): number => rig.call('hvc_pd', POWER_DOMAIN, on).errno;
+  const CR0 = 0x20;
+  return subject(rig, () => (smmu.get(CR0) === 0 ? 'off' : 'on'), {
+    switch_off: () => power(0) === 0,
+    switch_on: () => power(1) === 0,
+    switch_on_unanswered: () => {
+      smmu.setAnswers(false);
+      const errno = power(1);
+      smmu.setAnswers(true);
+      return errno === -Errno.ETIMEDOUT;
+    },
+    command: () => {
+      rig.call('map_pages', 1, 0x5000, pa, PAGE, 1, RW);
+      return commandsDuring(rig.machine, () => rig.call('unmap_pages', 1, 0x5000, PAGE, 1)).length > 0;
+    },
+    translate: () => rig.session.devices[0]!.read(0x1000).ok,
+  });
+}
+
+const VM_STATES = ['free', 'reserved', 'live', 'dying'];
+
+function makeVmSubject(profile?: (typeof profiles)[number]): Subject {
+  const rig = makeRig({ machine: twoSmmus, full: 'never', ...(profile !== undefined && { profile }) });
+  const { boundary } = rig.session;
+  const kvm = rig.page();
+  rig.call('host_share_hyp', kvm / PAGE);
+  for (const [i, word] of [VM, 1, 2].entries()) boundary.write32(0, kvm + 4 * i, word);
+  let given = 0;
+  const loads = (): number => readerOf(rig).vmLoads(0);
+  const state = (): string => (loads() > 0 ? 'loaded' : VM_STATES[readerOf(rig).vmState(0)]!);
+  return subject(rig, state, {
+    reserve: () => rig.call('reserve_vm').value === VM,
+    unreserve: () => {
+      const before = state();
+      rig.call('unreserve_vm', VM);
+      return before !== state();
+    },
+    init: () => rig.call('init_vm', kvm, rig.page()).errno === 0,
+    create: () => rig.call('init_vm', kvm, rig.page()).value === VM,
+    load: () => {
+      const before = loads();
+      boundary.call(before, 'vcpu_load', VM, before);
+      return loads() === before + 1;
+    },
+    put: () => {
+      const before = loads();
+      boundary.call(Math.max(0, before - 1), 'vcpu_put');
+      return loads() === before - 1;
+    },
+    give: () => {
+      const isDone = rig.call('map_guest', rig.page() / PAGE, given, 1, 7).errno === 0;
+      if (isDone) given++;
+      return isDone;
+    },
+    start_teardown: () => rig.call('start_teardown_vm', VM).errno === 0,
+    reclaim: () => rig.call('reclaim_dying_guest_page', VM, 0, 1).errno === 0,
+    finalize: () => rig.call('finalize_teardown_vm', VM).errno === 0,
+  });
+}
+
+function makeDevice(): Subject {
+  const rig = makeRig({ machine: twoSmmus, full: 'never' });
+  rig.refill(1, 20);
+  rig.call('alloc_domain', 0, 1, 1, 1);
+  const { base, size } = twoSmmus.mmio.find(({ name }) => name === 'gpu-registers')!;
+  let iova = 0;
+  const { stage2 } = rig.oracle as unknown as {
+    stage2: { walk(root: number, ipa: number): boolean; hi: number; lo: number };
+  };
+  const state = (): string => {
+    stage2.walk(readerOf(rig).hostRoot(), base);
+    if ((stage2.lo & 1) === 0) return stage2.lo === 0 ? 'hostOwned' : 'hypOwned';
+    return (stage2.hi & (1 << 23)) === 0 ? 'hostOwned' : 'tainted';
+  };
+  return subject(rig, state, {
+    donate: () => rig.call('host_donate_hyp_mmio', base / PAGE, size / PAGE).errno === 0,
+    reclaim: () => rig.call('host_reclaim_hyp_mmio', base / PAGE, size / PAGE).errno === 0,
+    map: () => {
+      iova += PAGE;
+      return rig.call('map_pages', 1, iova, base, PAGE, 1, RW | 16).value === PAGE;
+    },
+    access: () => rig.session.boundary.read32(0, base) !== null,
+  });
+}
+
+export const drivers: Readonly<Record<keyof typeof lifeCycles, Driver>> = {
+  domain: {
+    make: makeDomain,
+    acts: { ATTACH_FIRST: 'attach', DETACH_LAST: 'detach' },
+    paths: { DETACH: ['ALLOC', 'ATTACH_FIRST', 'ATTACH', 'DETACH'] },
+  },
+  stream: { make: makeStream, acts: {}, paths: {} },
+  page: {
+    make: makePage,
+    acts: {
+      MAP_FIRST: 'map',
+      UNMAP_LAST: 'unmap',
+      SHARE_GUEST_FIRST: 'share_guest',
+      UNSHARE_GUEST_LAST: 'unshare_guest',
+    },
+    paths: {
+      UNMAP: ['MAP_FIRST', 'MAP', 'UNMAP'],
+      UNSHARE_GUEST: ['SHARE_GUEST_FIRST', 'SHARE_GUEST', 'UNSHARE_GUEST'],
+    },
+  },
+  power: { make: makePower, acts: {}, paths: {} },
+  vm: {
+    make: makeVmSubject,
+    acts: { LOAD_FIRST: 'load', PUT_LAST: 'put' },
+    paths: {
+      PUT: ['RESERVE', 'INIT', 'LOAD_FIRST', 'LOAD', 'PUT'],
+      RECLAIM: ['RESERVE', 'INIT', 'LOAD_FIRST', 'GIVE', 'PUT_LAST', 'START_TEARDOWN', 'RECLAIM'],
+    },
+    elsewhere: ['CREATE'],
+  },
+  device: { make: makeDevice, acts: {}, paths: {} },
+};
