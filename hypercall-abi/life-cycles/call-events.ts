@@ -9,13 +9,14 @@ import type { lifeCycles } from './tables.ts';
 /** `life cycle.EVENT`. */
 export type EventName = `${keyof typeof lifeCycles}.${string}`;
 
-/** Calls that move nothing: they only tell something, or this generation's driver refuses them whatever is asked. */
-export const pureCalls: readonly CallName[] = [
-  'alloc_mgt_reclaimable',
-  'attach_dev_nested',
-  'iotlb_inv_nested_domain',
-  'nested_cfg_sync',
-];
+/** Calls that no life cycle is moved by, whatever comes of them, and why. */
+export const pureCalls: Readonly<Partial<Record<CallName, string>>> = {
+  alloc_mgt_reclaimable: 'It only counts.',
+  attach_dev_nested: 'The driver of this generation refuses it, whatever is asked.',
+  iotlb_inv_nested_domain: 'The driver of this generation refuses it, whatever is asked.',
+  nested_cfg_sync: 'The driver of this generation refuses it, whatever is asked.',
+  page_response: 'It ends the wait of one access; what the stream may reach stays as it is.',
+};
 
 /** Calls whose state no life cycle follows: the routes of a guest's paravirtual IOMMU, judged by the oracle alone. */
 export const unfollowedCalls: readonly CallName[] = ['pviommu_attach', 'pviommu_add_vsid'];
@@ -40,8 +41,27 @@ export const callEvents: Readonly<Partial<Record<CallName, readonly EventName[]>
   alloc_mgt_reclaim: ['page.RETURN_HOST'],
   alloc_domain: ['domain.ALLOC'],
   free_domain: ['domain.FREE', 'page.UNMAP', 'page.UNMAP_LAST', 'power.COMMAND'],
-  attach_dev: ['domain.ATTACH_FIRST', 'domain.ATTACH', 'domain.ATTACH_ELSEWHERE', 'stream.ATTACH', 'power.COMMAND'],
-  detach_dev: ['domain.DETACH', 'domain.DETACH_LAST', 'stream.DETACH', 'stream.DETACH_OTHER', 'power.COMMAND'],
+  attach_dev: [
+    'domain.ATTACH_FIRST',
+    'domain.ATTACH',
+    'domain.ATTACH_ELSEWHERE',
+    'stream.ATTACH',
+    'stream.PASID_FIRST',
+    'stream.PASID',
+    'pasid.ATTACH',
+    'power.COMMAND',
+  ],
+  detach_dev: [
+    'domain.DETACH',
+    'domain.DETACH_LAST',
+    'stream.DETACH',
+    'stream.DETACH_OTHER',
+    'stream.PASID_GONE',
+    'stream.PASID_LAST',
+    'pasid.DETACH',
+    'pasid.DETACH_OTHER',
+    'power.COMMAND',
+  ],
   map_pages: ['domain.MAP', 'page.MAP_FIRST', 'page.MAP', 'device.MAP'],
   unmap_pages: ['domain.UNMAP', 'page.UNMAP', 'page.UNMAP_LAST', 'power.COMMAND'],
   iova_to_phys: ['domain.TRANSLATE'],

@@ -63,7 +63,7 @@ test('a second round of the same takes no page more', () => {
 test('every call that can ask for memory is swept', () => {
   const sweep = new Set(situations.map(({ machine, prepare }) => prepare(new SweepRig(machine)).work.name));
   const canAsk = defaultProfile.calls
-    .filter(({ request, name }) => request && !pureCalls.includes(name))
+    .filter(({ request, name }) => request && !(name in pureCalls))
     .map(({ name }) => name);
   expect(canAsk.filter((name) => !sweep.has(name))).toEqual([]);
 });

@@ -3,7 +3,7 @@
  * records tell it. Events that differ only in what is counted outside the statechart are one act.
  */
 
-import { Errno, type lifeCycles, type profiles } from '#hypercall-abi';
+import { DomainType, Errno, type lifeCycles, type profiles } from '#hypercall-abi';
 import type { LayoutReader } from '#lab/oracle/layout-reader';
 import { type MachineDescription, tiny, twoSmmus } from '#machine';
 import { commandsDuring } from '../hyp/harness.ts';
@@ -27,6 +27,9 @@ export interface Driver {
 }
 
 const VM = 0x1000;
+/** StreamID of the device that has PASIDs, device 1. */
+const NET = 0x20;
+const IOVA = 0x1000;
 const readerOf = ({ oracle }: Rig): LayoutReader => (oracle as unknown as { reader: LayoutReader }).reader;
 
 function subject(rig: Rig, state: () => string, acts: Readonly<Record<string, () => boolean>>): Subject {
@@ -92,16 +95,45 @@ function makeDomain(): Subject {
   });
 }
 
+/** A device with PASIDs, and domains: 1 for its stream, 2 and 3 for PASIDs 1 and 2. */
+function makePasidRig(): Rig {
+  const rig = makeRig({ machine: twoSmmus, full: 'never' });
+  rig.refill(1, 30);
+  for (const id of [1, 2, 3]) {
+    rig.call('alloc_domain', 0, 0, id, DomainType.s1);
+    rig.call('map_pages', id, IOVA, rig.page(), PAGE, 1, RW);
+  }
+  return rig;
+}
+
 function makeStream(): Subject {
-  const rig = makeRig({ full: 'never' });
-  rig.refill(1, 20);
-  for (const id of [1, 2]) rig.call('alloc_domain', 0, 0, id, 1);
-  rig.call('map_pages', 1, 0x1000, rig.page(), PAGE, 1, RW);
-  const state = (): string => (rig.session.devices[0]!.read(0x1000).ok ? 'attached' : 'blocked');
+  const rig = makePasidRig();
+  const net = rig.session.devices[1]!;
+  const translates = (ssid: number): boolean => net.read(IOVA, { ssid }).ok;
+  const state = (): string => {
+    if (!net.read(IOVA).ok) return 'blocked';
+    return translates(1) || translates(2) ? 'withPasids' : 'attached';
+  };
+  const attach = (domain: number, pasid: number): boolean =>
+    rig.call('attach_dev', 0, domain, NET, pasid, 2, 0).errno === 0;
+  const detach = (domain: number, pasid: number): boolean => rig.call('detach_dev', 0, domain, NET, pasid).errno === 0;
   return subject(rig, state, {
-    attach: () => rig.call('attach_dev', 0, 1, 0, 0, 0, 0).errno === 0,
-    detach: () => rig.call('detach_dev', 0, 1, 0, 0).errno === 0,
-    detach_other: () => rig.call('detach_dev', 0, 2, 0, 0).errno === 0,
+    attach: () => attach(1, 0),
+    detach: () => detach(1, 0),
+    detach_other: () => detach(2, 0),
+    pasid: () => (translates(1) ? attach(3, 2) : attach(2, 1)),
+    pasid_gone: () => (translates(2) ? detach(3, 2) : detach(2, 1)),
+  });
+}
+
+function makePasid(): Subject {
+  const rig = makePasidRig();
+  rig.call('attach_dev', 0, 1, NET, 0, 2, 0);
+  const state = (): string => (rig.session.devices[1]!.read(IOVA, { ssid: 1 }).ok ? 'attached' : 'blocked');
+  return subject(rig, state, {
+    attach: () => rig.call('attach_dev', 0, 2, NET, 1, 0, 0).errno === 0,
+    detach: () => rig.call('detach_dev', 0, 2, NET, 1).errno === 0,
+    detach_other: () => rig.call('detach_dev', 0, 3, NET, 1).errno === 0,
   });
 }
 
@@ -276,7 +308,12 @@ export const drivers: Readonly<Record<keyof typeof lifeCycles, Driver>> = {
     acts: { ATTACH_FIRST: 'attach', DETACH_LAST: 'detach' },
     paths: { DETACH: ['ALLOC', 'ATTACH_FIRST', 'ATTACH', 'DETACH'] },
   },
-  stream: { make: makeStream, acts: {}, paths: {} },
+  stream: {
+    make: makeStream,
+    acts: { PASID_FIRST: 'pasid', PASID_LAST: 'pasid_gone' },
+    paths: { PASID_GONE: ['ATTACH', 'PASID_FIRST', 'PASID', 'PASID_GONE'] },
+  },
+  pasid: { make: makePasid, acts: {}, paths: {} },
   page: {
     make: makePage,
     acts: {
