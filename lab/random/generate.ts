@@ -96,12 +96,7 @@ export class StepGenerator {
           ['page_response'],
           () => mappings.respond(),
         ],
-        [
-          'nested',
-          1,
-          ['attach_dev_nested', 'iotlb_inv_nested_domain', 'nested_cfg_sync'],
-          () => mappings.nested(),
-        ],
+        ['nested', 1, ['attach_dev_nested', 'iotlb_inv_nested_domain', 'nested_cfg_sync'], () => mappings.nested()],
         ['dma', 9, [], () => mappings.dma()],
         ['identity-dma', 3, ['set_identity'], () => mappings.identityDma()],
         ['topup', 2, ['alloc_mgt_refill'], () => this.topup()],
