@@ -38,6 +38,7 @@ import { Ghost, Owner } from './ghost.ts';
 import { Hardware } from './hardware.ts';
 import { LayoutReader } from './layout-reader.ts';
 import { Monitor } from './monitor.ts';
+import type { Property } from './properties.ts';
 import {
   Call,
   type CallRules,
@@ -63,6 +64,8 @@ export interface OracleOptions {
   readonly full?: 'never' | 'every' | number;
   /** Judge nothing more once something was found. */
   readonly stopAtFirst?: boolean;
+  /** The properties that are reported; all when left out. What is off is judged all the same, for what follows from it. */
+  readonly properties?: readonly Property[];
   /** Findings kept at most. */
   readonly maxFindings?: number;
   /** Where the hypervisor keeps its records, if not where hyp/layout.ts puts them. */
@@ -103,7 +106,7 @@ export class CheckedHypervisor implements Hypervisor {
     this.identity = inner.identity;
     this.profile = inner.profile ?? defaultProfile;
     this.facts = new Facts(machine, this.profile);
-    this.collected = new Findings(options.maxFindings ?? MAX_FINDINGS, this.profile);
+    this.collected = new Findings(options.maxFindings ?? MAX_FINDINGS, this.profile, options.properties);
     this.specification = specificationOf(this.profile);
     this.hits = new Float64Array(rowCount());
     this.ghost = new Ghost(this.facts);
@@ -169,7 +172,13 @@ export class CheckedHypervisor implements Hypervisor {
     const { callsChecked, fullChecks, callsBeforeBoot } = this;
     const { list, suppressed } = this.collected;
     return makeStatement(
-      { callsChecked, fullChecks, callsBeforeBoot, findings: list.length + suppressed },
+      {
+        callsChecked,
+        fullChecks,
+        callsBeforeBoot,
+        findings: list.length + suppressed,
+        propertiesOff: this.collected.off,
+      },
       this.rows(),
       [
         ...(this.hardware.readsSmmus ? [] : [NO_SMMU_REGISTERS]),

@@ -4,21 +4,23 @@
  */
 
 import { PageState, PVIOMMU_COUNT } from '#hyp/layout';
-import { VM_HANDLE_BASE } from '#hypercall-abi';
+import { PoolId, VM_HANDLE_BASE } from '#hypercall-abi';
 import { l1stdEntries, l1stdL2Ptr, STE_BYTES } from './decode/index.ts';
 import type { ExpectedAttachment, ExpectedStream } from './expected-stream.ts';
 import type { Facts } from './facts.ts';
-import { type Findings, hex, type Property } from './findings.ts';
+import { type Findings, hex } from './findings.ts';
 import { type Ghost, Owner, VmLife } from './ghost.ts';
 import { type LayoutReader, PageWord } from './layout-reader.ts';
 import { LEAF_BYTES } from './maplets.ts';
 import type { Monitor } from './monitor.ts';
 import { T } from './node-store.ts';
+import type { Property } from './properties.ts';
 import type { Stage2 } from './stage2.ts';
 import type { NumberList } from './touched.ts';
 
 /** What a last-level table of a stage 2 covers. */
 const BLOCK = LEAF_BYTES[2]!;
+const POOLS = [PoolId.heap, PoolId.iommu] as const;
 
 export class Comparison {
   private readonly facts: Facts;
@@ -167,21 +169,25 @@ export class Comparison {
     const isSame =
       stage === ghost.domainStage(id) &&
       smmu === ghost.domainSmmu(id) &&
-      reader.domainType(id) === ghost.domainType(id) &&
-      this.countsStreams(id);
-    if (isSame) return;
-    const text = `the record of domain ${id} says stage ${stage}, SMMU ${smmu}`;
-    this.differs('tables', 'domain-record', text, { domain: id, stage, smmu });
+      reader.domainType(id) === ghost.domainType(id);
+    if (!isSame) {
+      const text = `the record of domain ${id} says stage ${stage}, SMMU ${smmu}`;
+      this.differs('tables', 'domain-record', text, { domain: id, stage, smmu });
+    }
+    this.streamCounts(id);
   }
 
-  /** Whether the record of a domain that the first attach binds counts its streams per SMMU as they are. */
-  private countsStreams(id: number): boolean {
+  /** That the record of a domain which the first attach binds counts its streams per SMMU as they are. */
+  private streamCounts(id: number): void {
     const { facts, ghost, reader } = this;
-    if (facts.profile.tableBuilt === 'alloc') return true;
+    if (facts.profile.tableBuilt === 'alloc') return;
     for (let smmu = 0; smmu < facts.description.smmus.length; smmu++) {
-      if (reader.domainStreams(id, smmu) !== ghost.domainStreams(id, smmu)) return false;
+      const streams = reader.domainStreams(id, smmu);
+      const expected = ghost.domainStreams(id, smmu);
+      if (streams === expected) continue;
+      const text = `the record of domain ${id} counts ${streams} streams behind SMMU ${smmu}; it must be ${expected}`;
+      this.differs('accounting', 'domain-streams', text, { domain: id, smmu, streams, expected });
     }
-    return true;
   }
 
   /** The leaves of one tag against the maplets of its domain. */
@@ -260,17 +266,21 @@ export class Comparison {
     const exists = life >= VmLife.live;
     const same =
       reader.vmState(slot) === life &&
-      reader.vmLoads(slot) === ghost.vmLoads(slot) &&
       (!exists ||
-        (reader.vmPages(slot) === ghost.vmPages(slot) &&
-          reader.vmProtected(slot) === ghost.vmProtected(slot) &&
+        (reader.vmProtected(slot) === ghost.vmProtected(slot) &&
           reader.vmVcpus(slot) === ghost.vmVcpus(slot) &&
           reader.vmRoot(slot) === this.facts.paOf(ghost.vmPgd(slot))));
-    if (same) return;
+    if (!same) {
+      const text = `the record of VM ${handle} says state ${reader.vmState(slot)}; it must be ${life}`;
+      this.differs('ownership', 'vm-record', text, { slot });
+    }
+    const loads = reader.vmLoads(slot);
+    const pages = reader.vmPages(slot);
+    if (loads === ghost.vmLoads(slot) && (!exists || pages === ghost.vmPages(slot))) return;
     const text =
-      `the record of VM ${handle} says state ${reader.vmState(slot)}, ${reader.vmPages(slot)} pages, ` +
-      `${reader.vmLoads(slot)} loaded; it must be ${life}, ${ghost.vmPages(slot)}, ${ghost.vmLoads(slot)}`;
-    this.differs('ownership', 'vm-record', text, { slot });
+      `the record of VM ${handle} counts ${pages} pages and ${loads} loaded vCPUs; ` +
+      `it must be ${ghost.vmPages(slot)} and ${ghost.vmLoads(slot)}`;
+    this.differs('accounting', 'vm-record', text, { slot, pages, loads });
   }
 
   /** The record of one device of the registry, with its streams and register ranges. */
@@ -337,7 +347,7 @@ export class Comparison {
     this.differs('structure', 'power', text, { smmu });
   }
 
-  /** Locks that every call may take, and whether the SMMUs are on. */
+  /** Locks that every call may take, whether the SMMUs are on, and counts that any call may change. */
   locks(): void {
     const held = this.reader.heldLock();
     if (held !== null) this.findings.add('lock', 'global', `the ${held} is held`, {});
@@ -345,6 +355,22 @@ export class Comparison {
       if (this.reader.smmuLock(i) !== 0)
         this.findings.add('lock', 'smmu', `the lock of SMMU ${i} is held`, { smmu: i });
       if (this.reader.smmuOff(i) !== this.ghost.smmuOff(i)) this.power(i);
+      if (this.reader.identityStreams(i) !== this.ghost.identityStreams(i)) this.identityStreams(i);
     }
+    for (const pool of POOLS) if (this.reader.poolTotalPages(pool) !== this.ghost.poolPages(pool)) this.poolTotal(pool);
+  }
+
+  private identityStreams(smmu: number): void {
+    const streams = this.reader.identityStreams(smmu);
+    const expected = this.ghost.identityStreams(smmu);
+    const text = `the record of SMMU ${smmu} counts ${streams} streams with identity; it must be ${expected}`;
+    this.differs('accounting', 'identity-streams', text, { smmu, streams, expected });
+  }
+
+  private poolTotal(pool: number): void {
+    const pages = this.reader.poolTotalPages(pool);
+    const expected = this.ghost.poolPages(pool);
+    const text = `pool ${pool} counts ${pages} pages that were given to it and not given back; it must be ${expected}`;
+    this.differs('accounting', 'pool-total', text, { pool, pages, expected });
   }
 }

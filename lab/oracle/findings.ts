@@ -1,26 +1,7 @@
 /** What the oracle found, as data. A finding names the property, the rule of it that is broken, and the call. */
 
 import { defaultProfile, formatCall, formatGuestCall, type Profile } from '#hypercall-abi';
-
-/** The properties, in the words that a scenario uses: `expect violation PROPERTY`. */
-export const PROPERTIES = {
-  spec: 'the outcome of a call is not what the call specification requires',
-  unchanged: 'a call that failed has changed state',
-  refcount: 'the reference count of a page or domain is not the number of its users',
-  ownership: 'whom a page belongs to, as the hypervisor recorded it, is not what the calls have made of it',
-  tables: 'the translation tables do not say what was mapped',
-  identity: 'the identity domain does not lead to exactly what the host has',
-  streams: 'the stream table does not say what was attached',
-  structure:
-    'a live table, descriptor or queue lies where the hypervisor does not hold it, or hardware uses another one',
-  invalidation: 'something was released or used again while hardware may still hold it',
-  isolation: 'a device or the host can reach a page that is not its own, now or through what may still be cached',
-  lock: 'a lock is taken out of order, released by somebody else, or held after a call',
-  panic: 'the hypervisor threw',
-  oracle: 'the oracle disagrees with itself',
-} as const;
-
-export type Property = keyof typeof PROPERTIES;
+import { PROPERTY_NAMES, type Property } from './properties.ts';
 
 /** What a finding tells beside its text: numbers are addresses, ids or counts, by name. */
 export type Detail = Readonly<Record<string, number | string>>;
@@ -46,15 +27,20 @@ export class Findings {
   suppressed = 0;
   private readonly limit: number;
   private readonly profile: Profile;
+  private readonly properties: ReadonlySet<Property>;
   private readonly before = new Int32Array(16);
   private cpu = -1;
   private inCall = false;
   private isGuests = false;
   private readonly seen = new Map<string, number>();
 
-  /** @param profile what the calls of findings are printed by */
-  constructor(limit: number, profile: Profile = defaultProfile) {
+  /**
+   * @param profile what the calls of findings are printed by
+   * @param properties those that are reported
+   */
+  constructor(limit: number, profile: Profile = defaultProfile, properties = PROPERTY_NAMES) {
     this.limit = limit;
+    this.properties = new Set(properties);
     this.profile = profile;
   }
 
@@ -76,7 +62,13 @@ export class Findings {
     this.inCall = false;
   }
 
+  /** Properties that are not reported. */
+  get off(): readonly Property[] {
+    return PROPERTY_NAMES.filter((name) => !this.properties.has(name));
+  }
+
   add(property: Property, rule: string, text: string, detail: Detail = {}): void {
+    if (!this.properties.has(property)) return;
     const count = this.count(property, rule);
     if (count >= SAME_RULE_LIMIT || this.list.length >= this.limit || this.repeats(property, rule, text)) {
       this.suppressed++;

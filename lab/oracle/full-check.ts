@@ -382,7 +382,7 @@ export class FullCheck {
       for (let order = 0; order <= POOL_ORDER_MAX; order++) free += this.freeList(pool, order);
       if (free === this.reader.poolFreePages(pool)) continue;
       const text = `pool ${pool} counts ${this.reader.poolFreePages(pool)} free pages; its lists hold ${free}`;
-      this.findings.add('structure', 'pool-count', text, { pool, free });
+      this.findings.add('allocation', 'pool-count', text, { pool, free });
     }
   }
 
@@ -391,7 +391,7 @@ export class FullCheck {
     const lent = this.reader.poolTotalPages(1) - this.reader.poolFreePages(1);
     if (lent === this.iommuPages || this.ghost.hasLeaked) return;
     const text = `${lent} pages of the IOMMU pool are not free; ${this.iommuPages} hold tables that are in use`;
-    this.findings.add('structure', 'pool-leak', text, { lent, used: this.iommuPages });
+    this.findings.add('allocation', 'pool-leak', text, { lent, used: this.iommuPages });
   }
 
   private freeList(pool: number, order: number): number {
@@ -401,7 +401,7 @@ export class FullCheck {
         const page = this.facts.pageOf(pa + i * PAGE);
         if (page < 0 || this.roles[page] !== 0 || this.ghost.owner(page) !== Owner.hyp) {
           const text = `${hex(pa + i * PAGE)} is on a free list of pool ${pool}, and is no free page of the hypervisor's`;
-          this.findings.add('structure', 'free-list', text, { pa: pa + i * PAGE, pool });
+          this.findings.add('allocation', 'free-list', text, { pa: pa + i * PAGE, pool });
           return pages;
         }
         this.roles[page] = 2;
@@ -438,7 +438,7 @@ export class FullCheck {
       if (ghost.owner(page) !== Owner.hyp || this.roles[page] !== 0) continue;
       const pa = facts.paOf(page);
       if (reader.isRecordPage(pa) || monitor.store.firstIn(page) !== 0) continue;
-      this.findings.add('structure', 'lost-page', `${hex(pa)} is the hypervisor's, and nothing leads there`, { pa });
+      this.findings.add('allocation', 'lost-page', `${hex(pa)} is the hypervisor's, and nothing leads there`, { pa });
     }
   }
 
@@ -452,6 +452,6 @@ export class FullCheck {
     });
     if (pages === this.ghost.vmPages(slot)) return;
     const text = `VM slot ${slot} has ${pages} pages in its stage 2; it must be ${this.ghost.vmPages(slot)}`;
-    this.findings.add('ownership', 'guest-pages', text, { slot, pages });
+    this.findings.add('accounting', 'guest-pages', text, { slot, pages });
   }
 }

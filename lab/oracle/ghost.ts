@@ -2,8 +2,8 @@
  * The ghost: what the calls so far have made of pages, domains, streams, VMs and CPUs, kept by the oracle and never by
  * the hypervisor. Every word is journaled, so it goes back in time with the machine.
  *
- * Whom a page belongs to, for the theorem, is said here. Pools are not followed page by page: their pages are the
- * hypervisor's, and that is all.
+ * Whom a page belongs to, for the theorem, is said here. Of a pool's pages it is known that they are the hypervisor's and
+ * which pool they were given to, not whether they are free.
  */
 
 import { PVIOMMU_COUNT, PVIOMMU_ROUTES_MAX } from '#hyp/layout';
@@ -70,6 +70,7 @@ export class Ghost {
   private readonly domainOwners: number;
   private readonly pviommus: number;
   private readonly resources: number;
+  private readonly pools: number;
 
   constructor(facts: Facts) {
     const { memory, pages } = facts;
@@ -89,6 +90,7 @@ export class Ghost {
     this.domainOwners = file(facts.profile.domains.count);
     this.pviommus = file(PVIOMMU_COUNT * PVIOMMU_STRIDE);
     this.resources = file(Math.max(1, facts.resources.length));
+    this.pools = file(2);
     this.maplets = new Maplets(memory);
     this.streams = new JournaledTable(memory, ATTACHMENT_WORDS);
     this.smmuStreams = new JournaledTable(memory, 1);
@@ -107,7 +109,7 @@ export class Ghost {
     return this.memory.words[this.state + page]! & OWNER_MASK;
   }
 
-  /** Slot of the VM that has the page, when {@link owner} is guest. */
+  /** Slot of the VM that has the page, when {@link owner} is guest; of the hypervisor's: its pool, plus 1. */
   ownerVm(page: number): number {
     return (this.memory.words[this.state + page]! >>> VM_SHIFT) & 0xff;
   }
@@ -121,7 +123,25 @@ export class Ghost {
   }
 
   setOwner(page: number, owner: number, vm = 0): void {
+    this.leavePool(page);
     this.memory.put(this.state + page, owner | (vm << VM_SHIFT));
+  }
+
+  /** The page is the hypervisor's from now on, and in that pool. */
+  giveToPool(page: number, pool: number): void {
+    this.leavePool(page);
+    this.memory.put(this.state + page, Owner.hyp | ((pool + 1) << VM_SHIFT));
+    this.add(this.pools + pool, 1);
+  }
+
+  private leavePool(page: number): void {
+    const pool = this.owner(page) === Owner.hyp ? this.ownerVm(page) - 1 : -1;
+    if (pool >= 0) this.add(this.pools + pool, -1);
+  }
+
+  /** Pages that were given to a pool and not given back. */
+  poolPages(pool: number): number {
+    return this.memory.words[this.pools + pool]!;
   }
 
   /** Whether the host has it, and nobody else may touch it. */

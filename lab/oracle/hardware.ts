@@ -10,8 +10,9 @@
 import type { AbortOutcome } from '#hypercall-abi';
 import { COMMAND_BYTES, STE_BYTES } from './decode/index.ts';
 import { type Facts, type OracleMachine, SMMU_BYTES, TWO32 } from './facts.ts';
-import { type Findings, hex, type Property } from './findings.ts';
+import { type Findings, hex } from './findings.ts';
 import type { LayoutReader } from './layout-reader.ts';
+import type { Property } from './properties.ts';
 
 /** Byte offsets of an SMMU's registers. */
 const Offset = {

@@ -9,6 +9,15 @@ export type {
   OracleSystemRegister,
   RegisterWords,
 } from './facts.ts';
-export { type Detail, type Finding, PROPERTIES, type Property } from './findings.ts';
+export type { Detail, Finding } from './findings.ts';
+export {
+  chooseProperties,
+  isProperty,
+  PROPERTIES,
+  PROPERTY_NAMES,
+  type Property,
+  type PropertyChoice,
+  type PropertyInfo,
+} from './properties.ts';
 export { type Specification, specificationOf } from './spec/index.ts';
 export type { Evidence, RowHits } from './statement.ts';

@@ -93,6 +93,8 @@ const DOMAIN_STREAMS = offsetOf(DomainRecord, 'smmuStreams');
 export const SMMU_PROD = offsetOf(SmmuRecord, 'cmdqProd');
 export const SMMU_POWER = offsetOf(SmmuRecord, 'power');
 const SMMU_LOCK = offsetOf(SmmuRecord, 'lock');
+const SMMU_IDENTITY_STREAMS = offsetOf(SmmuRecord, 'identityStreams');
+const POOL_TOTAL = offsetOf(PoolRecord, 'totalPages');
 const VM_STATE = offsetOf(VmRecord, 'state');
 const vmStateField = fieldReader(VmRecord, 'state');
 const vmProtectedField = fieldReader(VmRecord, 'protected');
@@ -229,6 +231,11 @@ export class LayoutReader {
     return this.word(this.smmu(index) + SMMU_POWER) !== 0;
   }
 
+  /** Streams of an SMMU that use, or may still use, the identity domain. */
+  identityStreams(index: number): number {
+    return this.word(this.smmu(index) + SMMU_IDENTITY_STREAMS);
+  }
+
   smmuLock(index: number): number {
     return this.word(this.smmu(index) + SMMU_LOCK);
   }
@@ -361,7 +368,7 @@ export class LayoutReader {
 
   /** Pages ever donated and not given back. */
   poolTotalPages(id: number): number {
-    return this.word(this.pool(id) + offsetOf(PoolRecord, 'totalPages'));
+    return this.word(this.pool(id) + POOL_TOTAL);
   }
 
   /** First free block of 2^order pages, 0 when there is none. */

@@ -10,6 +10,7 @@
 import { DOMAINS_PER_LEAF, PageState } from '#hyp/layout';
 import { VM_COUNT } from '#hypercall-abi';
 import { type PhysicalMemory, StateClass } from '#machine/memory';
+import { CommandCheck } from './commands.ts';
 import { CD_BYTES, COMMAND_BYTES, commandOpcode, Opcode } from './decode/index.ts';
 import { type Facts, IDENTITY_VMID, PAGE, TWO32 } from './facts.ts';
 import { type Findings, hex } from './findings.ts';
@@ -59,6 +60,7 @@ export class Monitor {
   readonly routes: Routes;
   readonly touched: Touched;
   readonly locks: Locks;
+  private readonly commands: CommandCheck;
   private readonly facts: Facts;
   private readonly memory: PhysicalMemory;
   private readonly ghost: Ghost;
@@ -85,6 +87,7 @@ export class Monitor {
       this.store,
       facts.description.smmus.map((smmu) => smmu.rangeInvalidation),
     );
+    this.commands = new CommandCheck(facts, findings);
     this.touched = new Touched(facts.pages, facts.description.smmus.length);
     const smmus = facts.description.smmus.length;
     this.locks = new Locks(
@@ -465,7 +468,7 @@ export class Monitor {
   private checkTagClean(id: number, tag: number): void {
     if (this.store.tag(tag, T.staleEntries) === 0) return;
     const text = `domain ${id} is made while translations of its tag from before may still be cached`;
-    this.findings.add('invalidation', 'tag-reuse', text, { domain: id });
+    this.findings.add('tag-reuse', 'stale', text, { domain: id });
   }
 
   // ---- power
@@ -494,6 +497,7 @@ export class Monitor {
     for (let index = before & mask; index !== (after & mask); index = (index + 1) & mask) {
       const i = this.memory.indexOf(base + (index & (mask >>> 1)) * COMMAND_BYTES);
       const { words } = this.memory;
+      this.commands.queued(smmu, words, i);
       if (commandOpcode(words[i]!) === Opcode.SYNC) {
         // Hardware that does not answer has not got there: what waits for it goes on waiting.
         const answers = this.facts.answers(smmu);

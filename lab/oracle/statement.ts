@@ -1,11 +1,15 @@
 /** The evidence that stands behind "nothing found". */
 
+import type { Property } from './properties.ts';
+
 /** What an oracle has counted. */
 export interface Counts {
   readonly callsChecked: number;
   readonly fullChecks: number;
   readonly callsBeforeBoot: number;
   readonly findings: number;
+  /** Properties that were not reported. */
+  readonly propertiesOff: readonly Property[];
 }
 
 export interface RowHits {

@@ -6,6 +6,7 @@
  */
 
 import { PageState } from '#hyp/layout';
+import { PoolId } from '#hypercall-abi';
 import { COMMAND_BYTES } from './decode/index.ts';
 import { type Facts, PAGE } from './facts.ts';
 import { type Findings, hex } from './findings.ts';
@@ -36,6 +37,10 @@ export class Takeover {
   learn(offered: readonly Setup[]): void {
     const { carveOut, smmus } = this.facts.description;
     this.own('carve-out', carveOut.base, carveOut.size);
+    const { heap } = this.reader.layout;
+    for (let pa = heap.base; pa < heap.base + heap.size; pa += PAGE) {
+      this.ghost.giveToPool(this.facts.pageOf(pa), PoolId.heap);
+    }
     smmus.forEach(({ name, base }, i) => {
       const { reader } = this;
       this.recorded(name, 'registers', reader.smmuBase(i), base);

@@ -5,10 +5,12 @@
 
 import { type CallName, defaultProfile, type Profile } from '#hypercall-abi';
 import type { MachineDescription } from '#machine';
+import type { Property } from '../oracle/index.ts';
 import {
   CandidateRunner,
   CannotDo,
   Executor,
+  type JudgeOptions,
   type Outcome,
   type Scenario,
   type Signature,
@@ -37,6 +39,8 @@ export interface FindOptions {
   readonly calls?: readonly CallName[];
   /** First run; those before are skipped. */
   readonly firstRun?: number;
+  /** The properties that are reported; all when left out. */
+  readonly properties?: readonly Property[];
   /** How often everything is decoded anew; every 64 calls when left out. If not `never`, also at the end of a run. */
   readonly full?: NonNullable<SessionOptions['full']>;
   /** Told after every run. */
@@ -84,10 +88,10 @@ export function findViolation(options: FindOptions): FindResult {
 
 /** The same, run by run: yields after each one, so that a caller can do other things in between. */
 export function* searchViolation(options: FindOptions): Generator<FindProgress, FindResult, void> {
-  const { machine, hypervisor, profile, seed, maxSteps = DEFAULT_STEPS, firstRun = 0 } = options;
+  const { machine, hypervisor, seed, maxSteps = DEFAULT_STEPS, firstRun = 0 } = options;
   const { maxRuns = Number.POSITIVE_INFINITY, maxCalls = Number.POSITIVE_INFINITY } = options;
   const { full = FULL_EVERY } = options;
-  const session = new Session({ machine, hypervisor, full, ...(profile !== undefined && { profile }) });
+  const session = new Session({ ...judgedBy(options), machine, hypervisor, full });
   const executor = new Executor(session);
   const allowed = options.calls ?? session.profile.calls.map(({ name }) => name);
   const taken = session.smmuMemory.flatMap(({ strtab, cmdq, evtq }) => [strtab, cmdq, evtq]);
@@ -132,15 +136,21 @@ export function* searchViolation(options: FindOptions): Generator<FindProgress, 
  * @throws Error when neither shows anything
  */
 function locate(options: FindOptions, steps: readonly Step[], run: number): Finding {
-  const { machine, hypervisor, profile, seed } = options;
-  const quick = new CandidateRunner(machine, hypervisor, 'never', profile).run(steps);
-  const thorough = new CandidateRunner(machine, hypervisor, 'every', profile).run(steps);
+  const { machine, hypervisor, seed } = options;
+  const judged = judgedBy(options);
+  const quick = new CandidateRunner(machine, hypervisor, 'never', judged).run(steps);
+  const thorough = new CandidateRunner(machine, hypervisor, 'every', judged).run(steps);
   const isThorough = thorough !== null && (quick === null || thorough.step < quick.step);
   const found = isThorough ? thorough : quick;
   if (found === null) throw new Error(`run ${run} of seed ${seed} does not repeat what it violated`);
   const { property, rule, call, step, violation } = found;
   const scenario = scenarioOf(options, steps.slice(0, step + 1), violation);
   return { scenario, violation, signature: { property, rule, call }, full: isThorough ? 'every' : 'never', run };
+}
+
+/** What a session is given of them beside the machine and the hypervisor. */
+function judgedBy({ profile, properties }: FindOptions): JudgeOptions {
+  return { ...(profile !== undefined && { profile }), ...(properties !== undefined && { properties }) };
 }
 
 function attempt(executor: Executor, step: Step): Outcome | null {

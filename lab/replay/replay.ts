@@ -11,6 +11,7 @@ import { hypLayout } from '#hyp/layout';
 import type { Profile } from '#hypercall-abi';
 import type { MachineDescription } from '#machine';
 import { commandOpcode, isTlbInvalidation } from '../oracle/decode/command.ts';
+import type { Property } from '../oracle/index.ts';
 import { Session, type Violation } from '../session/session.ts';
 import { pciStreamId } from '../trace/event.ts';
 import type { MapOperation, OperationLog, UnmapOperation } from '../trace/operation.ts';
@@ -30,6 +31,8 @@ export interface ReplayOptions {
   /** Streams of each root, where a fixture tells; roots that are absent take the log's devices in order. */
   readonly streams?: ReadonlyMap<number, readonly number[]>;
   readonly unchecked?: boolean;
+  /** The properties that are reported; all when left out. */
+  readonly properties?: readonly Property[];
   /** The contract between host and hypervisor; the default one when left out. */
   readonly profile?: Profile;
   /** Milliseconds from an arbitrary start, for the rate. */
@@ -99,6 +102,7 @@ export async function replay(log: OperationLog, options: ReplayOptions): Promise
     machine: options.machine,
     ...(options.profile === undefined ? {} : { profile: options.profile }),
     ...(options.unchecked ? { unchecked: true } : {}),
+    ...(options.properties === undefined ? {} : { properties: options.properties }),
   });
   const run = new Run(session, log, options);
   const interrupted = await run.all();

@@ -1,6 +1,5 @@
 /** Runs many candidates in a row on one booted machine: what shrinking and fuzzing need. */
 
-import type { Profile } from '#hypercall-abi';
 import type { MachineDescription } from '#machine';
 import { type HypervisorFactory, Session, type SessionOptions } from '../session/session.ts';
 import { CannotDo } from './bind.ts';
@@ -8,6 +7,9 @@ import { withOutcome } from './compare.ts';
 import { Executor, type Outcome } from './execute.ts';
 import { callOf, type Found } from './signature.ts';
 import type { Step } from './types.ts';
+
+/** What candidates are judged by: the contract, and the properties. */
+export type JudgeOptions = Pick<SessionOptions, 'profile' | 'properties'>;
 
 /** One booted machine on which candidates are run, each from boot. */
 export class CandidateRunner {
@@ -21,10 +23,10 @@ export class CandidateRunner {
     machine: MachineDescription,
     hypervisor: HypervisorFactory,
     full: NonNullable<SessionOptions['full']> = 'never',
-    profile?: Profile,
+    judged: JudgeOptions = {},
   ) {
     this.isThorough = full !== 'never';
-    this.executor = new Executor(new Session({ machine, hypervisor, full, ...(profile !== undefined && { profile }) }));
+    this.executor = new Executor(new Session({ ...judged, machine, hypervisor, full }));
   }
 
   /**

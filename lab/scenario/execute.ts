@@ -58,7 +58,7 @@ export class Executor {
   constructor(session: Session) {
     this.session = session;
     const { machine, oracle } = session;
-    this.tracker = oracle === null ? null : new LifeCycleTracker(session.profile);
+    this.tracker = session.checksLifeCycles ? new LifeCycleTracker(session.profile) : null;
     // A boundary of its own, because its tracker must be taken back to boot for every run.
     this.boundary = oracle === null ? session.boundary : new Boundary(oracle, session.ports, this.tracker);
     this.names = new NameBinder(machine.description, session.hostMemory);

@@ -2,6 +2,7 @@
 
 import { DescriptionError, type MachineDescription, preset } from '#machine';
 import { InputError } from '../input-error.ts';
+import type { Property } from '../oracle/index.ts';
 import { type HypervisorFactory, Session, type SessionOptions, type Violation } from '../session/session.ts';
 import { CannotDo } from './bind.ts';
 import { checkFits, lineOf, type Placement } from './check.ts';
@@ -38,6 +39,8 @@ export interface RunOptions extends Placement {
   readonly machines?: (name: string) => MachineDescription;
   /** How often everything is decoded anew; after every call when left out. */
   readonly full?: NonNullable<SessionOptions['full']>;
+  /** The properties that are reported; all when left out. */
+  readonly properties?: readonly Property[];
   /** Called after every step, while the session stands there: to show it. */
   readonly onStep?: (result: StepResult, index: number, session: Session) => void;
 }
@@ -50,8 +53,9 @@ export function runScenario(scenario: Scenario, options: RunOptions): ScenarioRe
   const machine = machineOf(scenario, options);
   checkFits(scenario, machine, options);
   const hypervisor = hypervisorOf(scenario, options);
-  const { full = 'every' } = options;
-  const session = new Session({ machine, hypervisor, full, profile: profileOf(scenario) });
+  const { full = 'every', properties } = options;
+  const judged = properties === undefined ? {} : { properties };
+  const session = new Session({ ...judged, machine, hypervisor, full, profile: profileOf(scenario) });
   const executor = new Executor(session);
   const steps: StepResult[] = [];
   const violations: Violation[] = [];

@@ -7,7 +7,7 @@ import { HostMemory, IommuDriver, type SmmuMemory, setUpSmmu } from '#host';
 import { createHypervisor } from '#hyp/plain';
 import { Boundary, type Hypervisor, LifeCycleTracker, type LifeCycleViolation, type Profile } from '#hypercall-abi';
 import { createMachine, type HostPort, type Machine, type MachineDescription, streamsOf } from '#machine';
-import { CheckedHypervisor, type Finding } from '../oracle/index.ts';
+import { CheckedHypervisor, type Finding, type Property } from '../oracle/index.ts';
 import { oracleView } from './oracle-view.ts';
 import { WatchedDevice, watchedPort } from './watched.ts';
 
@@ -27,12 +27,13 @@ export interface SessionOptions {
    * after every so many; {@link fullInterval} when left out. Whatever a call touches is compared after it in any case.
    */
   readonly full?: 'never' | 'every' | number;
+  /** The properties that are reported; all when left out. */
+  readonly properties?: readonly Property[];
 }
 
 /** Everything that was found wrong, in the order in which it was found. */
 export interface Violation {
-  /** Property of an oracle, or `life-cycle`. */
-  readonly property: string;
+  readonly property: Property;
   readonly rule: string;
   readonly text: string;
 }
@@ -53,6 +54,8 @@ export class Session {
   readonly devices: readonly WatchedDevice[];
   /** Null when unchecked. */
   readonly oracle: CheckedHypervisor | null;
+  /** Whether what a life cycle does not allow is reported. */
+  readonly checksLifeCycles: boolean;
   readonly hostMemory: HostMemory;
   /** The host's driver on CPU 0. */
   readonly driver: IommuDriver;
@@ -66,7 +69,11 @@ export class Session {
     this.machine = machine;
     this.oracle = options.unchecked
       ? null
-      : new CheckedHypervisor(inner, oracleView(machine), { full: options.full ?? fullInterval(options.machine) });
+      : new CheckedHypervisor(inner, oracleView(machine), {
+          full: options.full ?? fullInterval(options.machine),
+          ...(options.properties !== undefined && { properties: options.properties }),
+        });
+    this.checksLifeCycles = !options.unchecked && (options.properties?.includes('life-cycle') ?? true);
     const ports = machine.cpus.map((cpu) => watchedPort(cpu, this.oracle));
     this.ports = ports;
     this.devices = machine.devices.map((device, i) => {
@@ -76,7 +83,7 @@ export class Session {
       }));
       return new WatchedDevice(device, streams, this.oracle);
     });
-    const tracker = options.unchecked ? null : new LifeCycleTracker(inner.profile);
+    const tracker = this.checksLifeCycles ? new LifeCycleTracker(inner.profile) : null;
     this.boundary = new Boundary(this.oracle ?? inner, ports, tracker);
     this.profile = this.boundary.profile;
     this.hostMemory = new HostMemory(options.machine);

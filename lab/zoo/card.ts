@@ -4,7 +4,7 @@
  * fails loudly when the hypervisor moves on without it.
  */
 
-import type { Property } from '../oracle/findings.ts';
+import type { Property } from '../oracle/properties.ts';
 
 /** One change of the source of `hyp` or `io-pgtable`, as it is written there: with its pauses. */
 export interface SourceEdit {

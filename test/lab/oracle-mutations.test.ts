@@ -294,7 +294,7 @@ test('structure: an SMMU record that names another stream table', () => {
   expect(kinds(rig.oracle.findings)).toContain('structure/smmu-record');
 });
 
-test('structure: a page that no pool has and nothing leads to', () => {
+test('allocation: a page that no pool has and nothing leads to', () => {
   const edit = { file: 'hyp/attach.ts', function: 'detachS1' };
   const before = '  if (result === 0) yield* freeCdTable(h, table, bits);';
   const { createHypervisor } = buildHypervisor([{ id: 'keeps', edits: [{ ...edit, before, after: '' }] }]);
@@ -302,16 +302,16 @@ test('structure: a page that no pool has and nothing leads to', () => {
   mapped(rig);
   expect(tell(rig.oracle.findings)).toBe('');
   rig.call('detach_dev', 0, 1, 0, 0);
-  expect(kinds(rig.oracle.findings)).toEqual(['structure/pool-leak', 'structure/lost-page']);
+  expect(kinds(rig.oracle.findings)).toEqual(['allocation/pool-leak', 'allocation/lost-page']);
 });
 
-test('structure: a table on a free list', () => {
+test('allocation: a table on a free list', () => {
   const rig = makeRig({ full: 'never' });
   mapped(rig);
   const { memory } = rig.machine;
   memory.write64(layout.iommuPool + 16, 0, tableAt(rig.machine));
   rig.oracle.checkAll();
-  expect(kinds(rig.oracle.findings)).toContain('structure/free-list');
+  expect(kinds(rig.oracle.findings)).toContain('allocation/free-list');
 });
 
 test('invalidation: a page is released before its translation is invalidated (defect Z14)', () => {
@@ -375,7 +375,7 @@ test('invalidation: the words of a stream table entry change in one epoch with i
   expect(kinds(rig.oracle.findings)).toEqual(['invalidation/ste-torn']);
 });
 
-test('invalidation: a domain id is used again while its tag may be cached', () => {
+test('tag-reuse: a domain id is used again while its tag may be cached', () => {
   const rig = makeRig({
     full: 'never',
     mischief: instead('free_domain', ({ memory }, x) => {
@@ -388,7 +388,7 @@ test('invalidation: a domain id is used again while its tag may be cached', () =
   rig.call('free_domain', 1);
   rig.oracle.reset();
   rig.call('alloc_domain', 0, 0, 1, 0);
-  expect(kinds(rig.oracle.findings)).toEqual(['invalidation/tag-reuse']);
+  expect(kinds(rig.oracle.findings)).toEqual(['tag-reuse/stale']);
 });
 
 test('isolation: a page that is mapped for DMA is given to a guest', () => {
@@ -489,4 +489,18 @@ test('panic: the hypervisor throws', () => {
   rig.call('vcpu_put');
   expect(kinds(rig.oracle.findings)).toEqual(['panic/threw']);
   expect(rig.oracle.findings[0]!.text).toContain('BUG at vm.c:1');
+});
+
+test('accounting: pages of a pool, loaded vCPUs, streams with identity', () => {
+  const { vms, smmus, iommuPool } = layout;
+  for (const [at, kind] of [
+    [iommuPool + 8, 'accounting/pool-total'],
+    [vms + 20, 'accounting/vm-record'],
+    [smmus + 44, 'accounting/identity-streams'],
+  ] as const) {
+    const rig = makeRig({ full: 'never' });
+    rig.machine.memory.write32(at, rig.machine.memory.read32(at) + 1);
+    rig.call('reserve_vm');
+    expect(kinds(rig.oracle.findings)).toEqual([kind]);
+  }
 });

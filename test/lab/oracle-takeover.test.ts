@@ -447,7 +447,7 @@ function forgetful(machine: Machine): Hypervisor {
 test('the finder finds what only a full check sees, at the step that does it', () => {
   const options = { machine: tiny, hypervisor: forgetful, identity: 'forgetful', seed: 1, maxCalls: 3000 };
   const { found } = findViolation(options);
-  expect(found?.signature).toEqual({ property: 'structure', rule: 'pool-count', call: 'host_share_hyp' });
+  expect(found?.signature).toEqual({ property: 'allocation', rule: 'pool-count', call: 'host_share_hyp' });
   expect(found!.full).toBe('every');
   const { steps } = found!.scenario;
   expect(steps.filter((step) => step.kind === 'call' && step.call === 'host_share_hyp')).toHaveLength(1);

@@ -7,13 +7,16 @@ import { runScenario, type ScenarioReport } from '../../scenario/run.ts';
 import { renderSvg, timelineOf, timelineView } from '../../views/index.ts';
 import { hypervisorByIdentity } from '../../zoo/index.ts';
 import { type CliIo, type CommandArgs, flagArg, textArg } from '../command.ts';
+import { propertiesArg } from '../property-args.ts';
 import { readScenario, type ScenarioInput } from '../scenario-input.ts';
 import { coloursOf, storyStyle } from '../style.ts';
 
 /** @returns 0 when every step came to what it expects, else 1 */
 export async function replayScenario(input: ScenarioInput, args: CommandArgs, io: CliIo): Promise<number> {
   const { scenario, placement } = readScenario(input);
-  const report = runScenario(scenario, { hypervisors: hypervisorByIdentity, full: 'every', ...placement });
+  const properties = propertiesArg(args);
+  const judged = properties === undefined ? {} : { properties };
+  const report = runScenario(scenario, { ...placement, ...judged, hypervisors: hypervisorByIdentity, full: 'every' });
   const svg = textArg(args, 'svg');
   if (svg !== undefined) {
     const timeline = timelineOf(scenario, hypervisorByIdentity(scenario.hypervisor));

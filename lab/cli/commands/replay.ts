@@ -25,6 +25,7 @@ import {
   UsageError,
 } from '../command.ts';
 import { profileArg, profileOption } from '../profile-arg.ts';
+import { propertiesArg, propertyOptions } from '../property-args.ts';
 import { breathe } from './breathe.ts';
 import { replayScenario } from './replay-scenario.ts';
 
@@ -47,6 +48,7 @@ export const replayCommand: Command = {
     { flags: '--story', describe: 'Tell a scenario step by step, in plain sentences' },
     { flags: '--svg <file>', describe: 'Write a drawing of a scenario: its steps, and when old entries may be used' },
     { flags: '--unchecked', describe: 'Without oracles: for measuring' },
+    ...propertyOptions,
     { flags: '--json', describe: 'Print one JSON document' },
   ],
   examples: [
@@ -126,6 +128,10 @@ async function replayTrace(
   const machine = await readMachine(textArg(args, 'machine') ?? DEFAULT_MACHINE);
   const log = operationsOf(events);
   checkAddresses(log, machine, trace.file);
+  const properties = propertiesArg(args);
+  if (flagArg(args, 'unchecked') && properties !== undefined) {
+    throw new UsageError('--unchecked reports nothing: --properties and --without do not go with it');
+  }
   const json = flagArg(args, 'json');
   const bar = progressBar(io, 'replaying', !json);
   let stopped = false;
@@ -138,6 +144,7 @@ async function replayTrace(
     stage: stageOption(args, fixture),
     ...(fixture === null ? {} : { streams: streamsOfRoots(log, fixture) }),
     ...(flagArg(args, 'unchecked') ? { unchecked: true } : {}),
+    ...(properties === undefined ? {} : { properties }),
     now: () => performance.now(),
     onProgress: (done, total) => bar.update(done, total),
     stop: () => stopped,

@@ -13,10 +13,11 @@ import { readMachine } from '../../io/machine.ts';
 import { progressBar } from '../../io/progress.ts';
 import { readText } from '../../io/read-text.ts';
 import { writeText } from '../../io/write-text.ts';
-import { type Finding, searchViolation } from '../../random/find.ts';
+import { type Finding, type FindOptions, searchViolation } from '../../random/find.ts';
 import { printScenario } from '../../scenario/index.ts';
 import { type Command, flagArg, numberArg, textArg } from '../command.ts';
 import { profileArg, profileOption } from '../profile-arg.ts';
+import { propertiesArg, propertyOptions } from '../property-args.ts';
 import { breathe } from './breathe.ts';
 
 const SCHEMA = 'postern/soak/0';
@@ -36,6 +37,8 @@ interface SoakRecord {
   readonly seed: number;
   readonly maxSteps: number;
   readonly fullEvery: number;
+  /** The properties that were reported, if not all of them. */
+  readonly properties?: string;
   readonly runs: number;
   readonly steps: number;
   readonly calls: number;
@@ -54,6 +57,7 @@ export const soakCommand: Command = {
     { flags: '--calls <n>', describe: 'Hypercalls in all', default: DEFAULT_CALLS },
     { flags: '--seed <n>', describe: 'Seed of the random steps', default: 1 },
     { flags: '--state <file>', describe: 'Where what was done is kept; an existing file is gone on with' },
+    ...propertyOptions,
     { flags: '--json', describe: 'Print one JSON document' },
   ],
   examples: ['postern soak --profile android17 --calls 10000000 --seed 1 --state soak.json'],
@@ -62,7 +66,9 @@ export const soakCommand: Command = {
     const machine = await readMachine(textArg(args, 'machine')!);
     const calls = numberArg(args, 'calls')!;
     const state = textArg(args, 'state');
-    const start = await open(state, freshRecord(profile, machine, numberArg(args, 'seed')!));
+    const properties = propertiesArg(args);
+    const fresh = freshRecord(profile, machine, numberArg(args, 'seed')!);
+    const start = await open(state, properties === undefined ? fresh : { ...fresh, properties: properties.join() });
     let stopped = false;
     const release = io.onInterrupt(() => {
       stopped = true;
@@ -71,7 +77,8 @@ export const soakCommand: Command = {
     const save = async (record: SoakRecord): Promise<void> => {
       if (state !== undefined) await writeText(state, `${JSON.stringify(record, null, 2)}\n`);
     };
-    const record = await soak(start, profile, machine, calls, save, (done) => {
+    const judged = properties === undefined ? {} : { properties };
+    const record = await soak(start, { ...judged, profile, machine }, calls, save, (done) => {
       progress.update(done, calls);
       return stopped;
     });
@@ -102,7 +109,7 @@ function freshRecord(profile: Profile, machine: MachineDescription, seed: number
 }
 
 /** What must be the same in a file that is gone on with. */
-const FIXED = ['schema', 'hypervisor', 'profile', 'machine', 'seed', 'maxSteps', 'fullEvery'] as const;
+const FIXED = ['schema', 'hypervisor', 'profile', 'machine', 'seed', 'maxSteps', 'fullEvery', 'properties'] as const;
 
 async function open(path: string | undefined, fresh: SoakRecord): Promise<SoakRecord> {
   if (path === undefined || !existsSync(path)) return fresh;
@@ -116,7 +123,12 @@ async function open(path: string | undefined, fresh: SoakRecord): Promise<SoakRe
   for (const field of FIXED) {
     if (known?.[field] === fresh[field]) continue;
     const got = JSON.stringify(known?.[field]) ?? 'nothing';
-    throw new InputError({ file: path, field, expected: `${fresh[field]}, as asked for (or another file)`, got });
+    throw new InputError({
+      file: path,
+      field,
+      expected: `${fresh[field] ?? 'nothing'}, as asked for (or another file)`,
+      got,
+    });
   }
   for (const field of ['runs', 'steps', 'calls', 'milliseconds', 'runsAccounted'] as const) {
     const value = known?.[field];
@@ -129,8 +141,7 @@ async function open(path: string | undefined, fresh: SoakRecord): Promise<SoakRe
 /** Go on until `calls` are made, something is found, or `stop` says so. */
 async function soak(
   start: SoakRecord,
-  profile: Profile,
-  machine: MachineDescription,
+  judged: Pick<FindOptions, 'profile' | 'machine' | 'properties'>,
   calls: number,
   save: (record: SoakRecord) => Promise<void>,
   stop: (calls: number) => boolean,
@@ -139,10 +150,9 @@ async function soak(
   const began = performance.now();
   let saved = began;
   const search = searchViolation({
-    machine,
+    ...judged,
     hypervisor: createHypervisor,
     identity,
-    profile,
     seed: start.seed,
     maxSteps: MAX_STEPS,
     full: FULL_EVERY,

@@ -175,6 +175,12 @@ export class Call {
     if (owner !== Owner.host) this.monitor.checkUnreached(page, 'given-away');
   }
 
+  /** The host's page is the hypervisor's from now on, in that pool. */
+  giveToPool(page: number, pool: number): void {
+    this.setOwner(page, Owner.hyp);
+    this.ghost.giveToPool(page, pool);
+  }
+
   /** Whether a page is all zero from byte `from` on. */
   isZero(page: number, from = 0): boolean {
     const { memory } = this.facts;

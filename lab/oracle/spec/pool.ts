@@ -84,7 +84,7 @@ function judgeLeftOver(c: Call): string | null {
 
 function takeChunks(c: Call, count: number): void {
   for (let i = 0; i < count && i < list.pages.length; i++) {
-    for (let k = 0; k < 2 ** list.orders[i]!; k++) c.setOwner(list.pages[i]! + k, Owner.hyp);
+    for (let k = 0; k < 2 ** list.orders[i]!; k++) c.giveToPool(list.pages[i]! + k, c.u32(1));
   }
 }
 
