@@ -167,9 +167,17 @@ export const twoSmmus: MachineDescription = {
   ],
 };
 
+/** {@link tiny} with its SMMU in power domain 1, so that the host can switch it off and on. */
+export const switched: MachineDescription = {
+  ...tiny,
+  name: 'switched',
+  smmus: [{ ...tiny.smmus[0]!, powerDomain: 1 }],
+};
+
 /** Every preset by its name. */
 export const presets: Readonly<Record<string, MachineDescription>> = {
   tiny,
+  switched,
   'qemu-virt': qemuVirt,
   mmu700,
   'two-smmus': twoSmmus,

@@ -39,7 +39,7 @@ export const BASE_IDENTITY = 'postern';
 const ENTRY = 'hyp/index.ts';
 const PAGE_TABLES = 'io-pgtable/index.ts';
 /** Builds that are kept: enough for a zoo, and a bound for a campaign that makes thousands. */
-const KEPT_BUILDS = 64;
+const KEPT_BUILDS = 256;
 
 const builds = new Map<string, BuiltHypervisor<unknown>>();
 /** JavaScript of the unedited sources, by build and path. */
