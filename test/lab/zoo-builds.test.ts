@@ -144,16 +144,27 @@ function ready(rig: ZooRig): ZooRig {
   return rig;
 }
 
+/** What stops {@link ready}: a defect may kill a CPU before anything interesting has happened. Empty if nothing does. */
+function stopped(rig: ZooRig): string {
+  try {
+    ready(rig);
+    return '';
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
 /** Both hypervisors do the same in all that can be seen, and write the same words in the same order. */
-function expectSame(one: () => ZooRig, other: () => ZooRig, numRuns: number): Set<string> {
+function expectSame(one: () => ZooRig, other: () => ZooRig, numRuns: number, mayStop = false): Set<string> {
   const reached = new Set<string>();
   const property = fc.property(moves, (list) => {
     const [a, b] = [one(), other()];
     const memories = [a.machine.memory, b.machine.memory] as const;
     for (const memory of memories) memory.mark();
-    ready(a);
-    ready(b);
-    for (const move of list) {
+    const stops = stopped(a);
+    expect(stopped(b)).toBe(stops);
+    if (!mayStop) expect(stops).toBe('');
+    for (const move of stops === '' ? list : []) {
       const { text, dead } = play(a, move);
       expect(play(b, move).text).toBe(text);
       reached.add(text.split(':')[0]!);
@@ -198,6 +209,7 @@ test.each(cards.map((card) => [card.id, card] as const))('the two builds with %s
   expectSame(
     () => new ZooRig(one),
     () => new ZooRig(unpaused(other)),
-    3,
+    2,
+    true,
   );
 });
