@@ -27,6 +27,7 @@ import {
   RequestType,
   setNumber,
 } from '#hypercall-abi';
+import { abstractState } from './abstract-state.ts';
 import { Accesses, type DeviceAccess } from './accesses.ts';
 import { Comparison } from './compare.ts';
 import { ExpectedStream } from './expected-stream.ts';
@@ -95,6 +96,8 @@ export class CheckedHypervisor implements Hypervisor {
   private readonly interval: number;
   private readonly stopAtFirst: boolean;
   private readonly hits: Float64Array;
+  /** Number of the row of the call specification that decided last; 0 when none has. */
+  lastRow = 0;
   private callsChecked = 0;
   private fullChecks = 0;
   private callsBeforeBoot = 0;
@@ -165,6 +168,11 @@ export class CheckedHypervisor implements Hypervisor {
   /** Rows of the call specification and how often each decided. */
   rows(): { readonly id: string; readonly hits: number }[] {
     return this.specification.rows.map(({ id, index }) => ({ id, hits: this.hits[index]! }));
+  }
+
+  /** A hash of the state in coarse terms, for telling states apart that differ in kind; see {@link abstractState}. */
+  abstractState(): number {
+    return abstractState(this.facts, this.ghost, this.reader, this.monitor.stale);
   }
 
   /** The evidence for "nothing found": what was checked, what was never reached, what is not modelled. */
@@ -356,6 +364,7 @@ export class CheckedHypervisor implements Hypervisor {
     const problem = shortage === undefined ? judge(call, row) : judgeShortage(call, shortage);
     const decided = shortage ?? row;
     this.hits[decided.index]!++;
+    this.lastRow = decided.index;
     if (problem !== null) this.wrong(name, row.id, problem);
     this.take(rules, decided);
   }

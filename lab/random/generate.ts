@@ -12,23 +12,28 @@ import type { Choices } from './choices.ts';
 import { edge, edgesOf } from './edges.ts';
 import { GuestSteps } from './guests.ts';
 import { MappingSteps } from './mappings.ts';
-import { World } from './world.ts';
+import { type Remembered, World } from './world.ts';
 
 /** A way to make up a step. */
 export interface Recipe {
   /** Stable: inputs of a fuzzer name recipes by it. */
   readonly name: string;
-  /** How often it is chosen, compared with others. */
+  /** How often it is chosen, compared with others; 0 when the machine, the profile or the user leaves it out. */
   readonly weight: number;
   /** Null when nothing fits at the moment. */
   readonly make: () => Step | null;
+}
+
+/** What a generator remembers of a run. */
+export interface Planned {
+  readonly world: Remembered;
+  readonly again: CallStep | null;
 }
 
 /** Percentages. */
 const SERVE_REQUEST = 75;
 const TRY_AGAIN = 85;
 const WRONG_ARGUMENT = 10;
-const GARBAGE = 4;
 /** Recipes that are tried before a garbage crossing takes the place of a step. */
 const TRIES = 8;
 
@@ -41,7 +46,7 @@ export class StepGenerator {
   private readonly streams: readonly NamedStream[];
   private readonly allowed: ReadonlySet<CallName>;
   private readonly edges: ReturnType<typeof edgesOf>;
-  /** What steps are made by. */
+  /** What steps are made by: the same list, in the same order, for every machine and profile. */
   readonly recipes: readonly Recipe[];
   private readonly weights: number;
   private readonly mappings: MappingSteps;
@@ -107,7 +112,7 @@ export class StepGenerator {
         ['unshare', 2, ['host_unshare_hyp'], () => guests.unshare()],
         ['advance-vm', 9, [...profile.namesOf('reserve_vm'), 'init_vm', 'vcpu_load'], () => guests.advanceVm()],
         ['map-guest', 8, ['map_guest'], () => guests.mapGuest()],
-        ['map-guest', 8, ['donate_guest', 'share_guest'], () => guests.mapGuest()],
+        ['give-guest', 8, ['donate_guest', 'share_guest'], () => guests.mapGuest()],
         ['take-back', 3, ['unshare_guest', 'reclaim_dying_guest_page'], () => guests.takeBack()],
         [
           'tear-down',
@@ -116,28 +121,43 @@ export class StepGenerator {
           () => guests.tearDown(),
         ],
         ['access', 3, [], () => guests.access()],
+        ['garbage', 5, [], () => this.garbage()],
       ];
-    this.recipes = all
-      .filter(([, weight, names]) => weight > 0 && names.every((name) => this.allowed.has(name)))
-      .map(([name, weight, , make]) => ({ name, weight, make }));
+    this.recipes = all.map(([name, weight, names, make]) => {
+      const isPossible = names.every((call) => this.allowed.has(call));
+      return { name, weight: isPossible ? weight : 0, make };
+    });
     this.weights = this.recipes.reduce((sum, { weight }) => sum + weight, 0);
   }
 
   /** Begin a run anew. */
   reset(prng: Choices): void {
-    this.prng = prng;
-    this.mappings.reset(prng);
-    this.guests.reset(prng);
+    this.decideBy(prng);
     this.world.reset();
     this.again = null;
   }
 
+  /** Where the decisions come from, from now on. */
+  decideBy(choices: Choices): void {
+    this.prng = choices;
+    this.mappings.reset(choices);
+    this.guests.reset(choices);
+  }
+
+  /** What is remembered, to be gone back to as often as wanted. */
+  save(): Planned {
+    return { world: this.world.save(), again: this.again };
+  }
+
+  restore({ world, again }: Planned): void {
+    this.world.restore(world);
+    this.again = again;
+  }
+
   /** The next step. {@link World.observe} must be told what comes of it. */
   next(): Step {
-    const { prng } = this;
     const due = this.dueStep();
     if (due !== null) return due;
-    if (prng.chance(GARBAGE)) return this.garbage();
     return this.spoiled(this.sensible());
   }
 
@@ -150,7 +170,8 @@ export class StepGenerator {
     if (due !== null) return due;
     const { recipes } = this;
     for (let i = 0; i < recipes.length; i++) {
-      const step = recipes[(from + i) % recipes.length]!.make();
+      const { weight, make } = recipes[(from + i) % recipes.length]!;
+      const step = weight === 0 ? null : make();
       if (step !== null) return this.spoiled(step);
     }
     return this.garbage();

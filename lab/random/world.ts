@@ -48,6 +48,9 @@ export interface Vm {
 
 export type PageHolder = 'host' | 'shared' | 'guest' | 'hyp';
 
+/** What a {@link World} remembers. */
+export type Remembered = Readonly<Pick<World, 'domains' | 'vms' | 'identity' | 'pages' | 'asked'>>;
+
 /** Remembered ranges per domain: old ones make room. */
 const REMEMBERED = 12;
 
@@ -64,6 +67,22 @@ export class World {
 
   constructor(profile: Profile) {
     this.profile = profile;
+  }
+
+  /** All that is remembered, to be gone back to as often as wanted. */
+  save(): Remembered {
+    const { domains, vms, identity, pages, asked } = this;
+    return structuredClone({ domains, vms, identity, pages, asked });
+  }
+
+  restore(remembered: Remembered): void {
+    this.reset();
+    const { domains, vms, identity, pages, asked } = structuredClone(remembered);
+    this.domains.push(...domains);
+    this.vms.push(...vms);
+    this.identity.push(...identity);
+    for (const [page, holder] of pages) this.pages.set(page, holder);
+    this.asked = asked;
   }
 
   reset(): void {

@@ -26,6 +26,15 @@ interface Bound {
   readonly pages: number;
 }
 
+/** What names stood for at some time. */
+export interface BoundNames {
+  readonly low: number;
+  readonly high: number;
+  readonly domains: ReadonlyMap<string, number>;
+  readonly vms: ReadonlyMap<string, number>;
+  readonly pages: ReadonlyMap<string, Bound>;
+}
+
 export class NameBinder {
   private readonly sids: ReadonlyMap<string, number>;
   /** The host's free memory: [bottom, top). */
@@ -33,9 +42,9 @@ export class NameBinder {
   private readonly top: number;
   private low: number;
   private high: number;
-  private readonly domains = new Map<string, number>();
-  private readonly vms = new Map<string, number>();
-  private readonly pages = new Map<string, Bound>();
+  private domains = new Map<string, number>();
+  private vms = new Map<string, number>();
+  private pages = new Map<string, Bound>();
 
   /** @param memory the host's allocator after the machine has booted: nothing else may take pages from it */
   constructor(machine: MachineDescription, memory: HostMemory) {
@@ -56,6 +65,21 @@ export class NameBinder {
     this.domains.clear();
     this.vms.clear();
     this.pages.clear();
+  }
+
+  /** What the names stand for now. */
+  save(): BoundNames {
+    const { low, high, domains, vms, pages } = this;
+    return { low, high, domains: new Map(domains), vms: new Map(vms), pages: new Map(pages) };
+  }
+
+  /** Let the names stand for what they stood for then. */
+  restore({ low, high, domains, vms, pages }: BoundNames): void {
+    this.low = low;
+    this.high = high;
+    this.domains = new Map(domains);
+    this.vms = new Map(vms);
+    this.pages = new Map(pages);
   }
 
   /** The register value that `value` stands for in an argument of that unit. @throws CannotDo for an unknown device */

@@ -11,7 +11,6 @@ import {
   decodeFunction,
   decodeResult,
   Errno,
-  LifeCycleTracker,
   listHead,
   PoolId,
   setBig,
@@ -21,7 +20,8 @@ import {
 import { BusError, type DmaDevice, type DmaRead, type DmaWrite } from '#machine';
 import { fromLifeCycle, type Session, type Violation } from '../session/session.ts';
 import type { WatchedDevice } from '../session/watched.ts';
-import { CannotDo, NameBinder } from './bind.ts';
+import { type BoundNames, CannotDo, NameBinder } from './bind.ts';
+import { RecordedTracker } from './recorded-tracker.ts';
 import { type NamedStream, namedStreams } from './streams.ts';
 import type { AccessExpectation, CallStep, DescribeStep, DmaStep, HvcStep, Step, TopupStep, Value } from './types.ts';
 
@@ -42,15 +42,25 @@ interface Access {
   readonly perform: () => DmaRead | DmaWrite;
 }
 
+type Stalled = Access & { readonly stag: number };
+
+/** Where a run stood, to be gone back to as often as wanted until the run goes back behind it. */
+export interface Savepoint {
+  readonly mark: number;
+  readonly names: BoundNames;
+  readonly stalled: readonly Stalled[];
+  readonly crossings: number;
+}
+
 export class Executor {
   readonly names: NameBinder;
   readonly boundary: Boundary;
   private readonly session: Session;
-  private readonly tracker: LifeCycleTracker | null;
+  private readonly tracker: RecordedTracker | null;
   private readonly mark: number;
   private readonly streams: ReadonlyMap<string, NamedStream>;
   /** Accesses that wait for page_response. */
-  private readonly stalled: (Access & { readonly stag: number })[] = [];
+  private readonly stalled: Stalled[] = [];
   private seenFindings = 0;
   private seenLifeCycles = 0;
 
@@ -58,7 +68,7 @@ export class Executor {
   constructor(session: Session) {
     this.session = session;
     const { machine, oracle } = session;
-    this.tracker = session.checksLifeCycles ? new LifeCycleTracker(session.profile) : null;
+    this.tracker = session.checksLifeCycles ? new RecordedTracker(session.profile) : null;
     // A boundary of its own, because its tracker must be taken back to boot for every run.
     this.boundary = oracle === null ? session.boundary : new Boundary(oracle, session.ports, this.tracker);
     this.names = new NameBinder(machine.description, session.hostMemory);
@@ -68,13 +78,38 @@ export class Executor {
 
   /** Back to boot. */
   reset(): void {
-    this.session.machine.memory.undo(this.mark);
-    this.session.oracle?.reset();
+    this.undo(this.mark);
     this.tracker?.reset();
     this.names.reset();
     this.stalled.length = 0;
+  }
+
+  /** Remember where the run stands, which must be free of violations. */
+  save(): Savepoint {
+    const mark = this.session.machine.memory.mark();
+    return { mark, names: this.names.save(), stalled: [...this.stalled], crossings: this.tracker?.length ?? 0 };
+  }
+
+  /** Go back there. */
+  restore({ mark, names, stalled, crossings }: Savepoint): void {
+    this.undo(mark);
+    this.tracker?.backTo(crossings);
+    this.names.restore(names);
+    this.stalled.length = 0;
+    this.stalled.push(...stalled);
+  }
+
+  private undo(mark: number): void {
+    this.session.machine.memory.undo(mark);
+    this.session.oracle?.reset();
     this.seenFindings = 0;
     this.seenLifeCycles = 0;
+  }
+
+  /** Whether there are violations that {@link newViolations} has not told yet. */
+  get hasNewViolations(): boolean {
+    const findings = this.session.oracle?.findings.length ?? 0;
+    return findings !== this.seenFindings || (this.tracker?.violations.length ?? 0) !== this.seenLifeCycles;
   }
 
   /** Have the oracle decode everything anew, now. */
@@ -84,9 +119,9 @@ export class Executor {
 
   /** Violations since the last time this was asked. */
   newViolations(): Violation[] {
+    if (!this.hasNewViolations) return NONE;
     const findings = this.session.oracle?.findings ?? [];
     const lifeCycles = this.tracker?.violations ?? [];
-    if (findings.length === this.seenFindings && lifeCycles.length === this.seenLifeCycles) return NONE;
     const found = [
       ...findings.slice(this.seenFindings).map(({ property, rule, text }) => ({ property, rule, text })),
       ...lifeCycles.slice(this.seenLifeCycles).map(fromLifeCycle),

@@ -4,7 +4,7 @@ export { CannotDo, NameBinder } from './bind.ts';
 export { CandidateRunner, type JudgeOptions } from './candidates.ts';
 export { checkFits, type Placement } from './check.ts';
 export { outcomeText, withOutcome } from './compare.ts';
-export { Executor, type Outcome } from './execute.ts';
+export { Executor, type Outcome, type Savepoint } from './execute.ts';
 export { SCENARIO_MAGIC, SHARE_PREFIX } from './format.ts';
 export { type ParsedScenario, parseScenario, parseScenarioLines } from './parse.ts';
 export { firstStepLine, printScenario, printStep } from './print.ts';

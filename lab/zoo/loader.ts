@@ -14,6 +14,7 @@ import type { Machine, Touch } from '#machine';
 import * as machine from '#machine';
 import * as memory from '#machine/memory';
 import { sources } from '#sources';
+import { countEdges, EDGES_NAME } from '../transform/count-edges.ts';
 import { erase } from '../transform/erase.ts';
 import { applyEdits, EditError, type Sources } from './apply.ts';
 import type { EditSet } from './card.ts';
@@ -24,11 +25,14 @@ export interface BuiltHypervisor<T> {
   readonly identity: string;
   /** Puts it on a machine. */
   readonly createHypervisor: (machine: Machine, profile?: Profile) => T;
+  /** How often each edge of its code was taken, modulo 256, since somebody last cleared them; empty unless counted. */
+  readonly edges: Uint8Array;
 }
 
-/** Which build: the plain one, or the one that pauses wherever another CPU could step in. */
+/** Which build: the plain one, or the one that pauses wherever another CPU could step in; and whether it counts edges. */
 export interface BuildOptions {
   readonly plain: boolean;
+  readonly counted?: boolean;
 }
 
 type Exports = Record<string, unknown>;
@@ -65,25 +69,27 @@ export function identityOf(sets: readonly EditSet[]): string {
  */
 export function buildHypervisor(
   sets: readonly EditSet[],
-  options: { readonly plain: false },
+  options: BuildOptions & { readonly plain: false },
 ): BuiltHypervisor<SteppedHypervisor<Touch>>;
 export function buildHypervisor(
   sets: readonly EditSet[],
-  options?: { readonly plain: true },
+  options?: BuildOptions & { readonly plain: true },
 ): BuiltHypervisor<Hypervisor>;
 export function buildHypervisor(
   sets: readonly EditSet[],
-  { plain }: BuildOptions = { plain: true },
+  { plain, counted = false }: BuildOptions = { plain: true },
 ): BuiltHypervisor<unknown> {
   const ordered = inOrder(sets);
-  const key = JSON.stringify([plain, ordered.map(({ id, edits }) => [id, edits])]);
+  const key = JSON.stringify([plain, counted, ordered.map(({ id, edits }) => [id, edits])]);
   const known = builds.get(key);
   if (known !== undefined) return known;
 
   const identity = identityOf(ordered);
-  const create = link(applyEdits(sources, ordered), plain, identity).createHypervisor as Create;
+  const { entry, edges } = link(applyEdits(sources, ordered), plain, counted, identity);
+  const create = entry.createHypervisor as Create;
   const built = {
     identity,
+    edges,
     createHypervisor: (on: Machine, profile?: Profile) => ({ ...create(on, profile), identity }),
   };
   if (builds.size === KEPT_BUILDS) builds.delete(builds.keys().next().value!);
@@ -97,21 +103,38 @@ function inOrder(sets: readonly EditSet[]): EditSet[] {
 }
 
 /** Runs the entry module of a tree of sources, and every module that it imports. @returns what it exports */
-function link(tree: Sources, plain: boolean, identity: string): Exports {
+function link(
+  tree: Sources,
+  plain: boolean,
+  counted: boolean,
+  identity: string,
+): { readonly entry: Exports; readonly edges: Uint8Array } {
   const loaded = new Map<string, Exports>();
+  const scripts = new Map<string, string>();
+  let edges = 0;
+  if (counted) {
+    // All of them first: their counters are one array.
+    for (const path of Object.keys(tree)) {
+      const script = countEdges(javaScript(tree, path, plain, identity), edges);
+      scripts.set(path, script.code);
+      edges += script.edges;
+    }
+  }
+  const counters = new Uint8Array(edges);
   const load = (path: string): Exports => {
     const known = loaded.get(path);
     if (known !== undefined) return known;
     const exports: Exports = {};
     loaded.set(path, exports);
-    const code = javaScript(tree, path, plain, identity);
+    const code = scripts.get(path) ?? javaScript(tree, path, plain, identity);
     // The name makes stack traces and profiles of different builds tell which one they are of.
     const name = `${identity}${plain ? '' : '.stepped'}/${path}`;
-    const module = new Function('require', 'exports', `${code}\n//# sourceURL=${name}`);
-    module((specifier: string) => live[specifier] ?? load(pathOf(tree, specifier, path, identity)), exports);
+    const module = new Function('require', 'exports', EDGES_NAME, `${code}\n//# sourceURL=${name}`);
+    const require = (specifier: string): Exports => live[specifier] ?? load(pathOf(tree, specifier, path, identity));
+    module(require, exports, counters);
     return exports;
   };
-  return load(ENTRY);
+  return { entry: load(ENTRY), edges: counters };
 }
 
 /** Path of the module that `importer` means by a specifier. */

@@ -1,0 +1,130 @@
+/**
+ * What tells an input that is worth keeping: an edge of the hypervisor's code taken, or taken as often, as never before;
+ * an abstract state of the machine that is new; a row of the call specification after a row that never came before it.
+ */
+
+import type { CheckedHypervisor } from '../oracle/index.ts';
+
+/** Which of them count. */
+export interface FeedbackChoice {
+  readonly edges: boolean;
+  readonly states: boolean;
+  readonly rows: boolean;
+}
+
+export const ALL_FEEDBACK: FeedbackChoice = { edges: true, states: true, rows: true };
+export const NO_FEEDBACK: FeedbackChoice = { edges: false, states: false, rows: false };
+
+const CELLS = 65536;
+
+/** How often, in classes, one bit each: 1, 2, 3, 4 to 7, 8 to 15, 16 to 31, 32 to 127, more. */
+const COUNT_CLASS = Uint8Array.from({ length: 256 }, (_, count) => {
+  if (count === 0) return 0;
+  if (count <= 3) return 1 << (count - 1);
+  const limits = [7, 15, 31, 127];
+  const at = limits.findIndex((limit) => count <= limit);
+  return 1 << (3 + (at < 0 ? limits.length : at));
+});
+
+export class Feedback {
+  /** What has been seen, of all runs: classes by edge; states and pairs of rows, by cell. */
+  readonly seenEdges: Uint8Array;
+  readonly seenStates = new Uint8Array(CELLS);
+  readonly seenRows = new Uint8Array(CELLS);
+  edgeCount = 0;
+  stateCount = 0;
+  rowPairCount = 0;
+  private readonly choice: FeedbackChoice;
+  private readonly edges: Uint8Array;
+  private lastRow = 0;
+  /** Whether this run has shown something new so far, edges left out. */
+  private isNew = false;
+
+  /** @param edges the counters of the hypervisor's code; empty when they are not counted */
+  constructor(choice: FeedbackChoice, edges: Uint8Array) {
+    this.choice = choice;
+    this.edges = edges;
+    this.seenEdges = new Uint8Array(edges.length);
+  }
+
+  /** Take over what other runs have shown. @throws RangeError when it is of other code */
+  restoreSeen(seen: { readonly edges: Uint8Array; readonly states: Uint8Array; readonly rows: Uint8Array }): void {
+    if (seen.edges.length !== this.seenEdges.length) throw new RangeError('the edges are those of other code');
+    this.seenEdges.set(seen.edges);
+    this.seenStates.set(seen.states);
+    this.seenRows.set(seen.rows);
+    this.edgeCount = countOf(this.seenEdges);
+    this.stateCount = countOf(this.seenStates);
+    this.rowPairCount = countOf(this.seenRows);
+  }
+
+  /** A run begins: at boot, or where {@link save} was asked. */
+  begin(saved: SavedFeedback | null): void {
+    if (saved === null) this.edges.fill(0);
+    else this.edges.set(saved.edges);
+    this.lastRow = saved?.lastRow ?? 0;
+    this.isNew = false;
+  }
+
+  /** What a run has shown so far that runs which go on from there have shown, too. */
+  save(): SavedFeedback {
+    return { edges: this.edges.slice(), lastRow: this.lastRow };
+  }
+
+  /** A step is over. @returns whether it has shown something new */
+  afterStep(oracle: CheckedHypervisor): boolean {
+    const { choice } = this;
+    const known = this.stateCount + this.rowPairCount;
+    if (choice.states) this.seeState(oracle.abstractState());
+    if (choice.rows && oracle.lastRow !== this.lastRow) this.seeRow(oracle.lastRow);
+    if (this.stateCount + this.rowPairCount === known) return false;
+    this.isNew = true;
+    return true;
+  }
+
+  private seeState(hash: number): void {
+    const cell = (hash ^ (hash >>> 16)) & (CELLS - 1);
+    if (this.seenStates[cell] !== 0) return;
+    this.seenStates[cell] = 1;
+    this.stateCount++;
+  }
+
+  private seeRow(row: number): void {
+    const cell = (Math.imul(this.lastRow, 0x9e3b) + row) & (CELLS - 1);
+    this.lastRow = row;
+    if (this.seenRows[cell] !== 0) return;
+    this.seenRows[cell] = 1;
+    this.rowPairCount++;
+  }
+
+  /** The run is over. @returns whether it has shown something new */
+  end(): boolean {
+    const { edges, seenEdges } = this;
+    if (!this.choice.edges) return this.isNew;
+    let isNew = this.isNew;
+    for (let i = 0; i < edges.length; i++) {
+      const count = edges[i]!;
+      if (count === 0) continue;
+      const seen = seenEdges[i]!;
+      const both = seen | COUNT_CLASS[count]!;
+      if (both === seen) continue;
+      if (seen === 0) this.edgeCount++;
+      seenEdges[i] = both;
+      isNew = true;
+    }
+    return isNew;
+  }
+}
+
+/** Where a run's own counters stood. */
+export interface SavedFeedback {
+  readonly edges: Uint8Array;
+  readonly lastRow: number;
+}
+
+/** How many bytes are not 0. */
+export function countOf(bytes: Uint8Array): number {
+  let count = 0;
+  for (const byte of bytes) if (byte !== 0) count++;
+  return count;
+}

@@ -1,0 +1,159 @@
+/**
+ * One worker of a fuzzing run. It works in epochs: so many runs, then a report, then what other workers have found. An
+ * epoch depends on the options, the numbers of worker and epoch, and what was kept before, and on nothing else: so a run
+ * may be interrupted between epochs and resumed, and several workers always find the same.
+ */
+
+import type { CallName } from '#hypercall-abi';
+import { Prng } from '../random/prng.ts';
+import type { Step } from '../scenario/index.ts';
+import { type EngineCounts, FuzzEngine, type Violated } from './engine.ts';
+import type { FeedbackChoice } from './feedback.ts';
+import { FindingMaker, type FuzzFinding, findingKey, type Subject } from './finding.ts';
+
+export interface WorkerOptions extends Subject {
+  readonly edges?: Uint8Array;
+  readonly seed: number;
+  /** Number of this worker among all of them, of all machines. */
+  readonly worker: number;
+  readonly feedback: FeedbackChoice;
+  readonly maxSteps?: number;
+  readonly calls?: readonly CallName[];
+  readonly weights?: Readonly<Record<string, number>>;
+  readonly prefix?: readonly Step[];
+  /** End an epoch at its first finding. */
+  readonly stopAtFirst?: boolean;
+}
+
+/** What a worker tells after an epoch. */
+export interface EpochReport {
+  /** All that it has done since it began. */
+  readonly counts: EngineCounts;
+  readonly corpus: number;
+  readonly seen: Seen;
+  /** Inputs that this epoch has added to those of this worker: first, so many, those that it adopted from others. */
+  readonly inputs: readonly Uint8Array[];
+  readonly adopted: number;
+  /** What was found for the first time, shrunk. */
+  readonly findings: readonly FuzzFinding[];
+  /** Runs that violated something, those that showed nothing new included. */
+  readonly violations: number;
+}
+
+/** What the runs have shown so far, as bytes (see Feedback). */
+export interface Seen {
+  readonly edges: Uint8Array;
+  readonly states: Uint8Array;
+  readonly rows: Uint8Array;
+  /** How often each row of the call specification decided. */
+  readonly hits: Float64Array;
+}
+
+/** All that a worker needs to go on after an epoch as if it had never stopped. */
+export interface WorkerState {
+  readonly counts: EngineCounts;
+  readonly violations: number;
+  readonly inputs: readonly Uint8Array[];
+  readonly seen: Seen;
+}
+
+export class FuzzWorker {
+  private readonly engine: FuzzEngine;
+  private readonly options: WorkerOptions;
+  private readonly known = new Set<string>();
+  private maker: FindingMaker | null = null;
+  private violations = 0;
+  private hitsBefore: Float64Array | null = null;
+
+  constructor(options: WorkerOptions) {
+    this.options = options;
+    this.engine = new FuzzEngine(options);
+  }
+
+  /** What has been done so far, in the middle of an epoch, too. */
+  get counts(): Readonly<EngineCounts> {
+    return this.engine.counts;
+  }
+
+  /** Names of the recipes that the first bytes of records choose, and of the rows of the call specification. */
+  get names(): { readonly recipes: readonly string[]; readonly rows: readonly string[] } {
+    return { recipes: this.engine.recipes, rows: this.engine.session.oracle!.rows().map(({ id }) => id) };
+  }
+
+  /**
+   * The next epoch, in slices: yields now and then, so that a caller may do other things in between.
+   * @param number of the epoch
+   * @param runs how many inputs
+   * @param adopted inputs that other workers have kept
+   * @param known keys of findings that need not be told again
+   * @param isOver asked between runs whether to end the epoch early
+   */
+  *epoch(
+    number: number,
+    runs: number,
+    adopted: readonly Uint8Array[],
+    known: readonly string[],
+    isOver: () => boolean,
+  ): Generator<void, EpochReport, void> {
+    const { engine, options } = this;
+    for (const key of known) this.known.add(key);
+    engine.reseed(new Prng(options.seed, options.worker * EPOCHS_MAX + number));
+    const findings: FuzzFinding[] = [];
+    const from = engine.corpus.size;
+    for (const input of adopted) yield* this.judge(engine.adopt(input), findings);
+    const adoptedTo = engine.corpus.size;
+    for (let i = 0; i < runs && !isOver(); i++) {
+      yield* this.judge(engine.runOne(), findings);
+      if (findings.length > 0 && options.stopAtFirst) break;
+    }
+    return {
+      counts: { ...engine.counts },
+      corpus: engine.corpus.size,
+      seen: this.seen(),
+      inputs: engine.corpus.inputs.slice(from),
+      adopted: adoptedTo - from,
+      findings,
+      violations: this.violations,
+    };
+  }
+
+  private *judge(violated: Violated | null, findings: FuzzFinding[]): Generator<void, void, void> {
+    yield;
+    if (violated === null) return;
+    this.violations++;
+    this.maker ??= new FindingMaker(this.options);
+    const located = this.maker.locate(violated.steps);
+    const key = findingKey(located.found);
+    if (this.known.has(key)) return;
+    this.known.add(key);
+    yield;
+    findings.push(this.maker.make(violated, located));
+  }
+
+  private seen(): Seen {
+    const { feedback, session } = this.engine;
+    const hits = Float64Array.from(session.oracle!.rows(), ({ hits }) => hits);
+    this.hitsBefore?.forEach((count, i) => {
+      hits[i]! += count;
+    });
+    return {
+      edges: feedback.seenEdges.slice(),
+      states: feedback.seenStates.slice(),
+      rows: feedback.seenRows.slice(),
+      hits,
+    };
+  }
+
+  /** Go on from there. To be called before the first epoch. */
+  restore({ counts, violations, inputs, seen }: WorkerState): void {
+    const { engine } = this;
+    Object.assign(engine.counts, counts);
+    engine.corpus.inputs.push(...inputs);
+    engine.feedback.restoreSeen(seen);
+    this.violations = violations;
+    this.hitsBefore = seen.hits;
+  }
+}
+
+/** Epochs of a worker have streams of random numbers of their own. */
+const EPOCHS_MAX = 2 ** 20;
