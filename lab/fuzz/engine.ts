@@ -3,20 +3,27 @@
  * shares with others left off. It is a function of its options: the same seed makes the same runs.
  */
 
-import { type CallName, defaultProfile, type Profile } from '#hypercall-abi';
+import { type CallName, defaultProfile } from '#hypercall-abi';
 import type { MachineDescription } from '#machine';
 import { StepGenerator } from '../random/generate.ts';
 import { Prng } from '../random/prng.ts';
-import { CannotDo, Executor, type Outcome, type Savepoint, type Step } from '../scenario/index.ts';
+import {
+  CannotDo,
+  Executor,
+  type JudgeOptions,
+  judgedBy,
+  type Outcome,
+  type Savepoint,
+  type Step,
+} from '../scenario/index.ts';
 import { type HypervisorFactory, Session, type Violation } from '../session/session.ts';
 import { Corpus } from './corpus.ts';
 import { Feedback, type FeedbackChoice, type SavedFeedback } from './feedback.ts';
 import { type Draft, fillRecord, mutate } from './mutate.ts';
 import { RECORD_BYTES, RecordChoices } from './records.ts';
 
-export interface EngineOptions {
+export interface EngineOptions extends JudgeOptions {
   readonly machine: MachineDescription;
-  readonly profile?: Profile;
   readonly hypervisor: HypervisorFactory;
   /** The counters of the hypervisor's code, if it counts edges. */
   readonly edges?: Uint8Array;
@@ -92,7 +99,7 @@ export class FuzzEngine {
   /** @throws Error when the hypervisor does not boot, or the prefix violates something or cannot be done */
   constructor(options: EngineOptions) {
     const { machine, hypervisor, profile = defaultProfile, seed, maxSteps = DEFAULT_MAX_STEPS, prefix = [] } = options;
-    this.session = new Session({ machine, hypervisor, profile });
+    this.session = new Session({ ...judgedBy(options), machine, hypervisor });
     this.executor = new Executor(this.session);
     const allowed = options.calls ?? profile.calls.map(({ name }) => name);
     const taken = this.session.smmuMemory.flatMap(({ strtab, cmdq, evtq }) => [strtab, cmdq, evtq]);

@@ -1,10 +1,12 @@
 /** From a run that violated something to a finding: the smallest scenario that shows the same, checked anew. */
 
-import { defaultProfile, type Profile } from '#hypercall-abi';
+import { defaultProfile } from '#hypercall-abi';
 import type { MachineDescription } from '#machine';
 import {
   CandidateRunner,
   type Found,
+  type JudgeOptions,
+  judgedBy,
   parseScenario,
   printScenario,
   type Scenario,
@@ -15,9 +17,8 @@ import type { HypervisorFactory } from '../session/session.ts';
 import type { Violated } from './engine.ts';
 
 /** Who is fuzzed. */
-export interface Subject {
+export interface Subject extends JudgeOptions {
   readonly machine: MachineDescription;
-  readonly profile?: Profile;
   readonly hypervisor: HypervisorFactory;
   /** Its name, as scenarios carry it. */
   readonly identity: string;
@@ -59,10 +60,11 @@ export class FindingMaker {
   private readonly thorough: CandidateRunner;
 
   constructor(subject: Subject) {
-    const { machine, hypervisor, profile } = subject;
+    const { machine, hypervisor } = subject;
+    const judged = judgedBy(subject);
     this.subject = subject;
-    this.quick = new CandidateRunner(machine, hypervisor, 'never', profile);
-    this.thorough = new CandidateRunner(machine, hypervisor, 'every', profile);
+    this.quick = new CandidateRunner(machine, hypervisor, 'never', judged);
+    this.thorough = new CandidateRunner(machine, hypervisor, 'every', judged);
   }
 
   /**

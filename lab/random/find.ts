@@ -10,7 +10,7 @@ import {
   CandidateRunner,
   CannotDo,
   Executor,
-  type JudgeOptions,
+  judgedBy,
   type Outcome,
   type Scenario,
   type Signature,
@@ -146,11 +146,6 @@ function locate(options: FindOptions, steps: readonly Step[], run: number): Find
   const { property, rule, call, step, violation } = found;
   const scenario = scenarioOf(options, steps.slice(0, step + 1), violation);
   return { scenario, violation, signature: { property, rule, call }, full: isThorough ? 'every' : 'never', run };
-}
-
-/** What a session is given of them beside the machine and the hypervisor. */
-function judgedBy({ profile, properties }: FindOptions): JudgeOptions {
-  return { ...(profile !== undefined && { profile }), ...(properties !== undefined && { properties }) };
 }
 
 function attempt(executor: Executor, step: Step): Outcome | null {

@@ -11,6 +11,11 @@ import type { Step } from './types.ts';
 /** What candidates are judged by: the contract, and the properties. */
 export type JudgeOptions = Pick<SessionOptions, 'profile' | 'properties'>;
 
+/** Those of the options that candidates are judged by. */
+export function judgedBy({ profile, properties }: JudgeOptions): JudgeOptions {
+  return { ...(profile !== undefined && { profile }), ...(properties !== undefined && { properties }) };
+}
+
 /** One booted machine on which candidates are run, each from boot. */
 export class CandidateRunner {
   readonly executor: Executor;

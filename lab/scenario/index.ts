@@ -1,7 +1,7 @@
 /** Scenarios: one format in which every engine reports what it found, and every tool can run it again. */
 
 export { CannotDo, NameBinder } from './bind.ts';
-export { CandidateRunner, type JudgeOptions } from './candidates.ts';
+export { CandidateRunner, type JudgeOptions, judgedBy } from './candidates.ts';
 export { checkFits, type Placement } from './check.ts';
 export { outcomeText, withOutcome } from './compare.ts';
 export { Executor, type Outcome, type Savepoint } from './execute.ts';
