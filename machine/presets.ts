@@ -167,11 +167,11 @@ export const twoSmmus: MachineDescription = {
   ],
 };
 
-/** {@link tiny} with its SMMU in power domain 1, so that the host can switch it off and on. */
+/** {@link tiny} with an SMMU in power domain 1, so that the host can switch it off and on, and that can send interrupts. */
 export const switched: MachineDescription = {
   ...tiny,
   name: 'switched',
-  smmus: [{ ...tiny.smmus[0]!, powerDomain: 1 }],
+  smmus: [{ ...tiny.smmus[0]!, powerDomain: 1, msi: true }],
 };
 
 /** Every preset by its name. */

@@ -2,7 +2,8 @@
  * Writes what the other rooms import but nobody edits, below `.plain`:
  *
  * - `hyp/` and `io-pgtable/`: the plain twins of these rooms, with their pauses erased (see `lab/transform/erase.ts`);
- * - `sources.ts`: their sources as text, from which the defect zoo builds edited hypervisors at run time.
+ * - `sources.ts`: their sources as text, from which the defect zoo builds edited hypervisors at run time;
+ * - `scenarios.ts`: the scenarios of the zoo as text, so that they are there where there are no files.
  */
 import {
   existsSync,
@@ -20,6 +21,8 @@ import { erase } from '../transform/erase.ts';
 
 /** The rooms that are written as generators. */
 const rooms = ['hyp', 'io-pgtable'];
+/** Where the zoo keeps a scenario for each defect, `Z14.txt`. */
+const SCENARIOS = 'lab/zoo/scenarios';
 
 /** What {@link generate} did, as counts of files. */
 export interface Generated {
@@ -39,6 +42,7 @@ export function generate(root: string): Generated {
     files.set(path, plainTwin(path, source));
   }
   files.set('sources.ts', sourceTable(sources));
+  if (existsSync(join(root, SCENARIOS))) files.set('scenarios.ts', scenarioTable(join(root, SCENARIOS)));
 
   const counts: Generated = { written: 0, removed: 0, unchanged: 0 };
   for (const path of sourcesBelow(plain, '.')) {
@@ -65,6 +69,15 @@ function plainTwin(path: string, source: string): string {
 function sourceTable(sources: Readonly<Record<string, string>>): string {
   const table = JSON.stringify(sources, null, 2);
   return `/** The sources of hyp and io-pgtable by path. Generated. */\nexport const sources: Readonly<Record<string, string>> = ${table};\n`;
+}
+
+function scenarioTable(folder: string): string {
+  const scenarios: Record<string, string> = {};
+  for (const name of readdirSync(folder).toSorted()) {
+    if (name.endsWith('.txt')) scenarios[name.slice(0, -'.txt'.length)] = readFileSync(join(folder, name), 'utf8');
+  }
+  const table = JSON.stringify(scenarios, null, 2);
+  return `/** The scenarios of the zoo by defect. Generated. */\nexport const scenarios: Readonly<Record<string, string>> = ${table};\n`;
 }
 
 /** The paths, relative to `root` and with forward slashes, of the TypeScript files below one of its folders. */

@@ -18,7 +18,7 @@ export const z07a: DefectCard = {
   profile: 'android17',
   cpus: 1,
   machine: 'tiny',
-  property: 'spec',
+  property: 'accounting',
   edits: [
     {
       file: 'hyp/vm.ts',

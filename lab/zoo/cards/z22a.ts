@@ -19,6 +19,6 @@ export const z22a: DefectCard = {
   profile: 'android17',
   cpus: 1,
   machine: 'tiny',
-  property: 'spec',
+  property: 'unchanged',
   edits: [{ file: 'hyp/request.ts', function: 'moveRequest', before: '  yield* empty(h, at);', after: '' }],
 };

@@ -17,7 +17,7 @@ export const z28: DefectCard = {
     'SMMU itself writes there, past all translation.',
   profile: 'android17',
   cpus: 1,
-  machine: 'mmu700',
+  machine: 'switched',
   property: 'spec',
   edits: [
     {

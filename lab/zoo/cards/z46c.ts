@@ -16,7 +16,7 @@ export const z46c: DefectCard = {
   profile: 'android16',
   cpus: 1,
   machine: 'tiny',
-  property: 'unchanged',
+  property: 'spec',
   edits: [
     {
       file: 'hyp/domain.ts',

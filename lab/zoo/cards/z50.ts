@@ -19,7 +19,7 @@ export const z50: DefectCard = {
   profile: 'android17',
   cpus: 1,
   machine: 'two-smmus',
-  property: 'spec',
+  property: 'refcount',
   edits: [
     { file: 'hyp/smmu.ts', function: 'waitForRoom', before: '  yield* publishCommands(h, smmu, producer);', after: '' },
   ],

@@ -18,7 +18,7 @@ export const z59b: DefectCard = {
   profile: 'android17',
   cpus: 1,
   machine: 'tiny',
-  property: 'spec',
+  property: 'panic',
   edits: [
     {
       file: 'hyp/guest-memory.ts',

@@ -1,0 +1,47 @@
+/** The scenario of each card shows its defect, and shows nothing on the correct hypervisor. */
+import { describe, expect, test } from 'vitest';
+import { runScenario, type Scenario } from '#lab/scenario/index';
+import { cards, hypervisorByIdentity, scenarioOf } from '#lab/zoo/index';
+import { scenarios } from '#scenarios';
+
+const STEPS_MAX = 20;
+
+/** What was not as expected, and every violation, as text. */
+function account(scenario: Scenario): string[] {
+  const { steps } = runScenario(scenario, { hypervisors: hypervisorByIdentity });
+  return steps.flatMap(({ text, result, asExpected, violations }) => [
+    ...(asExpected ? [] : [`${text}: ${result}`]),
+    ...violations.map((violation) => `${violation.property}/${violation.rule}: ${violation.text}`),
+  ]);
+}
+
+test('every scenario belongs to a card', () => {
+  const ids = new Set(cards.map(({ id }) => id));
+  expect(Object.keys(scenarios).filter((id) => !ids.has(id))).toEqual([]);
+});
+
+describe.each(cards.flatMap((card) => (scenarioOf(card) === null ? [] : [[card.id, card] as const])))(
+  '%s',
+  (id, card) => {
+    const scenario = scenarioOf(card)!;
+    const actions = scenario.steps.filter(({ kind }) => kind !== 'expect');
+
+    test('is about the machine, the profile and the defect of its card', () => {
+      const { profile, machine } = card;
+      expect(scenario).toMatchObject({ profile, machine, hypervisor: `postern+${id}`, title: card.title });
+      expect(actions.length).toBeLessThanOrEqual(STEPS_MAX);
+    });
+
+    test('shows the defect, by the property that its card names', () => {
+      const report = runScenario(scenario, { hypervisors: hypervisorByIdentity });
+      expect(report.ok, account(scenario).join('\n')).toBe(true);
+      expect(scenario.steps).toContainEqual(expect.objectContaining({ kind: 'expect', property: card.property }));
+    });
+
+    test('finds nothing on the correct hypervisor', () => {
+      const correct = { ...scenario, hypervisor: 'postern', steps: actions };
+      const { violations } = runScenario(correct, { hypervisors: hypervisorByIdentity });
+      expect(violations).toEqual([]);
+    });
+  },
+);
