@@ -40,6 +40,7 @@ import { Hardware } from './hardware.ts';
 import { LayoutReader } from './layout-reader.ts';
 import { Monitor } from './monitor.ts';
 import type { Property } from './properties.ts';
+import { Sections } from './sections.ts';
 import {
   Call,
   type CallRules,
@@ -65,6 +66,8 @@ export interface OracleOptions {
   readonly full?: 'never' | 'every' | number;
   /** Judge nothing more once something was found. */
   readonly stopAtFirst?: boolean;
+  /** Whether each locked section of a call is looked at, too, and what is written outside of one; `full: 'every'` has it on. */
+  readonly sections?: boolean;
   /** The properties that are reported; all when left out. What is off is judged all the same, for what follows from it. */
   readonly properties?: readonly Property[];
   /** Findings kept at most. */
@@ -86,6 +89,8 @@ export class CheckedHypervisor implements Hypervisor {
   private readonly monitor: Monitor;
   private readonly comparison: Comparison;
   private readonly stage2: Stage2;
+  /** Null where locked sections are not looked at. */
+  private readonly sections: Sections | null;
   private readonly full: FullCheck;
   private readonly frame: Frame;
   private readonly hardware: Hardware;
@@ -139,6 +144,10 @@ export class CheckedHypervisor implements Hypervisor {
       this.stage2,
     );
     this.frame = new Frame(this.facts, this.ghost, this.collected);
+    this.sections =
+      (options.sections ?? options.full === 'every')
+        ? new Sections(this.facts, this.collected, this.reader, this.monitor, this.comparison, this.frame)
+        : null;
     this.hardware = new Hardware(machine, this.facts, this.collected, this.reader);
     this.accesses = new Accesses(this.facts, this.ghost, this.collected);
     this.takeover = new Takeover(this.facts, this.ghost, this.collected, this.reader, this.monitor.touched);
@@ -162,6 +171,7 @@ export class CheckedHypervisor implements Hypervisor {
     this.collected.endCall();
     this.monitor.touched.clear();
     this.monitor.locks.clear();
+    this.sections?.forget();
     this.sinceFull = 0;
   }
 
@@ -178,10 +188,12 @@ export class CheckedHypervisor implements Hypervisor {
   /** The evidence for "nothing found": what was checked, what was never reached, what is not modelled. */
   statement(): Evidence {
     const { callsChecked, fullChecks, callsBeforeBoot } = this;
+    const sectionsChecked = this.sections?.count ?? 0;
     const { list, suppressed } = this.collected;
     return makeStatement(
       {
         callsChecked,
+        sectionsChecked,
         fullChecks,
         callsBeforeBoot,
         findings: list.length + suppressed,
@@ -263,6 +275,7 @@ export class CheckedHypervisor implements Hypervisor {
     const rules = this.specification.rulesAt(position);
     const row = rules === undefined ? null : decide(rules, call);
     this.frame.begin(this.isFullDue);
+    this.sections?.begin(cpu);
     if (!this.ghost.mayHaveLost && !this.facts.allAnswer()) this.ghost.setMayHaveLost();
     try {
       this.inner.hvc(cpu, x);
@@ -291,6 +304,7 @@ export class CheckedHypervisor implements Hypervisor {
     const rules = spec === undefined ? undefined : guestRulesOf(spec.name);
     const row = rules === undefined ? null : decide(rules, call);
     this.frame.begin(this.isFullDue);
+    this.sections?.begin(cpu);
     let exit: GuestExit | null = null;
     try {
       exit = serve();
@@ -392,6 +406,7 @@ export class CheckedHypervisor implements Hypervisor {
   private finish(failed: boolean, framed = false): void {
     const { touched } = this.monitor;
     if (framed) this.frame.end(touched.owners);
+    this.sections?.end();
     if (touched.hasSynced) {
       touched.synced.forEach((synced, smmu) => {
         if (synced >= 0) this.hardware.checkSynced(smmu, synced);
@@ -424,6 +439,7 @@ export class CheckedHypervisor implements Hypervisor {
     if (!this.monitor.active || this.stopped) return this.inner.abort(cpu, ipa, write, width, value);
     let outcome: AbortOutcome = 'inject';
     this.frame.begin(this.isFullDue);
+    this.sections?.begin(cpu);
     try {
       outcome = this.inner.abort(cpu, ipa, write, width, value);
     } catch (error) {

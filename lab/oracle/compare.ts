@@ -97,20 +97,42 @@ export class Comparison {
     this.findings.add(this.failed ? 'unchanged' : property, rule, text, detail);
   }
 
+  /** What the host must have of a page, as its record says it. */
+  private expectedHost(page: number): number {
+    const { ghost } = this;
+    if (ghost.owner(page) !== Owner.host) return this.facts.profile.pageStates.noPage;
+    return ghost.isSharedWithHyp(page) || ghost.shareCount(page) !== 0 ? PageState.sharedOwned : PageState.owned;
+  }
+
+  /** What the hypervisor must have of it. It stands as its complement: XOR the number of NOPAGE. */
+  private expectedHyp(page: number): number {
+    const { ghost } = this;
+    const { noPage } = this.facts.profile.pageStates;
+    const isHyps = ghost.owner(page) === Owner.hyp;
+    return (isHyps ? PageState.owned : ghost.isSharedWithHyp(page) ? PageState.sharedBorrowed : noPage) ^ noPage;
+  }
+
+  /** What the record of a page says of its owner: states of host and hypervisor, and shares. */
+  pageStates(page: number): string {
+    const record = this.reader.page(page);
+    return `${PageWord.hostNumber(record)}, ${PageWord.hypNumber(record)}, ${this.reader.pageShares(page)}`;
+  }
+
+  /** Whether the record of a page says what the ghost says of its owner: during a call, what was so before it. */
+  isPageAsWas(page: number): boolean {
+    const expected = `${this.expectedHost(page)}, ${this.expectedHyp(page)}, ${this.ghost.shareCount(page)}`;
+    return this.pageStates(page) === expected;
+  }
+
   /** The record of one page. */
   page(page: number): void {
     const { ghost } = this;
     const record = this.reader.page(page);
     const owner = ghost.owner(page);
-    const { noPage } = this.facts.profile.pageStates;
     const host = PageWord.hostNumber(record);
     const hyp = PageWord.hypNumber(record);
-    const sharedHyp = ghost.isSharedWithHyp(page);
-    const shared = sharedHyp || ghost.shareCount(page) !== 0;
-    const expectedHost = owner !== Owner.host ? noPage : shared ? PageState.sharedOwned : PageState.owned;
-    // What the hypervisor has stands as its complement: XOR the number of NOPAGE.
-    const hypState = owner === Owner.hyp ? PageState.owned : sharedHyp ? PageState.sharedBorrowed : noPage;
-    const expectedHyp = hypState ^ noPage;
+    const expectedHost = this.expectedHost(page);
+    const expectedHyp = this.expectedHyp(page);
     if (host !== expectedHost || hyp !== expectedHyp || this.reader.pageShares(page) !== ghost.shareCount(page)) {
       const pa = this.facts.paOf(page);
       const text =
@@ -192,21 +214,37 @@ export class Comparison {
 
   /** The leaves of one tag against the maplets of its domain. */
   tag(tag: number): void {
-    const { ghost } = this;
-    const { store, reach } = this.monitor;
+    if (this.isTagAsWas(tag)) return;
+    const { reach } = this.monitor;
     const id = reach.domainOf(tag);
-    const mine =
+    const mine = this.isOwnTag(tag, id);
+    const difference = mine ? this.firstDifference(id) : 'has leaves although it is not in use';
+    this.differs('tables', 'leaves', `${reach.tagName(tag)} ${difference}`, { domain: id });
+  }
+
+  /** Whether a tag is one that the domain has now. */
+  private isOwnTag(tag: number, id: number): boolean {
+    const { ghost } = this;
+    const { store } = this.monitor;
+    return (
       id >= 0 &&
       ghost.domainUsed(id) &&
       this.isServedBy(id, store.tag(tag, T.smmu)) &&
-      ghost.domainStage(id) === store.tag(tag, T.stage);
-    const same =
+      ghost.domainStage(id) === store.tag(tag, T.stage)
+    );
+  }
+
+  /** Whether the leaves of a tag are the maplets of its domain: during a call, those from before it. */
+  isTagAsWas(tag: number): boolean {
+    const { ghost } = this;
+    const { store, reach } = this.monitor;
+    const id = reach.domainOf(tag);
+    const mine = this.isOwnTag(tag, id);
+    return (
       store.tag(tag, T.hashA) === (mine ? ghost.domainHashA(id) : 0) &&
       store.tag(tag, T.hashB) === (mine ? ghost.domainHashB(id) : 0) &&
-      store.tag(tag, T.leaves) === (mine ? ghost.domainLeaves(id) : 0);
-    if (same) return;
-    const difference = mine ? this.firstDifference(id) : 'has leaves although it is not in use';
-    this.differs('tables', 'leaves', `${reach.tagName(tag)} ${difference}`, { domain: id });
+      store.tag(tag, T.leaves) === (mine ? ghost.domainLeaves(id) : 0)
+    );
   }
 
   /** Whether the tables of a domain are there for that SMMU: it is bound to it, or has streams behind it. */
@@ -224,6 +262,19 @@ export class Comparison {
     if (wrong === null) return;
     const whose = id < 0 ? 'attached to nothing' : `attached to domain ${id}`;
     this.differs('streams', 'entry', `stream ${hex(sid)}, ${whose}, ${wrong}`, { smmu, sid, domain: id });
+  }
+
+  /** Whether the entry of a stream says what the ghost says: during a call, what was so before it. */
+  isStreamAsWas(smmu: number, sid: number): boolean {
+    return this.wrongStream(smmu, sid, this.ghost.streamDomain(smmu, sid)) === null;
+  }
+
+  /** The words of a stream's entry; none when it has none. */
+  steWords(smmu: number, sid: number): Int32Array {
+    const ste = this.steOf(smmu, sid);
+    if (ste === 0) return new Int32Array(0);
+    const first = this.facts.memory.indexOf(ste);
+    return this.facts.memory.words.slice(first, first + STE_BYTES / 4);
   }
 
   private wrongStream(smmu: number, sid: number, id: number): string | null {
@@ -264,13 +315,7 @@ export class Comparison {
     if (reader.vmLock(slot) !== 0) this.findings.add('lock', 'vm', `the lock of VM ${handle} is held`, { slot });
     const life = ghost.vmLife(slot);
     const exists = life >= VmLife.live;
-    const same =
-      reader.vmState(slot) === life &&
-      (!exists ||
-        (reader.vmProtected(slot) === ghost.vmProtected(slot) &&
-          reader.vmVcpus(slot) === ghost.vmVcpus(slot) &&
-          reader.vmRoot(slot) === this.facts.paOf(ghost.vmPgd(slot))));
-    if (!same) {
+    if (!this.isVmAsWas(slot)) {
       const text = `the record of VM ${handle} says state ${reader.vmState(slot)}; it must be ${life}`;
       this.differs('ownership', 'vm-record', text, { slot });
     }
@@ -281,6 +326,19 @@ export class Comparison {
       `the record of VM ${handle} counts ${pages} pages and ${loads} loaded vCPUs; ` +
       `it must be ${ghost.vmPages(slot)} and ${ghost.vmLoads(slot)}`;
     this.differs('accounting', 'vm-record', text, { slot, pages, loads });
+  }
+
+  /** Whether the record of a VM, its counts left out, says what the ghost says. */
+  isVmAsWas(slot: number): boolean {
+    const { ghost, reader } = this;
+    const life = ghost.vmLife(slot);
+    if (reader.vmState(slot) !== life) return false;
+    if (life < VmLife.live) return true;
+    return (
+      reader.vmProtected(slot) === ghost.vmProtected(slot) &&
+      reader.vmVcpus(slot) === ghost.vmVcpus(slot) &&
+      reader.vmRoot(slot) === this.facts.paOf(ghost.vmPgd(slot))
+    );
   }
 
   /** The record of one device of the registry, with its streams and register ranges. */

@@ -1,7 +1,8 @@
 /**
  * The frame: a call may write what the hypervisor has, and nothing else. Pages that are the host's or one guest's before
  * the call and after it hold afterwards what they held before. Where the memory keeps a journal, what it says of the call
- * is gone through after every call; else pages are compared by their hashes, around calls that a full check follows.
+ * is gone through after every call, and, where locked sections are looked at, after each of them: what was written in
+ * between and put back counts, too. Else pages are compared by their hashes, around calls that a full check follows.
  */
 
 import { PAGE_SHIFT, type PhysicalMemory } from '#machine/memory';
@@ -30,6 +31,8 @@ export class Frame {
   /** Pages whose owner has changed, and the slot that {@link wrote} spoke of last. */
   private moved: NumberList | null = null;
   private reported = 0;
+  /** Addresses that were seen changed in the call, in pages that were not the hypervisor's before it. */
+  private readonly noted = new Map<number, number>();
 
   constructor(facts: Facts, ghost: Ghost, findings: Findings) {
     this.facts = facts;
@@ -50,9 +53,27 @@ export class Frame {
   /** A call is about to be made. @param thorough whether hashes may be taken if there is no journal */
   begin(thorough: boolean): void {
     this.mark = this.memory.logged;
+    if (this.noted.size !== 0) this.noted.clear();
     this.watch = this.mark >= 0 ? Watch.journal : thorough ? Watch.hashes : Watch.not;
     if (this.watch === Watch.hashes) this.takeHashes();
   }
+
+  /** A locked section of the call is over: remember what it has changed of what is not the hypervisor's. */
+  look(): void {
+    if (this.watch !== Watch.journal) return;
+    this.reported = 0;
+    this.memory.eachLogged(this.mark, this.note);
+  }
+
+  private readonly note = (index: number, old: number): void => {
+    const slot = index >>> SLOT_SHIFT;
+    const pa = this.memory.paOfSlot(slot);
+    if (pa < 0 || this.memory.words[index] === old || slot === this.reported) return;
+    const page = this.facts.pageOf(pa);
+    if (this.ghost.owner(page) === Owner.hyp || this.noted.has(page)) return;
+    this.reported = slot;
+    this.noted.set(page, pa + 4 * (index & ((1 << SLOT_SHIFT) - 1)));
+  };
 
   /** The call has returned, and the ghost has taken over what it did. @param moved pages whose owner has changed */
   end(moved: NumberList): void {
@@ -64,6 +85,9 @@ export class Frame {
       this.moved = moved;
       this.reported = 0;
       this.memory.eachLogged(this.mark, this.wrote);
+      for (const [page, pa] of this.noted) {
+        if (this.ghost.owner(page) !== Owner.hyp && !moved.has(page)) this.foreign(page, pa);
+      }
     }
   }
 

@@ -45,6 +45,8 @@ export class Locks {
   private readonly records: readonly LockedRecords[];
   private readonly held: Held[][];
   private readonly report: LockReport;
+  /** Told of each lock that was released by who held it; null while nobody asks. */
+  onReleased: ((name: LockClass) => void) | null = null;
 
   constructor(layout: HypLayout, cpus: number, counts: LockCounts, report: LockReport) {
     const lockOf = (record: { readonly fields: readonly { name: string; offset: number }[] }): number =>
@@ -114,8 +116,15 @@ export class Locks {
   released(cpu: number, pa: number, rank = this.rankAt(pa)): void {
     const held = this.held[cpu];
     const at = held === undefined ? -1 : held.findLastIndex((one) => one.at === pa);
-    if (at >= 0) held!.splice(at, 1);
-    else this.report('not-holder', `the ${LOCK_ORDER[rank]} lock is released, which CPU ${cpu} did not hold`, cpu);
+    if (at >= 0) {
+      held!.splice(at, 1);
+      this.onReleased?.(LOCK_ORDER[rank]!);
+    } else this.report('not-holder', `the ${LOCK_ORDER[rank]} lock is released, which CPU ${cpu} did not hold`, cpu);
+  }
+
+  /** Whether `cpu` holds a lock of that class. */
+  holds(cpu: number, name: LockClass): boolean {
+    return this.held[cpu]?.some(({ rank }) => LOCK_ORDER[rank] === name) ?? false;
   }
 
   /** Classes of the locks that `cpu` holds, in the order in which it took them. */

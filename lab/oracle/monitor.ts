@@ -35,6 +35,7 @@ import { Locks } from './locks.ts';
 import { N, NodeKind, NodeStore, Reached, T } from './node-store.ts';
 import { Reach } from './reach.ts';
 import { Routes } from './routes.ts';
+import type { Sections } from './sections.ts';
 import { StaleSet } from './stale-set.ts';
 import { Touched } from './touched.ts';
 import { describeWay } from './ways.ts';
@@ -61,6 +62,8 @@ export class Monitor {
   readonly touched: Touched;
   readonly locks: Locks;
   private readonly commands: CommandCheck;
+  /** Looks at each locked section, while that is wanted. */
+  sections: Sections | null = null;
   private readonly facts: Facts;
   private readonly memory: PhysicalMemory;
   private readonly ghost: Ghost;
@@ -214,6 +217,7 @@ export class Monitor {
   }
 
   private wroteNode(id: number, pa: number, oldHi: number, oldLo: number, hi: number, lo: number): void {
+    if (this.sections !== null) this.guardNode(this.sections, id);
     switch (this.store.kind(id)) {
       case NodeKind.table:
         this.reach.wroteDescriptor(id, pa, oldHi, oldLo, hi, lo);
@@ -234,12 +238,19 @@ export class Monitor {
     }
   }
 
+  private guardNode(sections: Sections, id: number): void {
+    const { store } = this;
+    if (store.kind(id) !== NodeKind.table) sections.wroteStream(store.smmu(id));
+    else if (store.node(id, N.reached) === Reached.live) sections.wroteTable(store.node(id, N.tag));
+  }
+
   private wroteRecord(role: number, pa: number, oldHi: number, oldLo: number, hi: number, lo: number): void {
     const { layout } = this.reader;
     if (role !== Role.pages && role !== Role.cpus) {
       this.locks.wrote(pa, oldLo, lo);
       this.locks.wrote(pa + 4, oldHi, hi);
     }
+    if (this.sections !== null) this.guardRecord(this.sections, role, pa, oldHi, oldLo, hi, lo);
     switch (role) {
       case Role.pages:
         this.wrotePage((pa - layout.vmemmap) / PAGE_RECORD_BYTES, oldLo, lo);
@@ -282,6 +293,39 @@ export class Monitor {
         break;
       }
     }
+  }
+
+  /** Each word of the pair that has changed and is no lock. */
+  private guardRecord(
+    sections: Sections,
+    role: number,
+    pa: number,
+    oldHi: number,
+    oldLo: number,
+    hi: number,
+    lo: number,
+  ): void {
+    const { layout } = this.reader;
+    if (role === Role.pages) {
+      sections.wrotePage((pa - layout.vmemmap) / PAGE_RECORD_BYTES, oldHi, oldLo, hi, lo);
+      return;
+    }
+    for (const at of [pa, pa + 4]) {
+      const changed = at === pa ? oldLo !== lo : oldHi !== hi;
+      if (!changed || this.locks.rankAt(at) >= 0) continue;
+      if (role === Role.domains) this.guardDomain(sections, at - layout.domains);
+      else if (role === Role.smmus) sections.wroteSmmu(Math.floor((at - layout.smmus) / SMMU_RECORD_BYTES));
+      else if (role === Role.registry) sections.wroteDevice(Math.floor((at - layout.devices) / DEVICE_RECORD_BYTES));
+      else if (role === Role.pviommus) sections.wroteGuestTables();
+      else if (role === Role.vms) {
+        const offset = at - layout.vms;
+        sections.wroteVm(Math.floor(offset / VM_RECORD_BYTES), offset % VM_RECORD_BYTES);
+      }
+    }
+  }
+
+  private guardDomain(sections: Sections, offset: number): void {
+    if (offset % DOMAIN_RECORD_BYTES !== DOMAIN_REFS) sections.wroteDomain(Math.floor(offset / DOMAIN_RECORD_BYTES));
   }
 
   // ---- page records

@@ -5,6 +5,8 @@ import type { Property } from './properties.ts';
 /** What an oracle has counted. */
 export interface Counts {
   readonly callsChecked: number;
+  /** Locked sections of them that were looked at one by one. */
+  readonly sectionsChecked: number;
   readonly fullChecks: number;
   readonly callsBeforeBoot: number;
   readonly findings: number;

@@ -27,6 +27,8 @@ export interface SessionOptions {
    * after every so many; {@link fullInterval} when left out. Whatever a call touches is compared after it in any case.
    */
   readonly full?: 'never' | 'every' | number;
+  /** Whether each locked section of a call is looked at, too; with `full: 'every'` it is, when left out. */
+  readonly sections?: boolean;
   /** The properties that are reported; all when left out. */
   readonly properties?: readonly Property[];
 }
@@ -71,6 +73,7 @@ export class Session {
       ? null
       : new CheckedHypervisor(inner, oracleView(machine), {
           full: options.full ?? fullInterval(options.machine),
+          ...(options.sections !== undefined && { sections: options.sections }),
           ...(options.properties !== undefined && { properties: options.properties }),
         });
     this.checksLifeCycles = !options.unchecked && (options.properties?.includes('life-cycle') ?? true);
