@@ -234,6 +234,12 @@ export class Comparison {
     );
   }
 
+  /** How many leaves the tables of a tag must have: during a call, those from before it. */
+  leavesBefore(tag: number): number {
+    const id = this.monitor.reach.domainOf(tag);
+    return this.isOwnTag(tag, id) ? this.ghost.domainLeaves(id) : 0;
+  }
+
   /** Whether the leaves of a tag are the maplets of its domain: during a call, those from before it. */
   isTagAsWas(tag: number): boolean {
     const { ghost } = this;

@@ -24,9 +24,10 @@ type LockClass = (typeof LOCK_ORDER)[number];
 interface Seen {
   readonly property: Property;
   readonly what: string;
-  /** What it said then, and what it says now. */
-  readonly then: string;
-  readonly now: () => string;
+  /** What it said then. */
+  readonly said: string;
+  /** Whether that is what it has come to, or lies on the way there. */
+  readonly fits: () => boolean;
 }
 
 /** Bits of a page's first word by the lock that guards them. */
@@ -91,8 +92,8 @@ export class Sections {
 
   /** The call has returned: what was seen in between must have been what it is now. */
   end(): void {
-    for (const { property, what, then, now } of this.seen.values()) {
-      if (then === now()) continue;
+    for (const { property, what, fits } of this.seen.values()) {
+      if (fits()) continue;
       const text = `between two locked sections of the call ${what} was neither what it had been nor what it is now`;
       this.findings.add(property, 'between-sections', text);
     }
@@ -124,10 +125,11 @@ export class Sections {
   }
 
   private keep(property: Property, what: string, now: () => string): void {
-    const then = now();
+    const said = now();
     const known = this.seen.get(what);
     // Seen twice and different: it cannot have been what it is in the end both times.
-    if (known === undefined || known.then === then) this.seen.set(what, { property, what, then, now });
+    if (known === undefined) this.seen.set(what, { property, what, said, fits: () => said === now() });
+    else if (known.said !== said) this.seen.set(what, { ...known, fits: () => false });
   }
 
   private page(page: number): void {
@@ -141,12 +143,19 @@ export class Sections {
     this.keep('streams', `the entry of stream ${hex(sid)}`, () => this.comparison.steWords(smmu, sid).join());
   }
 
+  /** A guest's call maps run by run, each in a section of its own: the number of leaves goes one way. */
   private tag(tag: number): void {
     if (this.comparison.isTagAsWas(tag)) return;
     const { store, reach } = this.monitor;
-    this.keep('tables', `the tables of ${reach.tagName(tag)}`, () =>
-      [store.tag(tag, T.hashA), store.tag(tag, T.hashB), store.tag(tag, T.leaves)].join(),
-    );
+    const before = this.comparison.leavesBefore(tag);
+    const leaves = store.tag(tag, T.leaves);
+    const what = `the number of leaves in the tables of ${reach.tagName(tag)}`;
+    const key = `${what} ${leaves}`;
+    const fits = (): boolean => {
+      const now = store.tag(tag, T.leaves);
+      return leaves >= Math.min(before, now) && leaves <= Math.max(before, now);
+    };
+    this.seen.set(key, { property: 'tables', what, said: key, fits });
   }
 
   private vm(slot: number): void {

@@ -37,6 +37,8 @@ export function makeRig(
     readonly machine?: MachineDescription;
     readonly full?: NonNullable<SessionOptions['full']>;
     readonly mischief?: Mischief;
+    /** Mischief behind the hypervisor's back holds no locks: with it locked sections are not looked at, when left out. */
+    readonly sections?: boolean;
     readonly profile?: Profile;
   } = {},
 ): Rig {
@@ -44,6 +46,7 @@ export function makeRig(
   const session = new Session({
     machine: options.machine ?? tiny,
     full: options.full ?? 'every',
+    ...((options.sections ?? options.mischief === undefined) ? {} : { sections: false }),
     ...(options.profile !== undefined && { profile: options.profile }),
     hypervisor: (machine, profile) => {
       real = machine;

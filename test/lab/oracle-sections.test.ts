@@ -10,7 +10,7 @@ import { kinds, makeRig, PAGE, RandomHost, type Rig, RW, tell } from './oracle-r
 function edited(file: string, name: string, before: string, after: readonly string[], full: 'every' | 'never'): Rig {
   const edit: SourceEdit = { file, function: name, before, after: after.join('\n') };
   const { createHypervisor } = buildHypervisor([{ id: 'edited', edits: [edit] }]);
-  return makeRig({ full, mischief: (_, machine) => createHypervisor(machine) });
+  return makeRig({ full, sections: true, mischief: (_, machine) => createHypervisor(machine) });
 }
 
 /** Memory, domain 1, stream 0 attached to it, a page mapped and unmapped. */
@@ -66,6 +66,29 @@ test('tables that are changed without the lock of their domain', () => {
   const rig = edited('hyp/map.ts', 'mapInDomain', before, after, 'every');
   work(rig);
   expect(kinds(rig.oracle.findings)).toEqual(['lock/unguarded']);
+});
+
+test('tables that have fewer leaves in between than before and afterwards', () => {
+  const before = '  const mapped = yield* mapLocked(h, domain, id, at, size, prot);';
+  const apart = [
+    '  const table = domainPageTable(h, domain, id);',
+    '  const removed = yield* unmapPages(table, 0x1000, 4096, 1);',
+    '  yield* unlock(h, domain + DOMAIN_LOCK);',
+    '  yield* lock(h, domain + DOMAIN_LOCK);',
+    '  const old = yield* mapPages(table, 0x1000, getNumber(h.x, at + 1), 4096, removed / 4096, prot);',
+    before,
+    '  if (old < 0) return old;',
+  ];
+  const rig = edited('hyp/map.ts', 'mapInDomain', before, apart, 'every');
+  rig.refill(1, 8);
+  const page = rig.page();
+  rig.call('alloc_domain', 0, 0, 1, 0);
+  rig.call('attach_dev', 0, 1, 0, 0, 0, 0);
+  rig.call('map_pages', 1, 0x1000, page, PAGE, 1, RW);
+  expect(tell(rig.oracle.findings)).toBe('');
+  // It maps what is mapped already: nothing changes, but for a while.
+  rig.call('map_pages', 1, 0x1000, page, PAGE, 1, RW);
+  expect(kinds(rig.oracle.findings)).toContain('tables/between-sections');
 });
 
 test('a page of the host that was written, and put back in the next section', () => {
