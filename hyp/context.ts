@@ -33,6 +33,8 @@ export interface Hyp {
   domain: number;
   domainId: number;
   readonly gather: Gather;
+  /** The element of a scatter list that is being mapped, as registers (map-sg.ts). */
+  readonly element: Int32Array;
   /** Entries in this CPU's unmap cache. */
   unmapCacheCount: number;
   /**

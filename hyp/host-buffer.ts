@@ -11,3 +11,11 @@ export function* fetchWord(h: Hyp, at: number): Steps<number> {
   yield { kind: 'fetch', at };
   return h.memory.read32(at) >>> 0;
 }
+
+/** Fetch the 64-bit word at physical address `at`, at once, into register n of `x`. */
+export function* fetchDouble(h: Hyp, at: number, x: Int32Array, n: number): Steps<void> {
+  yield { kind: 'fetch', at };
+  const i = h.memory.indexOf(at);
+  x[2 * n] = h.memory.words[i]!;
+  x[2 * n + 1] = h.memory.words[i + 1]!;
+}

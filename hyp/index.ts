@@ -67,6 +67,7 @@ export function createHypervisor(machine: Machine, profile: Profile = defaultPro
       domain: 0,
       domainId: 0,
       gather: { start: 0, end: 0, granule: 0 },
+      element: new Int32Array(8),
       unmapCacheCount: 0,
       invalidated: true,
       mapResult: 0,

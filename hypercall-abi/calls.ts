@@ -97,7 +97,9 @@ export type CallName =
   | 'attach_dev_nested'
   | 'iotlb_inv_nested_domain'
   | 'nested_cfg_sync'
+  | 'map_sg'
   | 'hvc_pd'
+  | 'iotlb_sync_map'
   | 'host_donate_hyp_mmio'
   | 'host_reclaim_hyp_mmio'
   | 'pviommu_attach'
@@ -155,6 +157,9 @@ export const VM_COUNT = 32;
  * struct kvm; this is the part of it that matters here. Byte offsets of 32-bit fields.
  */
 export const VmDescription = { handle: 0, protected: 4, vcpus: 8, size: 12 } as const;
+
+/** An element of map_sg's list, in memory that the host shares with the hypervisor: byte offsets, `pgcount` of 32 bits. */
+export const ScatterElement = { phys: 0, pgsize: 8, pgcount: 16, size: 24 } as const;
 
 /** Power domains that the host can name (upstream: MAX_POWER_DOMAINS). */
 export const POWER_DOMAIN_COUNT = 32;

@@ -59,6 +59,9 @@ export const argumentText: Readonly<Record<string, string>> = {
   'page_response.pasid': 'PASID of the access: not needed to find it',
   'map_pages.pgcount': 'number of pages of that size',
   'unmap_pages.pgcount': 'number of pages of that size',
+  'map_sg.sg':
+    'physical address of the list, a multiple of 8, in pages shared with the hypervisor: for each element 24 bytes, physical address (64 bits), page size (64 bits), number of pages (32 bits, then 32 unused)',
+  'map_sg.nent': 'number of elements',
 };
 
 /** What x1 holds on return. */
@@ -229,6 +232,11 @@ export const errorText: Readonly<Record<CallName, Readonly<Partial<Record<ErrnoN
     EPERM: 'not the host’s any more, or mapped for DMA once',
     ENOMEM: 'no memory for tables: the request says what is missing',
     ETIMEDOUT: unanswered,
+  },
+  map_sg: {},
+  iotlb_sync_map: {
+    EINVAL: 'no bytes, or a range that wraps; no such domain of the host',
+    ENODEV: 'the IOMMU driver has no such operation',
   },
   host_reclaim_hyp_mmio: {
     ENODEV: 'not exactly a register range of a device that a guest may be given',

@@ -14,6 +14,7 @@ import { returnRequest } from '../request.ts';
 import { createVm, finalizeTeardownVm, startTeardownVm, vcpuLoad, vcpuPut } from '../vm.ts';
 import { i32, u32, u64 } from './arguments.ts';
 import { attach, detach, freeUnbound, map, refillSilently, translate, unmap } from './generation2.ts';
+import { mapSg } from './map-sg.ts';
 
 const PAGE_SIZE = 4096;
 
@@ -41,6 +42,7 @@ const DETACH_DEV = at('detach_dev');
 const MAP_PAGES = at('map_pages');
 const UNMAP_PAGES = at('unmap_pages');
 const IOVA_TO_PHYS = at('iova_to_phys');
+const MAP_SG = at('map_sg');
 
 /** Serve the hypercall in h.x. */
 export function* enterAndroid16(h: Hyp): Steps<void> {
@@ -59,6 +61,10 @@ export function* enterAndroid16(h: Hyp): Steps<void> {
     case IOVA_TO_PHYS:
       if (u32(h, 1) === h.profile.domains.identity) x.copyWithin(2, 4, 6);
       else setNumber(x, 1, yield* translate(h));
+      break;
+    case MAP_SG:
+      setNumber(x, 1, yield* mapSg(h));
+      yield* returnRequest(h);
       break;
     case ALLOC_DOMAIN:
       setNumber(x, 1, yield* allocDomain(h, u32(h, 1), i32(h, 2)));

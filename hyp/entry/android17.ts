@@ -33,7 +33,8 @@ import { reclaim, reclaimable, refill } from '../refill.ts';
 import { returnRequest } from '../request.ts';
 import { setIdentity } from '../set-identity.ts';
 import { finalizeTeardownVm, initVm, reserveVm, startTeardownVm, unreserveVm, vcpuLoad, vcpuPut } from '../vm.ts';
-import { i32, isAligned, u32, u64 } from './arguments.ts';
+import { i32, isAligned, u32, u64, wraps64 } from './arguments.ts';
+import { mapSg } from './map-sg.ts';
 
 const PAGE_SIZE = 4096;
 
@@ -63,10 +64,12 @@ const MAP_PAGES = at('map_pages');
 const UNMAP_PAGES = at('unmap_pages');
 const IOVA_TO_PHYS = at('iova_to_phys');
 const SET_IDENTITY = at('set_identity');
+const MAP_SG = at('map_sg');
 const HVC_PD = at('hvc_pd');
 const ATTACH_DEV_NESTED = at('attach_dev_nested');
 const IOTLB_INV_NESTED_DOMAIN = at('iotlb_inv_nested_domain');
 const NESTED_CFG_SYNC = at('nested_cfg_sync');
+const IOTLB_SYNC_MAP = at('iotlb_sync_map');
 const HOST_DONATE_HYP_MMIO = at('host_donate_hyp_mmio');
 const HOST_RECLAIM_HYP_MMIO = at('host_reclaim_hyp_mmio');
 const PVIOMMU_ATTACH = at('pviommu_attach');
@@ -112,6 +115,14 @@ export function* enterAndroid17(h: Hyp): Steps<void> {
       break;
     case SET_IDENTITY:
       setNumber(x, 1, yield* setIdentity(h, u32(h, 1), u32(h, 2), u32(h, 3), u64(h, 4) !== 0));
+      yield* returnRequest(h);
+      break;
+    case MAP_SG:
+      setNumber(x, 1, yield* mapSg(h));
+      yield* returnRequest(h);
+      break;
+    case IOTLB_SYNC_MAP:
+      setNumber(x, 1, yield* iotlbSyncMap(h));
       yield* returnRequest(h);
       break;
     case HVC_PD:
@@ -253,4 +264,18 @@ function* iovaToPhys(h: Hyp): Steps<number> {
   const pa = yield* translateInDomain(h, domain, id, 2);
   yield* putDomain(h, domain);
   return pa;
+}
+
+/**
+ * iotlb_sync_map: x1 domain, x2 iova, x3 size. @returns, in the order of the checks: -EINVAL no bytes, or a range that
+ * wraps; -EINVAL no such domain; -ENODEV, as the driver has no such operation
+ */
+function* iotlbSyncMap(h: Hyp): Steps<number> {
+  const { x } = h;
+  const isEmpty = (x[6]! | x[7]!) === 0;
+  if (isEmpty || wraps64(x, 2, 3)) return err('EINVAL');
+  const domain = domainRecord(h, u32(h, 1));
+  if (!(yield* getDomain(h, domain, HOST_OWNER))) return err('EINVAL');
+  yield* putDomain(h, domain);
+  return err('ENODEV');
 }

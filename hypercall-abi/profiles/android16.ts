@@ -104,6 +104,7 @@ const calls: readonly CallSpec[] = [
   same('map_pages', 64),
   same('unmap_pages', 65),
   same('iova_to_phys', 66),
+  same('map_sg', 69),
 ];
 
 export const android16 = new Profile({

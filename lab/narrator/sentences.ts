@@ -81,6 +81,12 @@ export function callSentence({ spec, cpu, args, result }: ToldCall, nameOf: Name
       const short = result.value < size ? ` of ${amount(size)}` : '';
       return `${who} unmaps ${result.value === 0 ? 'nothing' : amount(result.value)}${short} at IOVA ${hex(a('iova'))} of domain ${a('domain')}.${ask}`;
     }
+    case 'map_sg': {
+      const where = `a list of ${a('nent')} range(s) from IOVA ${hex(a('iova'))} of domain ${a('domain')} on`;
+      return `${who} wants to map ${where}, ${rights(a('prot'))}: it comes to ${result.value === 0 ? 'nothing' : amount(result.value)}.${ask}`;
+    }
+    case 'iotlb_sync_map':
+      return refused(`have the IOMMU see what was mapped at IOVA ${hex(a('iova'))} of domain ${a('domain')}`);
     case 'iova_to_phys':
       return `${who} asks where IOVA ${hex(a('iova'))} of domain ${a('domain')} leads: ${result.value === 0 ? 'nowhere' : hex(result.value)}.`;
     case 'set_identity':

@@ -82,6 +82,11 @@ export class Call {
     return Number(size);
   }
 
+  /** Whether x[a] + x[b] fits 64 bits. */
+  sumFits(a: number, b: number): boolean {
+    return getBig(this.x, a) + getBig(this.x, b) < TWO64;
+  }
+
   /** Whether x[n] has none of the bits of x[size] - 1: a multiple of it, if that is a power of two. */
   isMultiple(n: number, size: number): boolean {
     const lo = this.lo(size);

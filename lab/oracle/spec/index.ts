@@ -16,6 +16,7 @@ import {
 import { guestRules } from './guest-calls.ts';
 import { mapPages, mapPagesAndroid16, mapPagesRfcV2 } from './map.ts';
 import { attachDevNested, iotlbInvNestedDomain, nestedCfgSync } from './nested.ts';
+import { iotlbSyncMap, mapSg } from './map-sg.ts';
 import { reclaim, reclaimAny, reclaimable, reclaimableAny, refill, refillSilently } from './pool.ts';
 import { hvcPd } from './power.ts';
 import { donateMmio, pviommuAddVsid, pviommuAttach, reclaimMmio } from './pviommu.ts';
@@ -79,6 +80,8 @@ const android17: RulesByCall = {
   attach_dev: attachDev,
   detach_dev: detachDev,
   map_pages: mapPages,
+  map_sg: mapSg,
+  iotlb_sync_map: iotlbSyncMap,
   unmap_pages: unmapPages,
   iova_to_phys: iovaToPhys,
   set_identity: setIdentity,
@@ -137,6 +140,7 @@ const android16: RulesByCall = {
   attach_dev: attachDevAndroid16,
   detach_dev: detachAndroid16,
   map_pages: mapPagesAndroid16,
+  map_sg: mapSg,
   unmap_pages: unmapPagesAndroid16,
   iova_to_phys: iovaToPhysAndroid16,
 };

@@ -8,7 +8,7 @@
  */
 
 import { Errno, PROT_MASK, Prot } from '#hypercall-abi';
-import { IPA_END, PAGE, Place } from '../facts.ts';
+import { IPA_END, PAGE, Place, type Range } from '../facts.ts';
 import { expectedMeaning } from '../leaf.ts';
 import { LEAF_BYTES } from '../maplets.ts';
 import type { Call } from './call.ts';
@@ -46,6 +46,21 @@ function isHostsDevice(c: Call): boolean {
   return c.facts.resources.every(({ base, size }, i) => !c.ghost.isGiven(i) || paddr(c) >= base + size || base >= end);
 }
 
+/** Ranges that the same list maps before this one (map_sg); their pages are counted, but not in the ghost yet. */
+let before: readonly Range[] = [];
+
+/** Plan what follows as if those ranges were mapped already. */
+export function planAfter(ranges: readonly Range[]): void {
+  before = ranges;
+}
+
+function isCountedOut(c: Call, page: number): boolean {
+  const references = c.ghost.references(page);
+  if (before.length === 0) return references === REFERENCES_MAX;
+  const pa = c.facts.paOf(page);
+  return references + before.filter(({ base, size }) => pa >= base && pa < base + size).length >= REFERENCES_MAX;
+}
+
 /** What use_dma must say of the whole range: 0, or the errno of the first page that is not fit. */
 function useDmaErrno(c: Call): number {
   if (((c.lo(3) | (c.size % PAGE)) & GRANULE_MASK) !== 0) return -Errno.EINVAL;
@@ -60,7 +75,7 @@ function useDmaErrno(c: Call): number {
   if (first < 0) return -Errno.EINVAL;
   for (let i = 0; i < pages; i++) {
     if (!c.ghost.isHostAlone(first + i)) return -Errno.EPERM;
-    if (c.ghost.references(first + i) === REFERENCES_MAX) return -Errno.EBUSY;
+    if (isCountedOut(c, first + i)) return -Errno.EBUSY;
   }
   return 0;
 }
