@@ -5,6 +5,7 @@
 
 import { AttachFlag, type Boundary, type CallResult, Errno, type MemoryRequest } from '#hypercall-abi';
 import type { HostMemory } from './memory.ts';
+import type { ScatterList } from './scatter-list.ts';
 
 const PASID_NONE = 0;
 const NO_FLAGS = 0;
@@ -125,6 +126,24 @@ export class IommuDriver {
       if (this.lastErrno !== 0) break;
     }
     return mapped;
+  }
+
+  /**
+   * Map a list, which is shared with the hypervisor, as one run of IOVAs from `iova` on; tops up and goes on until the
+   * list is empty or nothing helps. What is mapped is taken off the list.
+   * @returns the bytes mapped
+   */
+  mapList(id: number, iova: number, list: ScatterList, prot: number): number {
+    let total = 0;
+    for (;;) {
+      this.statistics.calls++;
+      const { value, request } = this.boundary.call(this.cpu, 'map_sg', id, iova + total, list.at, list.count, prot);
+      total += value;
+      list.skip(value);
+      if (list.bytes === 0) return total;
+      this.statistics.shortMaps++;
+      if (request === null || this.serve(request) !== 0) return total;
+    }
   }
 
   /** Why the last {@link map} ended short: a negative errno, or 0. */

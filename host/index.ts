@@ -4,5 +4,6 @@ export { type DriverStatistics, IommuDriver } from './driver.ts';
 export { type IommuDomain, iommuMap, iommuUnmap, PAGE_SIZES_4K } from './iommu.ts';
 export { HostMemory, type HostRam } from './memory.ts';
 export { choosePageSize, type PageSizeChoice } from './page-size.ts';
+export { ScatterList, type ScatterRange } from './scatter-list.ts';
 export { type SmmuMemory, setUpSmmu } from './smmu-setup.ts';
 export * as smmuV3 from './smmu-v3/index.ts';

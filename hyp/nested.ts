@@ -48,8 +48,8 @@ export function* nestedConfigSync(h: Hyp, command: number, size: number): Steps<
   return err('ENODEV');
 }
 
-/** No domain has a driver with nested operations. */
-function* refuseDomain(h: Hyp, id: number): Steps<number> {
+/** No domain has a driver with the operation that the call is about. @returns -EINVAL no such domain of the host; -ENODEV */
+export function* refuseDomain(h: Hyp, id: number): Steps<number> {
   const domain = domainRecord(h, id);
   if (!(yield* getDomain(h, domain, HOST_OWNER))) return err('EINVAL');
   yield* putDomain(h, domain);

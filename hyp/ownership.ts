@@ -124,26 +124,6 @@ export function* unshareHyp(h: Hyp, pa: number): Steps<number> {
   return result;
 }
 
-/**
- * Pin [pa, pa + pages), all of which the host must have shared with the hypervisor.
- * @returns 0, -EINVAL (range) or -EPERM: then nothing is pinned
- */
-export function* pinSharedPages(h: Hyp, pa: number, pages: number): Steps<number> {
-  yield* lockHostAndHyp(h);
-  let result = yield* checkHost(h, pa, pages, PageState.sharedOwned, false);
-  if (result === 0) result = yield* checkHyp(h, pa, pages, PageState.sharedBorrowed);
-  for (let i = 0; i < pages && result === 0; i++) yield* getHypPage(h, hypPage(h, pa + i * PAGE_SIZE));
-  yield* unlockHostAndHyp(h);
-  return result;
-}
-
-/** Let go of what {@link pinSharedPages} pinned. */
-export function* unpinSharedPages(h: Hyp, pa: number, pages: number): Steps<void> {
-  yield* lockHostAndHyp(h);
-  for (let i = 0; i < pages; i++) yield* putHypPage(h, hypPage(h, pa + i * PAGE_SIZE));
-  yield* unlockHostAndHyp(h);
-}
-
 /** Pin the page at `pa`, which the host must have shared with the hypervisor. @returns 0 or -EPERM */
 export function* pinSharedPage(h: Hyp, pa: number): Steps<number> {
   yield* lockHostAndHyp(h);

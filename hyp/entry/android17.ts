@@ -24,7 +24,7 @@ import { allocDomain, freeDomain } from '../domain.ts';
 import { domainRecord, getDomain, HOST_OWNER, putDomain } from '../domain-record.ts';
 import { mapGuest, reclaimDyingGuestPage, unshareGuest } from '../guest-memory.ts';
 import { mapInDomain, translateInDomain, unmapInDomain } from '../map.ts';
-import { attachDevNested, invalidateNestedDomain, nestedConfigSync } from '../nested.ts';
+import { attachDevNested, invalidateNestedDomain, nestedConfigSync, refuseDomain } from '../nested.ts';
 import { shareHyp, unshareHyp } from '../ownership.ts';
 import { pageResponse } from '../page-response.ts';
 import { switchPower } from '../power.ts';
@@ -274,8 +274,5 @@ function* iotlbSyncMap(h: Hyp): Steps<number> {
   const { x } = h;
   const isEmpty = (x[6]! | x[7]!) === 0;
   if (isEmpty || wraps64(x, 2, 3)) return err('EINVAL');
-  const domain = domainRecord(h, u32(h, 1));
-  if (!(yield* getDomain(h, domain, HOST_OWNER))) return err('EINVAL');
-  yield* putDomain(h, domain);
-  return err('ENODEV');
+  return yield* refuseDomain(h, u32(h, 1));
 }

@@ -13,10 +13,9 @@ import type { Hyp } from '../context.ts';
 import { domainRecord, getDomain, HOST_OWNER, putDomain } from '../domain-record.ts';
 import { fetchDouble, fetchWord } from '../host-buffer.ts';
 import { mapInDomain, useAndMapInDomain } from '../map.ts';
-import { pinSharedPages, unpinSharedPages } from '../ownership.ts';
+import { pinSharedRange, unpinSharedRange } from '../ownership.ts';
 import { isAligned, u32 } from './arguments.ts';
 
-const PAGE_SIZE = 4096;
 /** Registers of an element: where it goes, where it is, the size of its pages and their number. */
 const IOVA = 0;
 const PHYS = 1;
@@ -42,13 +41,11 @@ export function* mapSg(h: Hyp): Steps<number> {
 function* mapList(h: Hyp, domain: number, id: number): Steps<number> {
   const list = getNumber(h.x, 3);
   const count = u32(h, 4);
-  // What lies below a page boundary is told by the low word, exactly, whatever else the register holds.
-  const offset = u32(h, 3) & (PAGE_SIZE - 1);
-  if (offset % 8 !== 0) return 0;
-  const pages = Math.ceil((offset + count * ScatterElement.size) / PAGE_SIZE);
-  if ((yield* pinSharedPages(h, list - offset, pages)) !== 0) return 0;
+  if (u32(h, 3) % 8 !== 0) return 0;
+  const size = count * ScatterElement.size;
+  if ((yield* pinSharedRange(h, list, size)) !== 0) return 0;
   const mapped = yield* mapElements(h, domain, id, list, count);
-  yield* unpinSharedPages(h, list - offset, pages);
+  yield* unpinSharedRange(h, list, size);
   return mapped;
 }
 

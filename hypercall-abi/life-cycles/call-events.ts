@@ -13,6 +13,7 @@ export type EventName = `${keyof typeof lifeCycles}.${string}`;
 export const pureCalls: Readonly<Partial<Record<CallName, string>>> = {
   alloc_mgt_reclaimable: 'It only counts.',
   attach_dev_nested: 'The driver of this generation refuses it, whatever is asked.',
+  iotlb_sync_map: 'The driver of this generation refuses it, whatever is asked.',
   iotlb_inv_nested_domain: 'The driver of this generation refuses it, whatever is asked.',
   nested_cfg_sync: 'The driver of this generation refuses it, whatever is asked.',
   page_response: 'It ends the wait of one access; what the stream may reach stays as it is.',
@@ -63,6 +64,7 @@ export const callEvents: Readonly<Partial<Record<CallName, readonly EventName[]>
     'power.COMMAND',
   ],
   map_pages: ['domain.MAP', 'page.MAP_FIRST', 'page.MAP', 'device.MAP'],
+  map_sg: ['domain.MAP', 'page.MAP_FIRST', 'page.MAP', 'device.MAP'],
   unmap_pages: ['domain.UNMAP', 'page.UNMAP', 'page.UNMAP_LAST', 'power.COMMAND'],
   iova_to_phys: ['domain.TRANSLATE'],
   set_identity: ['stream.ATTACH', 'stream.DETACH', 'power.COMMAND'],

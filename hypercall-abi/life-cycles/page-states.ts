@@ -102,6 +102,8 @@ export class PageStates {
   #clock = 0;
   #lastUnseenDonation = 0;
   #lastUnseenReturn = 0;
+  /** States that pages of the host enter and leave without being named, once any did. */
+  #unseenStates = 0;
 
   constructor(report: PageReport) {
     this.#report = report;
@@ -113,6 +115,7 @@ export class PageStates {
     this.#clock = 0;
     this.#lastUnseenDonation = 0;
     this.#lastUnseenReturn = 0;
+    this.#unseenStates = 0;
   }
 
   /** Pages of the host that nobody named became the hypervisor's. */
@@ -123,6 +126,11 @@ export class PageStates {
   /** Pages of the hypervisor that nobody named became the host's. */
   unseenReturn(): void {
     this.#lastUnseenReturn = ++this.#clock;
+  }
+
+  /** Pages of the host that nobody named were mapped for DMA. Unmapping them will not name them either. */
+  unseenMap(): void {
+    this.#unseenStates |= HOST_DMA;
   }
 
   /** The page may have become the host's, or not. */
@@ -181,7 +189,7 @@ export class PageStates {
       const i = this.#find(at);
       if (i < 0) return;
       const mask = this.#maskAt(i);
-      const count = (mask & how.state) === 0 ? 0 : this.#chunk.words[i]! >>> MASK_BITS;
+      const count = (mask & how.state) === 0 ? 0 : this.#countAt(i, how);
       if (count === LOOSE) this.#take(i, at, how.loose, mask, LOOSE);
       else this.#take(i, at, count === 0 ? how.edge : how.inner, mask, count + 1);
     }
@@ -191,11 +199,16 @@ export class PageStates {
     for (let at = pa; at < pa + size; at += PAGE) {
       const i = this.#find(at);
       if (i < 0) return;
-      const count = this.#chunk.words[i]! >>> MASK_BITS;
+      const count = this.#countAt(i, how);
       const mask = this.#maskAt(i);
       if (count === LOOSE) this.#take(i, at, how.loose, mask, LOOSE);
       else this.#take(i, at, count > 1 ? how.inner : how.edge, mask, count === 0 ? 0 : count - 1);
     }
+  }
+
+  /** The count that such a move changes. */
+  #countAt(i: number, { state }: CountedMove): number {
+    return (this.#unseenStates & state) !== 0 ? LOOSE : this.#chunk.words[i]! >>> MASK_BITS;
   }
 
   /** Enter the set after the move. Where it is empty, report; the page may be anything then, and is judged no more. */
@@ -235,6 +248,12 @@ export class PageStates {
 
   /** The set of states, with what may have happened unseen since it was entered. */
   #maskAt(i: number): number {
+    const mask = this.#transferredMaskAt(i);
+    const unseen = this.#unseenStates | HOST_OWNED;
+    return this.#unseenStates !== 0 && (mask & unseen) !== 0 ? mask | unseen : mask;
+  }
+
+  #transferredMaskAt(i: number): number {
     const word = this.#chunk.words[i]!;
     if (word === 0) return UNTOUCHED;
     let mask = word & (ONE - 1);

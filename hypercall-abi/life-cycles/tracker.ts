@@ -8,6 +8,7 @@
  * - chunks of a refill list behind the first, pages of a reclaim list behind the first: their links stand in memory;
  * - which VM a page went to where several may be loaded, and whether it was donated or shared: see guest-books.ts;
  * - what a map that failed with EEXIST and named blocks tore down on its way;
+ * - the pages that map_sg's list names: they stand in memory;
  * - IOVAs from 2^48 on, maps of more than 16 GiB at once, and whether a free invalidated the TLBs.
  * Calls must not overlap in time: with several CPUs inside at once, the order of returns is not the order of effects.
  */
@@ -34,6 +35,8 @@ import { domainLifeCycle, pasidLifeCycle, streamLifeCycle } from './tables.ts';
 const PAGE = 4096;
 /** Pages of a single map that claims more than this are not followed: no machine has so much RAM. */
 const FOLLOWED_BYTES_MAX = 2 ** 34;
+/** A run of the largest blocks: so much may be torn down by a map that then meets a leaf. */
+const RUN_BYTES_MAX = 2 ** 39;
 /** No IOMMU: the first stream will say which. */
 const UNBOUND = 0xffffffff;
 /** Largest order of a donated chunk that is followed, with the same reason. */
@@ -163,6 +166,9 @@ export class LifeCycleTracker {
       case 'map_pages':
         // No errno says why it stopped short.
         this.#mapped(before, after, getNumber(after, 1) < product(before, 4, 5));
+        break;
+      case 'map_sg':
+        this.#mappedUnseen(getU32(before, 1), getNumber(before, 2), getNumber(after, 1));
         break;
       case 'unmap_pages':
         this.#unmap(getU32(before, 1), getNumber(before, 2), product(before, 3, 4), getNumber(after, 1));
@@ -345,6 +351,15 @@ export class LifeCycleTracker {
     // A block replaces tables, and those before a leaf in the way are gone although the call failed.
     if (metLeaf && getNumber(x, 4) > PAGE && asked > bytes)
       this.#iovas.remove(id, iova + bytes, asked - bytes, this.#tornDown);
+  }
+
+  /** A list was mapped: what of, and by blocks that replace tables or not, the registers do not say. */
+  #mappedUnseen(id: number, iova: number, bytes: number): void {
+    if (bytes > 0) {
+      this.#domain(id, MAP);
+      this.#pages.unseenMap();
+    }
+    if (id < this.#count) this.#iovas.remove(id, iova, bytes + RUN_BYTES_MAX, this.#tornDown);
   }
 
   /** The identity domain is not a domain of the host's, and may be asked all the same. */

@@ -275,7 +275,7 @@ export class CheckedHypervisor implements Hypervisor {
     const rules = this.specification.rulesAt(position);
     const row = rules === undefined ? null : decide(rules, call);
     this.frame.begin(this.isFullDue);
-    this.sections?.begin(cpu);
+    this.sections?.begin(cpu, rules?.isPiecewise);
     if (!this.ghost.mayHaveLost && !this.facts.allAnswer()) this.ghost.setMayHaveLost();
     try {
       this.inner.hvc(cpu, x);
@@ -304,7 +304,7 @@ export class CheckedHypervisor implements Hypervisor {
     const rules = spec === undefined ? undefined : guestRulesOf(spec.name);
     const row = rules === undefined ? null : decide(rules, call);
     this.frame.begin(this.isFullDue);
-    this.sections?.begin(cpu);
+    this.sections?.begin(cpu, rules?.isPiecewise);
     let exit: GuestExit | null = null;
     try {
       exit = serve();

@@ -54,6 +54,7 @@ export class Sections {
   private readonly frame: Frame;
   private readonly seen = new Map<string, Seen>();
   private cpu = -1;
+  private isPiecewise = false;
   /** Sections that were looked at so far. */
   count = 0;
 
@@ -74,9 +75,10 @@ export class Sections {
     this.frame = frame;
   }
 
-  /** A call of that CPU begins. */
-  begin(cpu: number): void {
+  /** A call of that CPU begins. @param isPiecewise whether it changes a domain's tables in several locked sections */
+  begin(cpu: number, isPiecewise = false): void {
     this.cpu = cpu;
+    this.isPiecewise = isPiecewise;
     this.seen.clear();
     this.monitor.sections = this;
     this.locks.onReleased = (name) => this.released(name);
@@ -145,7 +147,7 @@ export class Sections {
 
   /** A guest's call maps run by run, each in a section of its own: the number of leaves goes one way. */
   private tag(tag: number): void {
-    if (this.comparison.isTagAsWas(tag)) return;
+    if (this.isPiecewise || this.comparison.isTagAsWas(tag)) return;
     const { store, reach } = this.monitor;
     const before = this.comparison.leavesBefore(tag);
     const leaves = store.tag(tag, T.leaves);

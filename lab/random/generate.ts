@@ -11,6 +11,7 @@ import { type CallStep, type NamedStream, namedStreams, type Step, type Value } 
 import type { Choices } from './choices.ts';
 import { edge, edgesOf } from './edges.ts';
 import { GuestSteps } from './guests.ts';
+import { ListSteps } from './lists.ts';
 import { MappingSteps } from './mappings.ts';
 import { type Remembered, World } from './world.ts';
 
@@ -28,6 +29,8 @@ export interface Recipe {
 export interface Planned {
   readonly world: Remembered;
   readonly again: CallStep | null;
+  /** Steps that are left of a list that was begun. */
+  readonly list: readonly Step[];
 }
 
 /** Percentages. */
@@ -51,6 +54,7 @@ export class StepGenerator {
   private readonly weights: number;
   private readonly mappings: MappingSteps;
   private readonly guests: GuestSteps;
+  private readonly lists: ListSteps;
   private again: CallStep | null = null;
 
   /**
@@ -77,7 +81,8 @@ export class StepGenerator {
     this.prng = prng;
     this.mappings = new MappingSteps(machine, this.world, prng);
     this.guests = new GuestSteps(machine, this.world, prng);
-    const { mappings, guests } = this;
+    this.lists = new ListSteps(this.world, this.mappings, prng);
+    const { mappings, guests, lists } = this;
     const all: readonly (readonly [name: string, weight: number, calls: readonly CallName[], make: Recipe['make']])[] =
       [
         ['alloc-domain', 5, ['alloc_domain'], () => mappings.allocDomain()],
@@ -91,6 +96,7 @@ export class StepGenerator {
         ],
         ['detach', 3, ['detach_dev'], () => mappings.detach()],
         ['map', 24, ['map_pages'], () => mappings.map()],
+        ['map-list', 3, ['map_sg', 'host_share_hyp'], () => lists.mapList()],
         ['unmap', 16, ['unmap_pages'], () => mappings.unmap()],
         ['translate', 2, ['iova_to_phys'], () => mappings.translate()],
         ['set-identity', 4, ['set_identity'], () => mappings.setIdentity()],
@@ -133,6 +139,7 @@ export class StepGenerator {
   /** Begin a run anew. */
   reset(prng: Choices): void {
     this.decideBy(prng);
+    this.lists.reset();
     this.world.reset();
     this.again = null;
   }
@@ -142,16 +149,18 @@ export class StepGenerator {
     this.prng = choices;
     this.mappings.reset(choices);
     this.guests.reset(choices);
+    this.lists.decideBy(choices);
   }
 
   /** What is remembered, to be gone back to as often as wanted. */
   save(): Planned {
-    return { world: this.world.save(), again: this.again };
+    return { world: this.world.save(), again: this.again, list: this.lists.save() };
   }
 
-  restore({ world, again }: Planned): void {
+  restore({ world, again, list }: Planned): void {
     this.world.restore(world);
     this.again = again;
+    this.lists.restore(list);
   }
 
   /** The next step. {@link World.observe} must be told what comes of it. */
@@ -177,7 +186,7 @@ export class StepGenerator {
     return this.garbage();
   }
 
-  /** Memory for a call that asked for some, and the call again. */
+  /** Memory for a call that asked for some, and the call again; the next step of a list that was begun. */
   private dueStep(): Step | null {
     const { prng } = this;
     const { asked } = this.world;
@@ -193,7 +202,7 @@ export class StepGenerator {
     }
     const { again } = this;
     this.again = null;
-    return again;
+    return again ?? this.lists.next();
   }
 
   private spoiled(step: Step): Step {

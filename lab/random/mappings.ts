@@ -301,7 +301,7 @@ export class MappingSteps {
   }
 
   /** A live domain most of the time. */
-  private domain(): Domain | null {
+  domain(): Domain | null {
     const { prng } = this;
     const { domains } = this.world;
     const live = domains.filter((domain) => domain.live);
@@ -310,7 +310,7 @@ export class MappingSteps {
   }
 
   /** Where `pgcount` contiguous pages begin. */
-  private pages(pgcount: number): Value {
+  pages(pgcount: number): Value {
     const { prng } = this;
     if (pgcount > 1 && prng.chance(85)) {
       const offset = prng.below(Math.max(1, RUN - pgcount + 1));
@@ -323,7 +323,8 @@ export class MappingSteps {
     return { page: `p${prng.below(SINGLES)}` };
   }
 
-  private prot(): number {
+  /** Protection bits that mean something. */
+  prot(): number {
     return this.prng.chance(70) ? PROTS[0]! : this.prng.pick(PROTS);
   }
 
@@ -333,7 +334,8 @@ export class MappingSteps {
     return prng.chance(80) ? BLOCK * prng.between(1, 3) : GIB * prng.between(1, 2);
   }
 
-  private cpu(): number {
+  /** The CPU of a step: the first, most of the time. */
+  cpu(): number {
     return this.prng.chance(90) ? 0 : this.prng.below(this.machine.cpus);
   }
 

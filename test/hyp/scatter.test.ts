@@ -166,10 +166,7 @@ function mapUnderChange(create: ((machine: Machine) => SteppedHypervisor<Touch>)
   const scribble = (): void => {
     for (const [offset, values] of Object.entries(candidates)) {
       for (const element of [0, ScatterElement.size]) {
-        memory.write32(
-          list + element + Number(offset),
-          values[prng.below(prng.chance(60) ? 1 : values.length)]! | 0,
-        );
+        memory.write32(list + element + Number(offset), values[prng.below(prng.chance(60) ? 1 : values.length)]! | 0);
       }
     }
   };

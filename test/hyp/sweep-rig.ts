@@ -1,5 +1,6 @@
 /** Pools that hold exactly the chunks a test wants: for failing the n-th allocation of a call without a hook in it. */
 
+import type { ScatterList } from '#host';
 import { type HypLayout, hypLayout } from '#hyp/layout';
 import type { CallName, CallResult, MemoryRequest } from '#hypercall-abi';
 import type { MachineDescription } from '#machine';
@@ -87,6 +88,17 @@ export class SweepRig {
     if (this.free(pool) !== before + pages) throw new Error(`pool ${pool} did not take ${pages} pages`);
   }
 
+  /** The list that a map_sg of the work is about. */
+  list: ScatterList | null = null;
+
+  /** The arguments that are left to do; a list is shortened where it stands. */
+  private continued(name: CallName, args: readonly number[], result: CallResult): readonly number[] {
+    if (name !== 'map_sg' || this.list === null) return continued(name, args, result);
+    const [domain, iova, , , prot] = args as [number, number, number, number, number];
+    this.list.skip(result.value);
+    return [domain, iova + result.value, this.list.at, this.list.count, prot];
+  }
+
   /** Do the work: whenever it asks for memory it gets exactly that, and is continued. */
   finish({ name, args }: Work): Done {
     const requests: MemoryRequest[] = [];
@@ -100,7 +112,7 @@ export class SweepRig {
       requests.push(result.request);
       if (requests.length > REQUESTS_MAX) throw new Error(`${name} asks for memory without end`);
       this.give(result.request);
-      next = continued(name, next, result);
+      next = this.continued(name, next, result);
     }
   }
 }

@@ -1,5 +1,6 @@
 /** The situations of the sweep: what stands before a call that can allocate, the call, and how all of it is freed. */
 
+import { ScatterList, type ScatterRange } from '#host';
 import { DomainType } from '#hypercall-abi';
 import { type MachineDescription, tiny, twoSmmus } from '#machine';
 import { PAGE, RW } from '../lab/oracle-rig.ts';
@@ -90,6 +91,27 @@ function mapping(name: string, allocations: number, args: readonly number[], opt
 
 function mapped(iova: number, pgsize = PAGE): (sweep: SweepRig) => void {
   return (sweep) => void sweep.must('map_pages', 1, iova, FAR_RAM, pgsize, 1, RW);
+}
+
+/** A list that is mapped in a domain with one stream attached. */
+function scatter(name: string, allocations: number, iova: number, ranges: readonly ScatterRange[]): Situation {
+  const prepare = (sweep: SweepRig): Prepared => {
+    makeDomain(sweep, 0, DomainType.s1);
+    sweep.must('attach_dev', 0, 1, 0, 0, 0, 0);
+    const page = sweep.rig.page();
+    sweep.list = new ScatterList(sweep.rig.session.boundary, page, ranges);
+    sweep.must('host_share_hyp', page / PAGE);
+    const end = (): void => {
+      sweep.must('detach_dev', 0, 1, 0, 0);
+      sweep.must('free_domain', 1);
+      sweep.must('host_unshare_hyp', page / PAGE);
+    };
+    return {
+      work: { name: 'map_sg', args: [1, iova, page, ranges.length, RW | (ranges[0]!.phys === FAR_DEVICE ? 16 : 0)] },
+      end,
+    };
+  };
+  return { name, allocations, machine: roomy, prepare };
 }
 
 /** Giving a page or a block to a guest; `first` is a page that it has already. */
@@ -193,6 +215,19 @@ export const situations: readonly Situation[] = [
     machine: roomy,
     before: mapped(0, BLOCK),
   }),
+  scatter('map_sg, no tables', 3, 0, [
+    { phys: FAR_RAM, pgsize: PAGE, pgcount: 1 },
+    { phys: FAR_RAM + 4 * PAGE, pgsize: PAGE, pgcount: 2 },
+  ]),
+  scatter('map_sg, an element across two last-level tables', 4, BLOCK - 2 * PAGE, [
+    { phys: FAR_RAM, pgsize: PAGE, pgcount: 1 },
+    { phys: FAR_RAM, pgsize: PAGE, pgcount: 0 },
+    { phys: FAR_RAM + 4 * PAGE, pgsize: PAGE, pgcount: 3 },
+  ]),
+  scatter('map_sg, device registers first', 4, 0, [
+    { phys: FAR_DEVICE, pgsize: PAGE, pgcount: 2 },
+    { phys: FAR_RAM, pgsize: PAGE, pgcount: 1 },
+  ]),
   guest('map_guest, donated, no tables at all', 4, true, [FAR_RAM, 0, 1]),
   guest('map_guest, donated, a block', 4, true, [FAR_RAM, 512, 512]),
   guest('map_guest, donated, a far page', 3, true, [FAR_RAM + PAGE, 2 ** 27, 1], [FAR_RAM, 0]),

@@ -3,7 +3,7 @@
  * what it believes of a page never excludes what the hypervisor's own records say.
  */
 import { expect, test } from 'vitest';
-import { HostMemory, setUpSmmu } from '#host';
+import { HostMemory, ScatterList, setUpSmmu } from '#host';
 import { hypLayout } from '#hyp/layout';
 import { createHypervisor } from '#hyp/plain';
 import { type ArgumentValue, Boundary, type CallName, type CallResult, LifeCycleTracker } from '#hypercall-abi';
@@ -53,8 +53,11 @@ function recordedState(machine: Machine, pa: number): string {
   return hyp === 0 ? 'hypOwned' : 'guestOwned';
 }
 
-/** One host at random: a few pages, domains, streams and VMs, so that calls meet. */
-function makeHost({ boundary, memory, machine }: ReturnType<typeof start>, seed: number) {
+/**
+ * One host at random: a few pages, domains, streams and VMs, so that calls meet.
+ * @param lists whether it makes calls whose pages stand in memory
+ */
+function makeHost({ boundary, memory, machine }: ReturnType<typeof start>, seed: number, lists = false) {
   const random = numbersFrom(seed);
   const pages = Array.from({ length: 24 }, () => memory.alloc());
   const done = new Map<string, number>();
@@ -62,7 +65,10 @@ function makeHost({ boundary, memory, machine }: ReturnType<typeof start>, seed:
   const page = () => pages[random(pages.length)]!;
   const call = (name: CallName, ...args: ArgumentValue[]): CallResult => {
     const result = boundary.call(cpu(), name, ...args);
-    if (result.errno === 0 && (result.value > 0 || !['map_pages', 'unmap_pages', 'alloc_mgt_reclaim'].includes(name))) {
+    if (
+      result.errno === 0 &&
+      (result.value > 0 || !['map_pages', 'map_sg', 'unmap_pages', 'alloc_mgt_reclaim'].includes(name))
+    ) {
       done.set(name, (done.get(name) ?? 0) + 1);
     }
     return result;
@@ -87,6 +93,17 @@ function makeHost({ boundary, memory, machine }: ReturnType<typeof start>, seed:
     call('host_share_hyp', kvm / PAGE);
     if (call('init_vm', kvm, page()).errno !== 0 && random(2) === 0) call('unreserve_vm', vm);
     call('host_unshare_hyp', kvm / PAGE);
+  };
+  const list = memory.alloc();
+  const listIova = () => (16 + random(24)) * PAGE;
+  if (lists) {
+    call('host_share_hyp', list / PAGE);
+    for (let i = 0; i < 40; i++) call('alloc_mgt_refill', 1, memory.alloc(), 1);
+  }
+  const mapList = () => {
+    const ranges = Array.from({ length: 1 + random(3) }, () => ({ phys: page(), pgsize: PAGE, pgcount: random(3) }));
+    new ScatterList(boundary, list, ranges);
+    call('map_sg', domain(), listIova(), list, ranges.length, 3);
   };
   const vm = () => VM + random(3);
   const gfn = () => random(4);
@@ -121,6 +138,7 @@ function makeHost({ boundary, memory, machine }: ReturnType<typeof start>, seed:
     () => call('reclaim_dying_guest_page', vm(), gfn(), 1),
     () => call('reclaim_dying_guest_page', vm(), gfn(), 1),
     () => call('finalize_teardown_vm', vm()),
+    ...(lists ? [mapList, mapList, () => call('unmap_pages', domain(), listIova(), PAGE, 1 + random(3))] : []),
   ];
   return { pages, done, step: () => acts[random(acts.length)]!() };
 }
@@ -168,4 +186,25 @@ test('a correct hypervisor is never accused, and no belief excludes the truth', 
     expect(succeeded.get(name) ?? 0, name).toBeGreaterThan(5);
   }
   expect(certain / looked).toBeGreaterThan(0.3);
+});
+
+test('pages that stand in lists in memory are not seen, and neither accused nor believed to be elsewhere', () => {
+  let mapped = 0;
+  for (let seed = 1; seed <= 6; seed++) {
+    const session = start();
+    const { pages, done, step } = makeHost(session, seed, true);
+    for (let i = 0; i < 1500; i++) {
+      step();
+      expect(session.tracker.violations, `seed ${seed}, step ${i}`).toEqual([]);
+      if (i % 10 !== 0) continue;
+      for (const pa of pages) {
+        const believed = session.tracker.pageStates(pa).split(' or ');
+        expect(believed, `seed ${seed}, step ${i}, page 0x${pa.toString(16)}`).toContain(
+          recordedState(session.machine, pa),
+        );
+      }
+    }
+    mapped += done.get('map_sg') ?? 0;
+  }
+  expect(mapped).toBeGreaterThan(20);
 });

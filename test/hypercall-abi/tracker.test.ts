@@ -363,6 +363,17 @@ test.each<[what: string, steps: readonly Step[]]>([
     ],
   ],
   [
+    'a page that a list may have mapped is mapped, unmapped and shared',
+    [
+      alloc(1),
+      ['map_sg', [1, 0, PA, 2, 3], { x1: 2 * PAGE }],
+      map(1, 4 * PAGE, PA),
+      unmap(1, 4 * PAGE),
+      unmap(1, 0),
+      share(),
+    ],
+  ],
+  [
     'a chunk donated and returned page by page',
     [refill(PA + 1), reclaim(PA), reclaim(PA + PAGE), share(), share(PFN + 1)],
   ],

@@ -1,5 +1,6 @@
 /** What the tests of the oracle stand on: a booted session, and a random but sensible host. */
 
+import { ScatterList } from '#host';
 import { createHypervisor } from '#hyp/plain';
 import {
   AttachFlag,
@@ -139,6 +140,8 @@ export class RandomHost {
   private readonly pages: readonly number[];
   private readonly session: Session;
   private readonly pools: boolean;
+  /** Page for lists, shared with the hypervisor. */
+  private list = 0;
   calls = 0;
 
   /** @param pools whether to refill and reclaim pools too */
@@ -227,6 +230,7 @@ export class RandomHost {
         break;
       case 13:
         this.call(cpu, 'iova_to_phys', domain, this.iova() + dice.below(PAGE));
+        this.more(cpu, iommu, domain, sid);
         break;
       case 14:
         this.call(cpu, dice.chance(50) ? 'host_share_hyp' : 'host_unshare_hyp', this.frame() / PAGE);
@@ -305,6 +309,40 @@ export class RandomHost {
     this.served(cpu, () =>
       this.call(cpu, 'map_pages', domain, iova, pa, pgsize, count, dice.chance(95) ? dice.pick([1, 2, 3, 7, 11]) : 0),
     );
+  }
+
+  private more(cpu: number, iommu: number, domain: number, sid: number): void {
+    const { dice } = this;
+    const kind = dice.below(10);
+    if (kind < 2) this.call(cpu, 'iotlb_sync_map', domain, this.iova(), dice.pick([0, PAGE, -PAGE]));
+    else if (kind < 6) this.mapList(cpu, domain);
+    else if (kind < 8) this.nested(cpu, iommu, domain, sid);
+  }
+
+  /** A list of up to three ranges, in a page that is shared for it. */
+  private mapList(cpu: number, domain: number): void {
+    const { dice, boundary } = this;
+    if (this.list === 0) {
+      this.list = this.session.hostMemory.alloc();
+      this.call(cpu, 'host_share_hyp', this.list / PAGE);
+    }
+    const ranges = Array.from({ length: dice.below(4) }, () => ({
+      phys: this.frame() + (dice.chance(95) ? 0 : 0x800),
+      pgsize: dice.chance(95) ? PAGE : dice.pick([0, 0x800, 0x200000]),
+      pgcount: dice.pick([0, 1, 1, 1, 2, 3, 2 ** 31]),
+    }));
+    new ScatterList(boundary, this.list, ranges, cpu);
+    const at = dice.chance(95) ? this.list : this.frame();
+    const prot = dice.chance(95) ? dice.pick([1, 2, 3, 7, 11]) : 64;
+    this.served(cpu, () => this.call(cpu, 'map_sg', domain, this.iova(), at, ranges.length, prot));
+  }
+
+  /** What this generation's driver refuses. */
+  private nested(cpu: number, iommu: number, domain: number, sid: number): void {
+    const buffer = this.list === 0 || this.dice.chance(30) ? this.frame() : this.list;
+    this.call(cpu, 'attach_dev_nested', iommu, domain, sid, 0, 0, buffer, 64);
+    this.call(cpu, 'nested_cfg_sync', 0, iommu, buffer, 64);
+    this.call(cpu, 'iotlb_inv_nested_domain', domain, 0, PAGE, PAGE, 1);
   }
 
   private unmap(cpu: number, domain: number): void {

@@ -5,6 +5,7 @@ import { android16, encodeCall, makeRegisters, type Profile, rfcV2 } from '#hype
 import { specificationOf } from '#lab/oracle/index';
 import { type MachineDescription, tiny } from '#machine';
 import { makeRig, PAGE, type Rig, RW, tell } from './oracle-rig.ts';
+import { scatterWays } from './scatter-ways.ts';
 
 const BLOCK = 0x200000;
 const SID = tiny.devices[0]!.sid;
@@ -507,12 +508,16 @@ const elsewhere = [
   'map_pages/0-EINVAL-no-level',
   'map_pages/ENOMEM-heap',
   'share_guest/EBUSY',
+  'map_sg/ENOMEM-heap',
   'attach_dev/EBUSY-other-iommu',
   'attach_dev/EINVAL-other-iommu',
 ];
 
+/** That for device registers needs a machine where they are far from everything: see test/hyp/scatter.test.ts. */
+const { 'map_sg/ENOMEM-heap': _far, ...ofLists } = scatterWays;
+
 const generations: readonly (readonly [Profile, Readonly<Record<string, (rig: Rig) => void>>])[] = [
-  [android16, { ...common, ...ofAndroid16 }],
+  [android16, { ...common, ...ofAndroid16, ...ofLists }],
   [rfcV2, { ...Object.fromEntries(Object.entries(common).map(([id, way]) => [silently(id), way])), ...ofRfcV2 }],
 ];
 

@@ -296,6 +296,7 @@ const mapShortage = lack(map, 'iommu', {
 });
 
 const mapPages: CallRules = {
+  isPiecewise: true,
   prepare: (c) => {
     prepareVm(c);
     c.planned = 0;

@@ -15,8 +15,8 @@ import {
 } from './guest.ts';
 import { guestRules } from './guest-calls.ts';
 import { mapPages, mapPagesAndroid16, mapPagesRfcV2 } from './map.ts';
-import { attachDevNested, iotlbInvNestedDomain, nestedCfgSync } from './nested.ts';
 import { iotlbSyncMap, mapSg } from './map-sg.ts';
+import { attachDevNested, iotlbInvNestedDomain, nestedCfgSync } from './nested.ts';
 import { reclaim, reclaimAny, reclaimable, reclaimableAny, refill, refillSilently } from './pool.ts';
 import { hvcPd } from './power.ts';
 import { donateMmio, pviommuAddVsid, pviommuAttach, reclaimMmio } from './pviommu.ts';

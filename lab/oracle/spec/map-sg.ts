@@ -57,7 +57,7 @@ function isListReadable(c: Call): boolean {
   const offset = c.u32(3) % PAGE;
   if (offset % 8 !== 0) return false;
   const pages = Math.ceil((offset + c.u32(4) * ScatterElement.size) / PAGE);
-  const first = c.facts.ramRange(c.number(3) - offset, pages);
+  const first = c.facts.ramRange(c.number(3) - offset, Math.max(1, pages));
   if (first < 0) return false;
   for (let i = 0; i < pages; i++) if (!c.ghost.isSharedWithHyp(first + i)) return false;
   return true;
@@ -118,9 +118,7 @@ function planList(c: Call): void {
 
 function judgeBytes(c: Call): string | null {
   const expected = total();
-  return c.value === expected
-    ? null
-    : `mapped 0x${c.value.toString(16)} bytes; it must be 0x${expected.toString(16)}`;
+  return c.value === expected ? null : `mapped 0x${c.value.toString(16)} bytes; it must be 0x${expected.toString(16)}`;
 }
 
 /** The element in which a list of `value` bytes ends, and the bytes of it; null when all are mapped. */
@@ -170,6 +168,7 @@ const ends = (name: End, more: readonly Shortage[]): Row =>
 
 export const mapSg: CallRules = {
   prepare,
+  isPiecewise: true,
   rows: [
     ends('prot', []),
     ends('no-domain', []),

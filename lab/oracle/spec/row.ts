@@ -46,6 +46,8 @@ export interface CallRules {
   /** Looks at the state before the call and keeps in the {@link Call} what several rows need. */
   readonly prepare: (c: Call) => void;
   readonly rows: readonly Row[];
+  /** The call works through several mappings, each under the domain's lock and whole: others may see the first of them. */
+  readonly isPiecewise?: true;
 }
 
 const always = (): boolean => true;
