@@ -8,7 +8,7 @@ import { StepGenerator } from '#lab/random/generate';
 import { Prng } from '#lab/random/prng';
 import { CannotDo, Executor } from '#lab/scenario/index';
 import { Session } from '#lab/session/session';
-import { type MachineDescription, tiny } from '#machine';
+import { type MachineDescription, tiny, twoSmmus } from '#machine';
 
 const smmu = tiny.smmus[0]!;
 
@@ -30,7 +30,7 @@ const wide: MachineDescription = {
 
 const older = profiles.filter(({ name }) => name !== 'android17');
 const cases = older.flatMap((profile) =>
-  [tiny, two, wide].map((machine, i) => ({
+  [tiny, two, wide, twoSmmus].map((machine, i) => ({
     profile,
     machine,
     seed: i + 1,
