@@ -23,6 +23,8 @@ import { hypPage, withHostState, withHypState } from './vmemmap.ts';
 const TWO32 = 4294967296;
 const HCR_VM = 1;
 const GBPA_ABORT = 1 << 20;
+/** Service failure mode, active while the bits of GERROR and GERRORN differ. */
+const GERROR_SFM = 1 << 8;
 /** Tables and queues: inner shareable, write-back. */
 const CR1_ATTRIBUTES = 0xd75;
 const CR2_RECINVSID_PTM = 6;
@@ -33,7 +35,7 @@ const STE_SIZE = 64;
 const L1STD_SIZE = 8;
 const SPLIT = 8;
 
-/** @returns 0; -EINVAL what the host set up is not acceptable; -EPERM it is not the host's; -ENOMEM */
+/** @returns 0; -EINVAL what the host set up is not acceptable; -EIO an SMMU has failed; -EPERM not the host's; -ENOMEM */
 export function* boot(h: Hyp, parameters: BootParameters): Steps<number> {
   ownCarveOut(h);
   registerDevices(h);
@@ -92,7 +94,10 @@ function* takeSmmu(h: Hyp, index: number): Steps<number> {
   const { base, sidBits, cmdqLog2: cmdqMax, evtqLog2: evtqMax, twoLevelStreamTable } = h.smmus[index]!;
   if ((h.bus.read32(base + Register.GBPA) & GBPA_ABORT) === 0) return err('EINVAL');
   h.bus.write32(base + Register.CR0, 0);
-  h.bus.write32(base + Register.GERRORN, h.bus.read32(base + Register.GERROR));
+  const errors = h.bus.read32(base + Register.GERROR);
+  // In service failure mode the SMMU promises nothing any more.
+  if (((errors ^ h.bus.read32(base + Register.GERRORN)) & GERROR_SFM) !== 0) return err('EIO');
+  h.bus.write32(base + Register.GERRORN, errors);
 
   const config = h.bus.read32(base + Register.STRTAB_BASE_CFG);
   const log2 = config & 0x3f;

@@ -40,6 +40,7 @@ export const EVENT_BYTES = 32;
 
 const QUEUE_INDEX = 0xfffff;
 const CMDQ_ERR = 1;
+const SFM_ERR = 1 << 8;
 
 const HCR_VM = 1;
 const HCR_TGE = 1 << 27;
@@ -60,6 +61,8 @@ export interface Setup {
   readonly eventQueueLog2: number;
   /** Whether GBPA stops every access while the SMMU is off. */
   readonly blocks: boolean;
+  /** Whether the SMMU is in service failure mode. */
+  readonly hasFailed: boolean;
 }
 
 /** Bytes of a stream table, or of the first level of one. */
@@ -97,7 +100,9 @@ export class Hardware {
 
   /** Boot has succeeded, which it may only where the host had blocked all DMA before. */
   afterBoot(): void {
-    this.offered.forEach(({ blocks }, smmu) => {
+    this.offered.forEach(({ blocks, hasFailed }, smmu) => {
+      if (hasFailed)
+        this.differs('structure', 'service-failure', smmu, 'was in service failure mode when it was taken over');
       if (!blocks) this.differs('isolation', 'dma-not-blocked', smmu, 'let devices through when it was taken over');
     });
     this.check();
@@ -166,6 +171,7 @@ export class Hardware {
       commandQueue: aligned(this.base(smmu, Offset.CMDQ_BASE), COMMAND_BYTES * 2 ** commandQueueLog2),
       eventQueue: aligned(this.base(smmu, Offset.EVENTQ_BASE), EVENT_BYTES * 2 ** eventQueueLog2),
       blocks: (this.word(smmu, Offset.GBPA) & GBPA_ABORT) !== 0,
+      hasFailed: ((this.word(smmu, Offset.GERROR) ^ this.word(smmu, Offset.GERRORN)) & SFM_ERR) !== 0,
     };
   }
 

@@ -8,6 +8,8 @@ const STRTAB_BASE = 0x80;
 const STRTAB_BASE_CFG = 0x88;
 const CMDQ_BASE = 0x90;
 const EVENTQ_BASE = 0xa0;
+const GERROR = 0x60;
+const GERRORN = 0x64;
 
 test.each([tiny, qemuVirt])(
   'after boot on $name every stream aborts and the host cannot touch what is not its own',
@@ -51,6 +53,16 @@ test.each([
   const { machine } = unbooted(tiny);
   spoil((offset, value) => machine.bus.write32(base + offset, value));
   expect(createHypervisor(machine).boot({ smmus: [base] })).toBe(expected);
+});
+
+test('boot refuses an SMMU in service failure mode, and acknowledges any other error', () => {
+  const failed = unbooted(tiny).machine;
+  failed.smmus[0]!.put(GERROR, 1 << 8);
+  expect(createHypervisor(failed).boot({ smmus: [base] })).toBe(-5);
+  const { machine } = unbooted(tiny);
+  machine.smmus[0]!.put(GERROR, 5);
+  expect(createHypervisor(machine).boot({ smmus: [base] })).toBe(0);
+  expect(machine.bus.read32(base + GERRORN)).toBe(5);
 });
 
 /** The same with a two-level stream table of 2^10 streams. */

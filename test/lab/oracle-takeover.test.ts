@@ -158,6 +158,21 @@ function boot(spoil: (machine: Machine) => void, mischief: Mischief = (inner) =>
   return { oracle, result };
 }
 
+test('a takeover of an SMMU in service failure mode', () => {
+  const failed = put(0x60, 1 << 8);
+  expect(boot(failed).result).toBe(-5);
+  const careless: Mischief = (inner, machine) => ({
+    ...plain(inner),
+    boot: (parameters) => {
+      put(0x60, 0)(machine);
+      return inner.boot(parameters);
+    },
+  });
+  const { oracle, result } = boot(failed, careless);
+  expect(result).toBe(0);
+  expect(kinds(oracle.findings)).toEqual(['structure/takeover/service-failure']);
+});
+
 test('a takeover while devices are not blocked', () => {
   const open = put(0x44, 0x1000);
   expect(boot(open).result).not.toBe(0);
