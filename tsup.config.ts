@@ -18,6 +18,8 @@ const modules = {
 const programs = {
   cli: 'lab/cli/main.ts',
   bench: 'lab/bench/main.ts',
+  // What threads run, beside the program that starts them.
+  'zoo-thread': 'lab/io/zoo-thread.ts',
 };
 
 /** `tsup` bundles the code; `tsup --env.TYPES only`, much slower, the declarations beside it. */

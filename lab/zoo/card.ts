@@ -55,6 +55,11 @@ export interface DefectCard extends EditSet {
   readonly cpus: number;
   /** A machine preset on which it shows. */
   readonly machine: string;
+  /**
+   * Given where it shows only in the middle of calls: while two CPUs are in theirs (`cpus`), or while stores of one are
+   * not visible to others (`stores`).
+   */
+  readonly interleaved?: 'cpus' | 'stores';
   /** The property of an oracle that reports it. */
   readonly property: Property;
 }

@@ -13,4 +13,4 @@ export {
   steppedHypervisorByIdentity,
 } from './identity.ts';
 export { BASE_IDENTITY, type BuildOptions, type BuiltHypervisor, buildHypervisor, identityOf } from './loader.ts';
-export { scenarioOf } from './scenario.ts';
+export { scenarioOf, scenarioText } from './scenario.ts';

@@ -7,6 +7,7 @@ import { demoCommand } from './demo.ts';
 import { replayCommand } from './replay.ts';
 import { soakCommand } from './soak.ts';
 import { walkCommand } from './walk.ts';
+import { zooCommand } from './zoo.ts';
 
 export const commands: readonly Command[] = [
   demoCommand,
@@ -16,4 +17,5 @@ export const commands: readonly Command[] = [
   conformCommand,
   captureCommand,
   soakCommand,
+  zooCommand,
 ];

@@ -14,8 +14,9 @@ export const z56: DefectCard = {
     'The hardware reads the entry before the store is visible, and executes what stood there a round ago: the ' +
     'invalidation that was waited for has not been done.',
   profile: 'android17',
-  cpus: 2,
+  cpus: 1,
   machine: 'tiny',
+  interleaved: 'stores',
   property: 'invalidation',
   edits: [
     { file: 'hyp/smmu.ts', function: 'publishCommands', before: "  yield { kind: 'barrier', at: smmu };", after: '' },

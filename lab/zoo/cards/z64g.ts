@@ -16,6 +16,7 @@ export const z64g: DefectCard = {
   profile: 'android17',
   cpus: 2,
   machine: 'tiny',
+  interleaved: 'cpus',
   property: 'spec',
   edits: [
     {

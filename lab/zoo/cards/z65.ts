@@ -18,6 +18,7 @@ export const z65: DefectCard = {
   profile: 'android17',
   cpus: 2,
   machine: 'two-smmus',
+  interleaved: 'cpus',
   property: 'spec',
   edits: [
     {

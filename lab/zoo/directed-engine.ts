@@ -1,0 +1,31 @@
+/** The scenario of each card as an engine: no search, but the proof that the oracles see the defect when it shows. */
+
+import { printScenario, runScenario, type Scenario } from '../scenario/index.ts';
+import type { CpuClock, Engine } from './engine.ts';
+import { hypervisorByIdentity } from './identity.ts';
+import { between } from './limits.ts';
+import { scenarioOf } from './scenario.ts';
+
+export function directedEngine(cpu: CpuClock): Engine {
+  return {
+    name: 'directed',
+    describe: 'the scenario of the card, step by step; no search',
+    limit: (card) => between(card) ?? (scenarioOf(card) === null ? 'the card has no scenario' : null),
+    hunt: (card) => {
+      const began = cpu();
+      const scenario = scenarioOf(card);
+      if (scenario === null) return { detection: null, runs: 0, calls: 0, cpuSeconds: 0 };
+      const { violations } = runScenario(scenario, { hypervisors: hypervisorByIdentity });
+      const [first] = violations;
+      const steps = actionsOf(scenario);
+      const result = { runs: 1, calls: steps, cpuSeconds: cpu() - began };
+      if (first === undefined) return { detection: null, ...result };
+      const { property, rule, text } = first;
+      return { detection: { property, rule, text, scenario: printScenario(scenario), steps }, ...result };
+    },
+  };
+}
+
+function actionsOf({ steps }: Scenario): number {
+  return steps.filter(({ kind }) => kind !== 'expect').length;
+}
