@@ -1,10 +1,10 @@
 /** The scenario of each card as an engine: no search, but the proof that the oracles see the defect when it shows. */
 
-import { printScenario, runScenario, type Scenario } from '../scenario/index.ts';
+import { runScenario, type Scenario } from '../scenario/index.ts';
 import type { CpuClock, Engine } from './engine.ts';
 import { hypervisorByIdentity } from './identity.ts';
 import { between } from './limits.ts';
-import { scenarioOf } from './scenario.ts';
+import { scenarioOf, scenarioText } from './scenario.ts';
 
 export function directedEngine(cpu: CpuClock): Engine {
   return {
@@ -21,7 +21,7 @@ export function directedEngine(cpu: CpuClock): Engine {
       const result = { runs: 1, calls: steps, cpuSeconds: cpu() - began };
       if (first === undefined) return { detection: null, ...result };
       const { property, rule, text } = first;
-      return { detection: { property, rule, text, scenario: printScenario(scenario), steps }, ...result };
+      return { detection: { property, rule, text, scenario: scenarioText(card.id)!, steps }, ...result };
     },
   };
 }
