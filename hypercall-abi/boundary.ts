@@ -10,6 +10,7 @@
 import type { CallName } from './calls.ts';
 import { type ArgumentValue, type CallResult, decodeFunction, decodeResult, encodeCall } from './codec.ts';
 import {
+  decodeGuestCall,
   decodeGuestResult,
   encodeGuestCall,
   type GuestCallName,
@@ -123,9 +124,17 @@ export class Boundary {
   /** The guest on that CPU crosses with whatever its registers hold. @returns why the host must run first, or null */
   guestHvc(cpu: number): GuestExit | null {
     const x = this.guestRegisters(cpu);
-    if (this.#hypervisor.guestHvc !== undefined) return this.#hypervisor.guestHvc(cpu, x);
-    setNumber(x, 0, GuestStatus.notSupported);
-    return null;
+    if (this.#hypervisor.guestHvc === undefined) {
+      setNumber(x, 0, GuestStatus.notSupported);
+      return null;
+    }
+    const tracker = this.#tracker;
+    if (tracker === null) return this.#hypervisor.guestHvc(cpu, x);
+    this.#before.set(x);
+    const exit = this.#hypervisor.guestHvc(cpu, x);
+    const spec = decodeGuestCall(this.#before);
+    if (spec !== undefined) tracker.guestCrossed(spec, cpu, this.#before, x);
+    return exit;
   }
 
   /** The guest on that CPU makes the named call. @throws RangeError for a wrong number of arguments */
@@ -140,7 +149,10 @@ export class Boundary {
   read32(cpu: number, ipa: number): number | null {
     for (let i = 0; i < ACCESS_TRIES; i++) {
       const word = this.#port(cpu).el1Read32(ipa);
-      if (typeof word === 'number') return word;
+      if (typeof word === 'number') {
+        this.#tracker?.accessed(ipa);
+        return word;
+      }
       const outcome = this.#hypervisor.abort(cpu, ipa, false, 4, 0);
       if (typeof outcome === 'object') return outcome.value | 0;
       if (outcome === 'inject') return null;
@@ -151,7 +163,10 @@ export class Boundary {
   /** Write 32 bits at an IPA. @returns whether it went through; else the hypervisor injected an abort */
   write32(cpu: number, ipa: number, value: number): boolean {
     for (let i = 0; i < ACCESS_TRIES; i++) {
-      if (this.#port(cpu).el1Write32(ipa, value) === null) return true;
+      if (this.#port(cpu).el1Write32(ipa, value) === null) {
+        this.#tracker?.accessed(ipa);
+        return true;
+      }
       const outcome = this.#hypervisor.abort(cpu, ipa, true, 4, value);
       if (outcome !== 'retry') return outcome !== 'inject';
     }
@@ -161,7 +176,10 @@ export class Boundary {
   /** Write 64 bits at an IPA as two words. @returns whether it went through */
   write64(cpu: number, ipa: number, hi: number, lo: number): boolean {
     for (let i = 0; i < ACCESS_TRIES; i++) {
-      if (this.#port(cpu).el1Write64(ipa, hi, lo) === null) return true;
+      if (this.#port(cpu).el1Write64(ipa, hi, lo) === null) {
+        this.#tracker?.accessed(ipa);
+        return true;
+      }
       const outcome = this.#hypervisor.abort(cpu, ipa, true, 8, lo);
       if (outcome !== 'retry') return outcome !== 'inject';
     }

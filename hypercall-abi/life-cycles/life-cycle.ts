@@ -67,11 +67,25 @@ export function landingState(lifeCycle: LifeCycle, event: number): number {
   return targets.size === 1 ? only! : -1;
 }
 
+/** Which life cycle. */
+export type LifeCycleName =
+  | 'domain'
+  | 'stream'
+  | 'pasid'
+  | 'page'
+  | 'power'
+  | 'vm'
+  | 'device'
+  | 'pviommu'
+  | 'guestDomain';
+
+/** Is told of an event that no state in which a thing may be allows. */
+export type Report = (machine: LifeCycleName, subject: string, states: string, event: string, rule: string) => void;
+
 /** A crossing whose outcome a life cycle forbids. */
 export interface LifeCycleViolation {
-  /** Which life cycle. */
-  readonly machine: 'domain' | 'stream' | 'pasid' | 'page';
-  /** Which instance: domain id, `iommu:sid`, `iommu:sid.pasid`, or physical address, as text. */
+  readonly machine: LifeCycleName;
+  /** Which instance, as text: an id, a handle, `iommu:sid`, `iommu:sid.pasid`, a physical address. */
   readonly subject: string;
   readonly state: string;
   readonly event: string;

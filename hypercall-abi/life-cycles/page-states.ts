@@ -7,7 +7,7 @@
  * chunks of 16 MiB, made when they are first touched.
  */
 
-import { eventIndex, FORBIDDEN, type LifeCycle, nextState, ruleAt, stateIndex } from './life-cycle.ts';
+import { anyOf, eventsIn, type Move, moveOf, rulesFor, setOf, statesIn } from './possible.ts';
 import { pageLifeCycle } from './tables.ts';
 
 const PAGE = 4096;
@@ -20,35 +20,16 @@ const LOOSE = 0x7fffff;
 /** No address of the model reaches this. */
 const PA_LIMIT = 2 ** 52;
 
-const bit = (state: string) => 1 << stateIndex(pageLifeCycle, state);
+const bit = (state: string) => setOf(pageLifeCycle, state);
+const move = (...names: readonly string[]) => moveOf(pageLifeCycle, ...names);
 const HOST_OWNED = bit('hostOwned');
 const HOST_DMA = bit('hostDma');
 const HYP_OWNED = bit('hypOwned');
+const GUEST_OWNED = bit('guestOwned');
+const GUEST_DMA = bit('guestDma');
 const SHARED_GUEST = bit('sharedGuest');
 const UNTOUCHED = HOST_OWNED | HYP_OWNED;
-const ANY = (1 << pageLifeCycle.states.length) - 1;
-
-/** What an event, or one of several that registers do not tell apart, makes of each set of states. */
-interface Move {
-  readonly events: readonly number[];
-  /** Set of states after, by set before; 0 where no state allows any of the events. */
-  readonly to: Uint8Array;
-}
-
-function move(lifeCycle: LifeCycle, ...names: readonly string[]): Move {
-  const events = names.map((name) => eventIndex(lifeCycle, name));
-  const to = new Uint8Array(1 << lifeCycle.states.length);
-  for (let mask = 1; mask < to.length; mask++) {
-    for (let state = 0; state < lifeCycle.states.length; state++) {
-      if ((mask & (1 << state)) === 0) continue;
-      for (const event of events) {
-        const next = nextState(lifeCycle, state, event);
-        if (next !== FORBIDDEN) to[mask]! |= 1 << next;
-      }
-    }
-  }
-  return { events, to };
-}
+const ANY = anyOf(pageLifeCycle);
 
 /** A move whose event depends on a count: none yet (or one left), more, or unknown. */
 interface CountedMove {
@@ -62,9 +43,9 @@ interface CountedMove {
 function counted(state: number, edge: string, inner: string, other: readonly string[] = []): CountedMove {
   return {
     state,
-    edge: move(pageLifeCycle, ...other, edge),
-    inner: move(pageLifeCycle, ...other, inner),
-    loose: move(pageLifeCycle, ...other, edge, inner),
+    edge: move(...other, edge),
+    inner: move(...other, inner),
+    loose: move(...other, edge, inner),
   };
 }
 
@@ -72,15 +53,17 @@ const MAP = counted(HOST_DMA, 'MAP_FIRST', 'MAP');
 const UNMAP = counted(HOST_DMA, 'UNMAP_LAST', 'UNMAP');
 /** Whether a VM is protected stands in memory: its pages are donated, or else shared. */
 const GIVE_GUEST = counted(SHARED_GUEST, 'SHARE_GUEST_FIRST', 'SHARE_GUEST', ['DONATE_GUEST']);
+const GUEST_MAP = counted(GUEST_DMA, 'GUEST_MAP_FIRST', 'GUEST_MAP');
+const GUEST_UNMAP = counted(GUEST_DMA, 'GUEST_UNMAP_LAST', 'GUEST_UNMAP');
 const UNSHARE_GUEST = counted(SHARED_GUEST, 'UNSHARE_GUEST_LAST', 'UNSHARE_GUEST');
 
 /** Moves that registers tell exactly, and that no count goes with. */
 export const PageMove = {
-  shareHyp: move(pageLifeCycle, 'SHARE_HYP'),
-  unshareHyp: move(pageLifeCycle, 'UNSHARE_HYP'),
-  donateHyp: move(pageLifeCycle, 'DONATE_HYP'),
-  returnHost: move(pageLifeCycle, 'RETURN_HOST'),
-  reclaimGuest: move(pageLifeCycle, 'RECLAIM_GUEST'),
+  shareHyp: move('SHARE_HYP'),
+  unshareHyp: move('UNSHARE_HYP'),
+  donateHyp: move('DONATE_HYP'),
+  returnHost: move('RETURN_HOST'),
+  reclaimGuest: move('RECLAIM_GUEST'),
 } as const;
 
 /** Is told of an event that no possible state of a page allows. */
@@ -169,6 +152,35 @@ export class PageStates {
     this.#subtract(pa, size, UNSHARE_GUEST);
   }
 
+  /** One more mapping by its guest of each page of [pa, pa + size). */
+  guestMap(pa: number, size: number): void {
+    this.#add(pa, size, GUEST_MAP);
+  }
+
+  /** One mapping by its guest less of each page of [pa, pa + size). */
+  guestUnmap(pa: number, size: number): void {
+    this.#subtract(pa, size, GUEST_UNMAP);
+  }
+
+  /** A mapping of the page by its guest may be gone, or not. */
+  mayBeGuestUnmapped(pa: number, size: number): void {
+    for (let at = pa; at < pa + size; at += PAGE) {
+      const i = this.#find(at);
+      if (i < 0) return;
+      this.#set(i, this.#maskAt(i) | GUEST_OWNED, LOOSE);
+    }
+  }
+
+  /** A guest mapped a page that nobody named: any page of a guest may be it. */
+  mayBeGuestMapped(): void {
+    for (const { words } of this.#chunks.values()) {
+      for (let i = 0; i < words.length; i++) {
+        const mask = words[i]! & (ONE - 1);
+        if (mask !== ANY && (mask & (GUEST_OWNED | GUEST_DMA)) !== 0) words[i] = LOOSE * ONE + (mask | GUEST_DMA);
+      }
+    }
+  }
+
   /** Each page of [pa, pa + size) makes a move that no count goes with. */
   move(pa: number, size: number, how: Move): void {
     for (let at = pa; at < pa + size; at += PAGE) {
@@ -181,7 +193,7 @@ export class PageStates {
   /** Names of the states that the page may be in. */
   statesOf(pa: number): string {
     const i = this.#find(pa);
-    return i < 0 ? 'unknown' : statesIn(this.#maskAt(i));
+    return i < 0 ? 'unknown' : statesIn(pageLifeCycle, this.#maskAt(i));
   }
 
   #add(pa: number, size: number, how: CountedMove): void {
@@ -220,8 +232,8 @@ export class PageStates {
       return;
     }
     this.#set(i, ANY, LOOSE);
-    const names = how.events.map((event) => pageLifeCycle.events[event]!.name);
-    this.#report(pa, statesIn(mask), names.join(' or '), rulesFor(mask, how.events));
+    const states = statesIn(pageLifeCycle, mask);
+    this.#report(pa, states, eventsIn(pageLifeCycle, how), rulesFor(pageLifeCycle, mask, how));
   }
 
   #set(i: number, mask: number, count: number): void {
@@ -263,20 +275,4 @@ export class PageStates {
     if ((mask & HYP_OWNED) !== 0 && stamp < this.#lastUnseenReturn) mask |= HOST_OWNED;
     return mask;
   }
-}
-
-function statesIn(mask: number): string {
-  return pageLifeCycle.states
-    .filter((_, state) => (mask & (1 << state)) !== 0)
-    .map(({ name }) => name)
-    .join(' or ');
-}
-
-function rulesFor(mask: number, events: readonly number[]): string {
-  const rules = new Set<string>();
-  for (let state = 0; state < pageLifeCycle.states.length; state++) {
-    if ((mask & (1 << state)) === 0) continue;
-    for (const event of events) rules.add(ruleAt(pageLifeCycle, state, event));
-  }
-  return [...rules].join(' ');
 }

@@ -1,6 +1,7 @@
 /**
- * The life of a page of RAM, as the host's calls move it (docs/abi-sources.md section 2). How often it is mapped for
- * DMA, and with how many guests it is shared, is counted outside: the statechart is told of first and last apart.
+ * The life of a page of RAM, as calls of the host and of guests move it (docs/abi-sources.md section 2). How often it
+ * is mapped for DMA, and with how many guests it is shared, is counted outside: the statechart is told of first and last
+ * apart.
  *
  * Left out: pages that a guest shares or gives back while it runs, and device pages (device.ts).
  */
@@ -19,6 +20,10 @@ const rules = {
   RETURN_HOST: 'The hypervisor gives back only a page that it owns.',
   DONATE_GUEST: 'A page may be donated to a guest only while it is the host’s alone.',
   RECLAIM_GUEST: 'Only a page that a guest owns may be reclaimed.',
+  GUEST_MAP_FIRST: 'A guest maps only pages of its own for DMA.',
+  GUEST_MAP: 'A guest maps only pages of its own for DMA.',
+  GUEST_UNMAP: 'A guest unmaps only a page that it has mapped.',
+  GUEST_UNMAP_LAST: 'A guest unmaps only a page that it has mapped.',
   SHARE_GUEST_FIRST:
     'A page may be shared with a guest only while it is the host’s, and not shared with the hypervisor.',
   SHARE_GUEST: 'A page may be shared with a guest only while it is the host’s, and not shared with the hypervisor.',
@@ -42,7 +47,7 @@ export const pageMachine = setup({
   types: { events: {} as { type: PageEvent }, meta: {} as LifeCycleMeta },
 }).createMachine({
   id: 'page',
-  description: 'A page of RAM: whose it is, and whether devices of the host reach it.',
+  description: 'A page of RAM: whose it is, and whether its owner’s devices reach it.',
   initial: 'hostOwned',
   meta: { rules },
   states: {
@@ -74,8 +79,19 @@ export const pageMachine = setup({
     },
     guestOwned: {
       description: 'A protected guest’s alone.',
-      on: { RECLAIM_GUEST: 'hostOwned' },
+      on: { RECLAIM_GUEST: 'hostOwned', GUEST_MAP_FIRST: 'guestDma' },
       meta: { rules: { MAP_FIRST: noDevice('a guest owns'), MAP: noDevice('a guest owns') } },
+    },
+    guestDma: {
+      description: 'A protected guest’s alone, and mapped for DMA of its devices at least once.',
+      on: { GUEST_MAP: 'guestDma', GUEST_UNMAP: 'guestDma', GUEST_UNMAP_LAST: 'guestOwned' },
+      meta: {
+        rules: {
+          MAP_FIRST: noDevice('a guest owns'),
+          MAP: noDevice('a guest owns'),
+          RECLAIM_GUEST: 'A page that a device of a guest may reach stays the guest’s until it is unmapped everywhere.',
+        },
+      },
     },
     sharedGuest: {
       description: 'The host’s, and mapped by at least one guest that is not protected.',

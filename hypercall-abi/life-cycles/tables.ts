@@ -114,7 +114,7 @@ export const pasidLifeCycle: LifeCycle = {
 
 export const pageLifeCycle: LifeCycle = {
   name: 'page',
-  description: 'A page of RAM: whose it is, and whether devices of the host reach it.',
+  description: 'A page of RAM: whose it is, and whether its owner’s devices reach it.',
   initial: 0,
   states: [
     { name: 'hostOwned', description: 'The host’s alone, and not mapped for DMA.' },
@@ -122,6 +122,7 @@ export const pageLifeCycle: LifeCycle = {
     { name: 'sharedHyp', description: 'The host’s, and the hypervisor may read and write it.' },
     { name: 'hypOwned', description: 'The hypervisor’s alone: a table, a queue, or a free page of one of its pools.' },
     { name: 'guestOwned', description: 'A protected guest’s alone.' },
+    { name: 'guestDma', description: 'A protected guest’s alone, and mapped for DMA of its devices at least once.' },
     { name: 'sharedGuest', description: 'The host’s, and mapped by at least one guest that is not protected.' },
   ],
   events: [
@@ -135,6 +136,10 @@ export const pageLifeCycle: LifeCycle = {
     { name: 'RETURN_HOST', rule: 'The hypervisor gives back only a page that it owns.' },
     { name: 'DONATE_GUEST', rule: 'A page may be donated to a guest only while it is the host’s alone.' },
     { name: 'RECLAIM_GUEST', rule: 'Only a page that a guest owns may be reclaimed.' },
+    { name: 'GUEST_MAP_FIRST', rule: 'A guest maps only pages of its own for DMA.' },
+    { name: 'GUEST_MAP', rule: 'A guest maps only pages of its own for DMA.' },
+    { name: 'GUEST_UNMAP', rule: 'A guest unmaps only a page that it has mapped.' },
+    { name: 'GUEST_UNMAP_LAST', rule: 'A guest unmaps only a page that it has mapped.' },
     {
       name: 'SHARE_GUEST_FIRST',
       rule: 'A page may be shared with a guest only while it is the host’s, and not shared with the hypervisor.',
@@ -157,15 +162,20 @@ export const pageLifeCycle: LifeCycle = {
     'hypOwned.MAP': 'No device of the host may reach a page that the hypervisor owns.',
     'guestOwned.MAP_FIRST': 'No device of the host may reach a page that a guest owns.',
     'guestOwned.MAP': 'No device of the host may reach a page that a guest owns.',
+    'guestDma.MAP_FIRST': 'No device of the host may reach a page that a guest owns.',
+    'guestDma.MAP': 'No device of the host may reach a page that a guest owns.',
+    'guestDma.RECLAIM_GUEST':
+      'A page that a device of a guest may reach stays the guest’s until it is unmapped everywhere.',
   },
   next: Uint8Array.from(
     [
-      [1, X, X, X, 2, X, 3, X, 4, X, 5, X, X, X], // hostOwned
-      [X, 1, 1, 0, X, X, X, X, X, X, X, X, X, X], // hostDma
-      [X, X, X, X, X, 0, X, X, X, X, X, X, X, X], // sharedHyp
-      [X, X, X, X, X, X, X, 0, X, X, X, X, X, X], // hypOwned
-      [X, X, X, X, X, X, X, X, X, 0, X, X, X, X], // guestOwned
-      [X, X, X, X, X, X, X, X, X, X, X, 5, 5, 0], // sharedGuest
+      [1, X, X, X, 2, X, 3, X, 4, X, X, X, X, X, 6, X, X, X], // hostOwned
+      [X, 1, 1, 0, X, X, X, X, X, X, X, X, X, X, X, X, X, X], // hostDma
+      [X, X, X, X, X, 0, X, X, X, X, X, X, X, X, X, X, X, X], // sharedHyp
+      [X, X, X, X, X, X, X, 0, X, X, X, X, X, X, X, X, X, X], // hypOwned
+      [X, X, X, X, X, X, X, X, X, 0, 5, X, X, X, X, X, X, X], // guestOwned
+      [X, X, X, X, X, X, X, X, X, X, X, 5, 5, 4, X, X, X, X], // guestDma
+      [X, X, X, X, X, X, X, X, X, X, X, X, X, X, X, 6, 6, 0], // sharedGuest
     ].flat(),
   ),
 };
@@ -218,6 +228,7 @@ export const vmLifeCycle: LifeCycle = {
     { name: 'PUT', rule: 'A vCPU other than the last is put only where there are several.' },
     { name: 'PUT_LAST', rule: 'Only a loaded vCPU may be put.' },
     { name: 'GIVE', rule: 'Pages are given only to the VM whose vCPU is loaded.' },
+    { name: 'CALL', rule: 'Only a guest whose vCPU is loaded makes calls.' },
     { name: 'START_TEARDOWN', rule: 'Only a live VM of which no vCPU is loaded may be torn down.' },
     { name: 'RECLAIM', rule: 'Pages are reclaimed only from a VM that is being torn down.' },
     { name: 'FINALIZE', rule: 'Only a VM that is being torn down may be finished.' },
@@ -227,25 +238,27 @@ export const vmLifeCycle: LifeCycle = {
   },
   next: Uint8Array.from(
     [
-      [1, X, X, 2, X, X, X, X, X, X, X, X], // free
-      [X, 0, 2, X, X, X, X, X, X, X, X, X], // reserved
-      [X, X, X, X, 3, X, X, X, X, 4, X, X], // live
-      [X, X, X, X, X, 3, 3, 2, 3, X, X, X], // loaded
-      [X, X, X, X, X, X, X, X, X, X, 4, 0], // dying
+      [1, X, X, 2, X, X, X, X, X, X, X, X, X], // free
+      [X, 0, 2, X, X, X, X, X, X, X, X, X, X], // reserved
+      [X, X, X, X, 3, X, X, X, X, X, 4, X, X], // live
+      [X, X, X, X, X, 3, 3, 2, 3, 3, X, X, X], // loaded
+      [X, X, X, X, X, X, X, X, X, X, X, 4, 0], // dying
     ].flat(),
   ),
 };
 
 export const deviceLifeCycle: LifeCycle = {
   name: 'device',
-  description: 'One register range of a device: whose it is.',
+  description: 'A device that a guest may be given, and one range of its registers: whose they are.',
   initial: 0,
   states: [
     { name: 'hostOwned', description: 'The host’s, and never mapped for DMA.' },
     {
       name: 'hypOwned',
-      description: 'The hypervisor’s: neither the host nor its devices reach it, and no guest does yet.',
+      description:
+        'The registers are the hypervisor’s: neither the host nor its devices reach them, and no guest does yet.',
     },
+    { name: 'guestOwned', description: 'A guest has the device; its streams are the guest’s to attach.' },
     { name: 'tainted', description: 'The host’s, and mapped for DMA at least once: it never changes hands again.' },
   ],
   events: [
@@ -253,15 +266,92 @@ export const deviceLifeCycle: LifeCycle = {
     { name: 'RECLAIM', rule: 'Registers are taken back only from the hypervisor.' },
     { name: 'MAP', rule: 'Registers are mapped for DMA only while they are the host’s.' },
     { name: 'ACCESS', rule: 'The host reaches only registers that are its own.' },
+    { name: 'HOST_USE', rule: 'The host attaches and detaches only streams of devices that no guest has.' },
+    { name: 'CLAIM', rule: 'A guest gets a device only when the host has given up all registers of its group.' },
+    { name: 'CLAIM_AGAIN', rule: 'A guest that asks again must have the device.' },
+    { name: 'CLAIM_OTHERS', rule: 'A device that a guest has is no other guest’s.' },
+    { name: 'CLAIM_ATTACHED', rule: 'A guest gets a device only while every stream of its group is blocked.' },
+    { name: 'GUEST_USE', rule: 'A guest attaches and detaches only streams of devices that it has.' },
+    { name: 'VM_GONE', rule: 'A device goes back to the host with the VM that has it.' },
   ],
   rules: {
+    'guestOwned.RECLAIM': 'Registers of a device that a guest has are not taken back.',
     'tainted.DONATE': 'Registers that devices may have been told of are never given away.',
   },
   next: Uint8Array.from(
     [
-      [1, X, 2, 0], // hostOwned
-      [X, 0, X, X], // hypOwned
-      [X, X, 2, 2], // tainted
+      [1, X, 3, 0, 0, X, X, X, X, X, X], // hostOwned
+      [X, 0, X, X, 1, 2, X, X, X, X, X], // hypOwned
+      [X, X, X, X, X, X, 2, X, X, 2, 0], // guestOwned
+      [X, X, 3, 3, 3, X, X, X, X, X, X], // tainted
+    ].flat(),
+  ),
+};
+
+export const pviommuLifeCycle: LifeCycle = {
+  name: 'pviommu',
+  description: 'A paravirtual IOMMU that a VM is promised, by the address of the VM’s description and its number.',
+  initial: 0,
+  states: [
+    { name: 'none', description: 'Nobody was promised it.' },
+    { name: 'open', description: 'The host may still say which streams its virtual StreamIDs stand for.' },
+    {
+      name: 'fixed',
+      description: 'The VM is made: its guest finds the streams, and the host changes nothing of it any more.',
+    },
+  ],
+  events: [
+    { name: 'ATTACH', rule: 'An IOMMU is promised only to a VM that is not made yet.' },
+    { name: 'ADD_VSID', rule: 'Virtual StreamIDs are added only until the VM is made.' },
+    { name: 'ADD_VSID_AGAIN', rule: 'A virtual StreamID stands for one stream.' },
+    { name: 'FIX', rule: 'What a VM finds is fixed once, when it is made.' },
+    { name: 'RESOLVE', rule: 'A guest finds only the virtual StreamIDs that it was promised.' },
+    { name: 'VM_GONE', rule: 'An IOMMU goes with the VM that it was made for.' },
+  ],
+  rules: {},
+  next: Uint8Array.from(
+    [
+      [1, X, X, X, X, X], // none
+      [1, 1, X, 2, X, X], // open
+      [X, X, X, X, 2, 0], // fixed
+    ].flat(),
+  ),
+};
+
+export const guestDomainLifeCycle: LifeCycle = {
+  name: 'guestDomain',
+  description: 'A translation domain of a guest, by its id.',
+  initial: 0,
+  states: [
+    { name: 'free', description: 'No guest has the id.' },
+    { name: 'fresh', description: 'A guest’s, without a page table: it never had a stream.' },
+    { name: 'idle', description: 'A guest’s, with a page table that no stream uses any more.' },
+    { name: 'attached', description: 'At least one stream of the guest’s devices translates through its page table.' },
+    { name: 'reserved', description: 'No guest’s to use: the ids of the host, and what is no id at all.' },
+  ],
+  events: [
+    { name: 'ALLOC', rule: 'A guest is given an id only while nobody has it.' },
+    { name: 'FREE', rule: 'Only an own domain to which no stream is attached may be given back.' },
+    { name: 'ATTACH_FIRST', rule: 'Only an own domain may be given a stream.' },
+    { name: 'ATTACH', rule: 'A further stream is attached only where there is one already.' },
+    { name: 'ATTACH_ELSEWHERE', rule: 'A domain takes streams only of the IOMMU that its page table was made for.' },
+    { name: 'DETACH', rule: 'A stream other than the last is detached only from a domain with several.' },
+    { name: 'DETACH_LAST', rule: 'A stream is detached only from a domain to which one is attached.' },
+    { name: 'MAP', rule: 'Pages are mapped only in an own domain that has a page table.' },
+    { name: 'UNMAP', rule: 'Pages are unmapped only in an own domain that has a page table.' },
+    { name: 'USE_OTHERS', rule: 'A guest uses no domain of another guest.' },
+    { name: 'VM_GONE', rule: 'The domains of a guest go with its VM.' },
+  ],
+  rules: {
+    'attached.FREE': 'A domain must not be given back while a stream translates through its page table.',
+  },
+  next: Uint8Array.from(
+    [
+      [1, X, X, X, X, X, X, X, X, X, X], // free
+      [X, 0, 3, X, X, X, X, X, X, X, 0], // fresh
+      [X, 0, 3, X, X, X, X, 2, 2, X, 0], // idle
+      [X, X, X, 3, X, 3, 2, 3, 3, X, 0], // attached
+      [X, X, X, X, X, X, X, X, X, X, X], // reserved
     ].flat(),
   ),
 };
@@ -275,4 +365,6 @@ export const lifeCycles = {
   power: powerLifeCycle,
   vm: vmLifeCycle,
   device: deviceLifeCycle,
+  pviommu: pviommuLifeCycle,
+  guestDomain: guestDomainLifeCycle,
 } as const;

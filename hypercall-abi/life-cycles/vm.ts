@@ -16,6 +16,7 @@ const rules = {
   PUT: 'A vCPU other than the last is put only where there are several.',
   PUT_LAST: 'Only a loaded vCPU may be put.',
   GIVE: 'Pages are given only to the VM whose vCPU is loaded.',
+  CALL: 'Only a guest whose vCPU is loaded makes calls.',
   START_TEARDOWN: 'Only a live VM of which no vCPU is loaded may be torn down.',
   RECLAIM: 'Pages are reclaimed only from a VM that is being torn down.',
   FINALIZE: 'Only a VM that is being torn down may be finished.',
@@ -42,7 +43,7 @@ export const vmMachine = setup({
     },
     loaded: {
       description: 'A vCPU of it is loaded on at least one CPU, so it cannot go away.',
-      on: { LOAD: 'loaded', PUT: 'loaded', PUT_LAST: 'live', GIVE: 'loaded' },
+      on: { LOAD: 'loaded', PUT: 'loaded', PUT_LAST: 'live', GIVE: 'loaded', CALL: 'loaded' },
       meta: { rules: { START_TEARDOWN: 'A VM is not torn down while a vCPU of it is loaded.' } },
     },
     dying: {

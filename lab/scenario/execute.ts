@@ -18,6 +18,7 @@ import {
   VmDescription,
 } from '#hypercall-abi';
 import { BusError, type DmaDevice, type DmaRead, type DmaWrite } from '#machine';
+import { platformOf } from '../session/platform.ts';
 import { fromLifeCycle, type Session, type Violation } from '../session/session.ts';
 import type { WatchedDevice } from '../session/watched.ts';
 import { type BoundNames, CannotDo, NameBinder } from './bind.ts';
@@ -68,7 +69,8 @@ export class Executor {
   constructor(session: Session) {
     this.session = session;
     const { machine, oracle } = session;
-    this.tracker = session.checksLifeCycles ? new RecordedTracker(session.profile) : null;
+    const platform = platformOf(machine.description);
+    this.tracker = session.checksLifeCycles ? new RecordedTracker(session.profile, platform) : null;
     // A boundary of its own, because its tracker must be taken back to boot for every run.
     this.boundary = oracle === null ? session.boundary : new Boundary(oracle, session.ports, this.tracker);
     this.names = new NameBinder(machine.description, session.hostMemory);

@@ -9,6 +9,7 @@ import { Boundary, type Hypervisor, LifeCycleTracker, type LifeCycleViolation, t
 import { createMachine, type HostPort, type Machine, type MachineDescription, streamsOf } from '#machine';
 import { CheckedHypervisor, type Finding, type Property } from '../oracle/index.ts';
 import { oracleView } from './oracle-view.ts';
+import { platformOf } from './platform.ts';
 import { WatchedDevice, watchedPort } from './watched.ts';
 
 /** Makes a hypervisor for a machine: ours, an edited one, or somebody else's. */
@@ -86,7 +87,8 @@ export class Session {
       }));
       return new WatchedDevice(device, streams, this.oracle);
     });
-    const tracker = this.checksLifeCycles ? new LifeCycleTracker(inner.profile) : null;
+    const platform = platformOf(options.machine);
+    const tracker = this.checksLifeCycles ? new LifeCycleTracker(inner.profile, platform) : null;
     this.boundary = new Boundary(this.oracle ?? inner, ports, tracker);
     this.profile = this.boundary.profile;
     this.hostMemory = new HostMemory(options.machine);

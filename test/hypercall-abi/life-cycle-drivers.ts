@@ -3,56 +3,24 @@
  * records tell it. Events that differ only in what is counted outside the statechart are one act.
  */
 
-import { DomainType, Errno, type lifeCycles, type profiles } from '#hypercall-abi';
-import type { LayoutReader } from '#lab/oracle/layout-reader';
+import { DomainType, Errno, GuestStatus, type lifeCycles, type profiles } from '#hypercall-abi';
 import { type MachineDescription, tiny, twoSmmus } from '#machine';
 import { commandsDuring } from '../hyp/harness.ts';
 import { makeRig, PAGE, type Rig, RW } from '../lab/oracle-rig.ts';
-
-export interface Subject {
-  readonly rig: Rig;
-  /** Perform an act. @returns whether it was done */
-  act(name: string): boolean;
-  state(): string;
-}
-
-export interface Driver {
-  readonly make: (profile?: (typeof profiles)[number]) => Subject;
-  /** The act that an event is; its own name in lower case when left out. */
-  readonly acts: Readonly<Record<string, string>>;
-  /** Whole paths to events that need more than one of something. */
-  readonly paths: Readonly<Record<string, readonly string[]>>;
-  /** Events that only other profiles have. */
-  readonly elsewhere?: readonly string[];
-}
-
-const VM = 0x1000;
-/** StreamID of the device that has PASIDs, device 1. */
-const NET = 0x20;
-const IOVA = 0x1000;
-const readerOf = ({ oracle }: Rig): LayoutReader => (oracle as unknown as { reader: LayoutReader }).reader;
-
-function subject(rig: Rig, state: () => string, acts: Readonly<Record<string, () => boolean>>): Subject {
-  return {
-    rig,
-    state,
-    act: (name) => {
-      const act = acts[name];
-      if (act === undefined) throw new Error(`nothing drives '${name}'`);
-      return act();
-    },
-  };
-}
-
-/** A VM that is live. @returns its handle */
-function makeVm(rig: Rig, isProtected: boolean): number {
-  const kvm = rig.page();
-  const vm = rig.call('reserve_vm').value;
-  for (const [i, word] of [vm, isProtected ? 1 : 0, 2].entries()) rig.session.boundary.write32(0, kvm + 4 * i, word);
-  rig.call('host_share_hyp', kvm / PAGE);
-  if (rig.call('init_vm', kvm, rig.page()).errno !== 0) throw new Error('no VM was made');
-  return vm;
-}
+import { makeDevice, makeGuestDomain, makePvIommu } from './life-cycle-guest-drivers.ts';
+import {
+  type Driver,
+  GUEST_DOMAIN,
+  guestOf,
+  IOVA,
+  makeVm,
+  NET,
+  readerOf,
+  type Subject,
+  subject,
+  takeNet,
+  VM,
+} from './life-cycle-subject.ts';
 
 function makeDomain(): Subject {
   const rig = makeRig({ machine: twoSmmus, full: 'never' });
@@ -141,7 +109,6 @@ const PAGE_STATES: Readonly<Record<string, string>> = {
   '1,3': 'sharedGuest',
   '1,2': 'sharedHyp',
   '3,0': 'hypOwned',
-  '3,3': 'guestOwned',
 };
 
 /** What the page's record says, in the words of the life cycle. */
@@ -151,17 +118,21 @@ function pageState(rig: Rig, pa: number): string {
   const host = (record >>> 24) & 15;
   const hyp = 3 - ((record >>> 28) & 15);
   if (host === 0 && hyp === 3) return (record & 0xffff) === 0 ? 'hostOwned' : 'hostDma';
+  if (host === 3 && hyp === 3) return (record & 0xffff) === 0 ? 'guestOwned' : 'guestDma';
   return PAGE_STATES[`${host},${hyp}`] ?? `host ${host}, hypervisor ${hyp}`;
 }
 
 function makePage(): Subject {
-  const rig = makeRig({ full: 'never' });
+  const rig = makeRig({ machine: twoSmmus, full: 'never' });
   rig.refill(1, 20);
   rig.call('alloc_domain', 0, 0, 1, 1);
-  const owner = makeVm(rig, true);
+  const owner = makeVm(rig, true, [[7, 1, 0, NET]]);
   const sharers = [makeVm(rig, false), makeVm(rig, false)];
+  const asOwner = guestOf(rig, owner);
+  takeNet(rig, asOwner);
   const pa = rig.page();
   let iova = 0;
+  let guestIova = 0;
   let shares = 0;
   rig.call('map_pages', 1, 0, rig.page(), PAGE, 1, RW);
   // What the reclaim gives back must be the page in question.
@@ -173,6 +144,16 @@ function makePage(): Subject {
     return errno === 0;
   };
   return subject(rig, () => pageState(rig, pa), {
+    guest_map: () => {
+      const { value } = asOwner('guest_map_pages', GUEST_DOMAIN, guestIova + PAGE, 0, PAGE, RW);
+      if (value === PAGE) guestIova += PAGE;
+      return value === PAGE;
+    },
+    guest_unmap: () => {
+      const isDone = asOwner('guest_unmap_pages', GUEST_DOMAIN, guestIova, PAGE).value === PAGE;
+      if (isDone) guestIova -= PAGE;
+      return isDone;
+    },
     map: () => {
       const isDone = rig.call('map_pages', 1, iova + PAGE, pa, PAGE, 1, RW).value === PAGE;
       if (isDone) iova += PAGE;
@@ -190,7 +171,8 @@ function makePage(): Subject {
     return_host: () => rig.call('alloc_mgt_reclaim', 1, 1).value === pa,
     donate_guest: () => give(owner),
     reclaim_guest: () => {
-      rig.call('start_teardown_vm', owner);
+      // The teardown unmaps what the guest has mapped.
+      if (pageState(rig, pa) !== 'guestDma') rig.call('start_teardown_vm', owner);
       return rig.call('reclaim_dying_guest_page', owner, 0, 1).errno === 0;
     },
     share_guest: () => {
@@ -271,34 +253,10 @@ function makeVmSubject(profile?: (typeof profiles)[number]): Subject {
       if (isDone) given++;
       return isDone;
     },
+    call: () => boundary.guestCall(0, 'guest_dev_req_dma', 0, 0).status !== GuestStatus.notSupported,
     start_teardown: () => rig.call('start_teardown_vm', VM).errno === 0,
     reclaim: () => rig.call('reclaim_dying_guest_page', VM, 0, 1).errno === 0,
     finalize: () => rig.call('finalize_teardown_vm', VM).errno === 0,
-  });
-}
-
-function makeDevice(): Subject {
-  const rig = makeRig({ machine: twoSmmus, full: 'never' });
-  rig.refill(1, 20);
-  rig.call('alloc_domain', 0, 1, 1, 1);
-  const { base, size } = twoSmmus.mmio.find(({ name }) => name === 'gpu-registers')!;
-  let iova = 0;
-  const { stage2 } = rig.oracle as unknown as {
-    stage2: { walk(root: number, ipa: number): boolean; hi: number; lo: number };
-  };
-  const state = (): string => {
-    stage2.walk(readerOf(rig).hostRoot(), base);
-    if ((stage2.lo & 1) === 0) return stage2.lo === 0 ? 'hostOwned' : 'hypOwned';
-    return (stage2.hi & (1 << 23)) === 0 ? 'hostOwned' : 'tainted';
-  };
-  return subject(rig, state, {
-    donate: () => rig.call('host_donate_hyp_mmio', base / PAGE, size / PAGE).errno === 0,
-    reclaim: () => rig.call('host_reclaim_hyp_mmio', base / PAGE, size / PAGE).errno === 0,
-    map: () => {
-      iova += PAGE;
-      return rig.call('map_pages', 1, iova, base, PAGE, 1, RW | 16).value === PAGE;
-    },
-    access: () => rig.session.boundary.read32(0, base) !== null,
   });
 }
 
@@ -319,11 +277,14 @@ export const drivers: Readonly<Record<keyof typeof lifeCycles, Driver>> = {
     acts: {
       MAP_FIRST: 'map',
       UNMAP_LAST: 'unmap',
+      GUEST_MAP_FIRST: 'guest_map',
+      GUEST_UNMAP_LAST: 'guest_unmap',
       SHARE_GUEST_FIRST: 'share_guest',
       UNSHARE_GUEST_LAST: 'unshare_guest',
     },
     paths: {
       UNMAP: ['MAP_FIRST', 'MAP', 'UNMAP'],
+      GUEST_UNMAP: ['DONATE_GUEST', 'GUEST_MAP_FIRST', 'GUEST_MAP', 'GUEST_UNMAP'],
       UNSHARE_GUEST: ['SHARE_GUEST_FIRST', 'SHARE_GUEST', 'UNSHARE_GUEST'],
     },
   },
@@ -337,5 +298,15 @@ export const drivers: Readonly<Record<keyof typeof lifeCycles, Driver>> = {
     },
     elsewhere: ['CREATE'],
   },
-  device: { make: makeDevice, acts: {}, paths: {} },
+  device: { make: makeDevice, acts: { CLAIM_AGAIN: 'claim' }, paths: {} },
+  pviommu: {
+    make: makePvIommu,
+    acts: {},
+    paths: { RESOLVE: ['ATTACH', 'ADD_VSID', 'FIX', 'RESOLVE'] },
+  },
+  guestDomain: {
+    make: makeGuestDomain,
+    acts: { ATTACH_FIRST: 'attach', DETACH_LAST: 'detach' },
+    paths: { DETACH: ['ALLOC', 'ATTACH_FIRST', 'ATTACH', 'DETACH'] },
+  },
 };

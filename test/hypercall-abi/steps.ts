@@ -42,6 +42,14 @@ export const reclaimGuest = (vm: number, gfn = 1, pages = 1): Step => ['reclaim_
 export const initVm = (pgd: number): Step => ['init_vm', [PA, pgd]];
 export const finalize = (vm: number): Step => ['finalize_teardown_vm', [vm]];
 export const VM = 0x1000;
+/** Top-level table of the first VM of {@link live}; that of the next is the next page. */
+export const PGD = PA + 2 ** 32;
+export const reserve = (vm = VM): Step => ['reserve_vm', [], { x1: vm }];
+export const put = (cpu = 0): Step => ['vcpu_put', [], ok, cpu];
+export const teardown = (vm = VM): Step => ['start_teardown_vm', [vm]];
+/** VM and the `count` - 1 after it are made, of pages that nothing else is said of. */
+export const live = (count = 1): Step[] =>
+  Array.from({ length: count }, (_, i) => [reserve(VM + i), initVm(PGD + i * PAGE)]).flat();
 
 export function play(...steps: readonly Step[]): LifeCycleTracker {
   const tracker = new LifeCycleTracker();

@@ -7,7 +7,8 @@ import { HostMemory, ScatterList, setUpSmmu } from '#host';
 import { hypLayout } from '#hyp/layout';
 import { createHypervisor } from '#hyp/plain';
 import { type ArgumentValue, Boundary, type CallName, type CallResult, LifeCycleTracker } from '#hypercall-abi';
-import { createMachine, hostPort, type Machine, tiny } from '#machine';
+import { createMachine, hostPort, type Machine, streamsOf, tiny, twoSmmus } from '#machine';
+import { makeRig, RandomHost, type Rig } from '../lab/oracle-rig.ts';
 
 const PAGE = 4096;
 const BLOCK = 2 ** 21;
@@ -207,4 +208,45 @@ test('pages that stand in lists in memory are not seen, and neither accused nor 
     mapped += done.get('map_sg') ?? 0;
   }
   expect(mapped).toBeGreaterThan(20);
+});
+
+/** A guest that is loaded on CPU 0, with every register range given up for it, and two pages. */
+function makeGuest(rig: Rig): void {
+  const kvm = rig.page();
+  for (const { base, size } of twoSmmus.mmio) rig.call('host_donate_hyp_mmio', base / PAGE, size / PAGE);
+  const vm = rig.call('reserve_vm').value;
+  for (const [i, word] of [vm, 1, 1].entries()) rig.session.boundary.write32(0, kvm + 4 * i, word);
+  rig.call('pviommu_attach', kvm, 7);
+  const streams = twoSmmus.devices.flatMap((device) => streamsOf(device));
+  streams.forEach(({ smmu, sid }, vsid) => {
+    rig.call('pviommu_add_vsid', kvm, 7, smmu === 'smmu0' ? 0 : 1, sid, vsid);
+  });
+  rig.call('host_share_hyp', kvm / PAGE);
+  rig.call('init_vm', kvm, rig.page());
+  rig.call('vcpu_load', vm, 0);
+  rig.refill(1, 20);
+  for (let gfn = 0; gfn < 2; gfn++) rig.call('map_guest', rig.page() / PAGE, gfn, 1, 7);
+  for (let vsid = 0; vsid < streams.length; vsid++) rig.session.boundary.guestCall(0, 'guest_dev_req_dma', 7, vsid);
+}
+
+test('nor are guests with devices, and the host that gave them', () => {
+  const machine = {
+    ...twoSmmus,
+    smmus: twoSmmus.smmus.map((smmu, i) => (i === 0 ? { ...smmu, powerDomain: 4 } : smmu)),
+  };
+  const reached = new Map<string, number>();
+  for (let seed = 1; seed <= 6; seed++) {
+    const rig = makeRig({ machine, full: 'never' });
+    const { session, oracle } = rig;
+    makeGuest(rig);
+    const host = new RandomHost(session, seed);
+    for (let i = 0; i < 3000; i++) {
+      host.step();
+      expect(session.boundary.violations, `seed ${seed}, step ${i}`).toEqual([]);
+    }
+    for (const { id, hits } of oracle.rows()) reached.set(id, (reached.get(id) ?? 0) + hits);
+  }
+  for (const name of ['dev_req_dma', 'alloc_domain', 'free_domain', 'attach_dev', 'detach_dev', 'map_pages']) {
+    expect(reached.get(`guest_${name}/ok`), name).toBeGreaterThan(0);
+  }
 });

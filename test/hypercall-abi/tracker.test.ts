@@ -11,18 +11,23 @@ import {
   free,
   give,
   initVm,
+  live,
   load,
   map,
   PA,
   PAGE,
   PFN,
+  PGD,
   play,
+  put,
   reclaim,
   reclaimGuest,
   refill,
+  reserve,
   type Step,
   share,
   takeBack,
+  teardown,
   unmap,
   unshare,
   VM,
@@ -177,7 +182,7 @@ test.each<
   ],
   [
     'a mapped page goes to a guest',
-    [alloc(1), map(1, 0, PA), load(VM), give()],
+    [...live(), alloc(1), map(1, 0, PA), load(VM), give()],
     'page',
     '0x40000000',
     'hostDma',
@@ -186,7 +191,7 @@ test.each<
   ],
   [
     'a mapped page becomes a VM’s table',
-    [alloc(1), map(1, 0, PA), initVm(PA)],
+    [reserve(), alloc(1), map(1, 0, PA), initVm(PA)],
     'page',
     '0x40000000',
     'hostDma',
@@ -259,7 +264,7 @@ test.each<
   ],
   [
     'a guest’s page is mapped',
-    [alloc(1), load(VM), give(), map(1, 0, PA)],
+    [...live(), alloc(1), load(VM), give(), map(1, 0, PA)],
     'page',
     '0x40000000',
     'guestOwned or sharedGuest',
@@ -268,7 +273,7 @@ test.each<
   ],
   [
     'a guest’s page is shared with the hypervisor',
-    [load(VM), give(), share()],
+    [...live(), load(VM), give(), share()],
     'page',
     '0x40000000',
     'guestOwned or sharedGuest',
@@ -277,7 +282,7 @@ test.each<
   ],
   [
     'a page shared with two guests and taken back from one is mapped',
-    [alloc(1), load(VM), give(), load(VM + 1, 1), give(PFN, 1, 1, 1), takeBack(VM), map(1, 0, PA)],
+    [...live(2), alloc(1), load(VM), give(), load(VM + 1, 1), give(PFN, 1, 1, 1), takeBack(VM), map(1, 0, PA)],
     'page',
     '0x40000000',
     'sharedGuest',
@@ -286,7 +291,7 @@ test.each<
   ],
   [
     'a page shared with two guests is reclaimed as if it were one’s own',
-    [load(VM), give(), load(VM + 1, 1), give(PFN, 1, 1, 1), reclaimGuest(VM)],
+    [...live(2), load(VM), give(), load(VM + 1, 1), give(PFN, 1, 1, 1), put(), teardown(), reclaimGuest(VM)],
     'page',
     '0x40000000',
     'sharedGuest',
@@ -295,7 +300,7 @@ test.each<
   ],
   [
     'a live VM’s table is mapped after another VM was finalised and made again',
-    [alloc(1), initVm(PA), finalize(VM), initVm(PA), map(1, 0, PA)],
+    [alloc(1), reserve(), initVm(PA), teardown(), finalize(VM), reserve(), initVm(PA), map(1, 0, PA)],
     'page',
     '0x40000000',
     'hypOwned',
@@ -389,23 +394,51 @@ test.each<[what: string, steps: readonly Step[]]>([
   ],
   ['a refill that took nothing', [alloc(1), refill(PA, 1, { x1: -1, x3: PA + 1 }), map(1, 0, PA)]],
   ['a refill of a pool that there is not', [alloc(1), refill(PA, 1, EINVAL), map(1, 0, PA)]],
-  ['a page lent to a guest', [alloc(1), load(VM), give(), takeBack(VM), map(1, 0, PA)]],
-  ['a page given to a guest', [alloc(1), load(VM), give(), reclaimGuest(VM), map(1, 0, PA)]],
-  ['a block given to a guest', [load(VM), give(PFN, 512, 512), reclaimGuest(VM, 512 + 7), share(PFN + 7)]],
+  ['a page lent to a guest', [...live(), alloc(1), load(VM), give(), takeBack(VM), map(1, 0, PA)]],
+  [
+    'a page given to a guest',
+    [...live(), alloc(1), load(VM), give(), put(), teardown(), reclaimGuest(VM), map(1, 0, PA)],
+  ],
+  [
+    'a block given to a guest',
+    [...live(), load(VM), give(PFN, 512, 512), put(), teardown(), reclaimGuest(VM, 512 + 7), share(PFN + 7)],
+  ],
   [
     'a page lent to two guests',
-    [load(VM), give(), load(VM + 1, 1), give(PFN, 1, 1, 1), takeBack(VM), takeBack(VM + 1), share()],
+    [...live(2), load(VM), give(), load(VM + 1, 1), give(PFN, 1, 1, 1), takeBack(VM), takeBack(VM + 1), share()],
   ],
-  ['a page of one of two VMs that may be loaded', [load(VM), load(VM + 1), give(), takeBack(VM + 1), share()]],
+  [
+    'a page of one of two VMs that may be loaded',
+    [...live(2), load(VM), load(VM + 1), give(), takeBack(VM + 1), share()],
+  ],
   [
     'two pages at one address of VMs that may be loaded',
-    [load(VM), load(VM + 1), give(), give(PFN + 1), takeBack(VM), takeBack(VM + 1), share(), share(PFN + 1)],
+    [
+      ...live(2),
+      load(VM),
+      load(VM + 1),
+      give(),
+      give(PFN + 1),
+      takeBack(VM),
+      takeBack(VM + 1),
+      share(),
+      share(PFN + 1),
+    ],
   ],
-  ['a vCPU put', [load(VM), ['vcpu_put', []], load(VM + 1), give(), takeBack(VM + 1), share()]],
-  ['a VM’s table returns', [alloc(1), initVm(PA), finalize(VM), map(1, 0, PA)]],
+  ['a vCPU put', [...live(2), load(VM), put(), load(VM + 1), give(), takeBack(VM + 1), share()]],
+  ['a VM’s table returns', [alloc(1), reserve(), initVm(PA), teardown(), finalize(VM), map(1, 0, PA)]],
   [
     'two VMs’ tables return',
-    [alloc(1), initVm(PA), initVm(PA + PAGE), finalize(VM), map(1, 0, PA + PAGE), finalize(VM + 1), share()],
+    [
+      alloc(1),
+      ...live(2),
+      teardown(),
+      finalize(VM),
+      map(1, 0, PGD + PAGE),
+      teardown(VM + 1),
+      finalize(VM + 1),
+      share(PGD / PAGE),
+    ],
   ],
   ['a device page', [alloc(1), map(1, 0, 0x08090000), map(1, PAGE, 0x08090000), unmap(1, 0)]],
 ])('nothing is wrong with %s', (_, steps) => {
@@ -413,13 +446,12 @@ test.each<[what: string, steps: readonly Step[]]>([
 });
 
 test('where registers leave no doubt there is none', () => {
-  const put: Step = ['vcpu_put', []];
-  expect(play(load(VM), put, load(VM + 1), give(), takeBack(VM + 1)).pageStates(PA)).toBe('hostOwned');
-  expect(play(load(VM), load(VM + 1), give(), takeBack(VM + 1)).pageStates(PA)).toBe(
+  expect(play(...live(2), load(VM), put(), load(VM + 1), give(), takeBack(VM + 1)).pageStates(PA)).toBe('hostOwned');
+  expect(play(...live(2), load(VM), load(VM + 1), give(), takeBack(VM + 1)).pageStates(PA)).toBe(
     'hostOwned or guestOwned or sharedGuest',
   );
   expect(play(alloc(1), map(1, 0, PA), map(1, 0, PA + 2 ** 30, 1, 2 ** 21)).pageStates(PA)).toBe('hostOwned');
-  expect(play(initVm(PA), finalize(VM)).pageStates(PA)).toBe('hostOwned');
+  expect(play(reserve(), initVm(PA), teardown(), finalize(VM)).pageStates(PA)).toBe('hostOwned');
   expect(play(refill(PA + 1), reclaim(PA)).pageStates(PA + PAGE)).toBe('hypOwned');
   expect(play(refill(PA), reclaim(PA + PAGE, 2)).pageStates(PA)).toBe('hostOwned or hypOwned');
 });
@@ -479,7 +511,16 @@ test('the list of violations has an end', () => {
 });
 
 test('reset forgets everything', () => {
-  const tracker = play(alloc(1), attach(1, 3), map(1, 0, PA), refill(PA + PAGE), load(VM), give(PFN + 2), free(1));
+  const tracker = play(
+    ...live(),
+    alloc(1),
+    attach(1, 3),
+    map(1, 0, PA),
+    refill(PA + PAGE),
+    load(VM),
+    give(PFN + 2),
+    free(1),
+  );
   expect(tracker.violations.length).toBe(1);
   tracker.reset();
   expect(tracker.violations).toEqual([]);
@@ -491,6 +532,8 @@ test('reset forgets everything', () => {
 test('an absurd outcome of a wrong hypervisor is survived', () => {
   const huge = 2 ** 52;
   const tracker = play(
+    ...live(),
+    load(VM),
     alloc(1),
     ['map_pages', [1, 0, 0, PAGE, huge / PAGE, 3], { x1: huge }],
     ['unmap_pages', [1, 0, PAGE, huge / PAGE], { x1: huge }],
