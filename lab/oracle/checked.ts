@@ -175,6 +175,18 @@ export class CheckedHypervisor implements Hypervisor {
     this.sinceFull = 0;
   }
 
+  /** Whom the page at `pa` belongs to, as the calls have made it: one of Owner; the host for what is no RAM. */
+  ownerOf(pa: number): number {
+    const page = this.facts.pageOf(pa);
+    return page < 0 ? Owner.host : this.ghost.owner(page);
+  }
+
+  /** Whether a stream, or a PASID of it, is attached to a domain of a guest. */
+  isGuestsStream(smmu: number, sid: number, pasid = 0): boolean {
+    const id = this.ghost.streamDomain(smmu, sid, pasid);
+    return id >= 0 && this.ghost.domainOwner(id) !== 0;
+  }
+
   /** Rows of the call specification and how often each decided. */
   rows(): { readonly id: string; readonly hits: number }[] {
     return this.specification.rows.map(({ id, index }) => ({ id, hits: this.hits[index]! }));

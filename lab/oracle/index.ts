@@ -10,6 +10,7 @@ export type {
   RegisterWords,
 } from './facts.ts';
 export type { Detail, Finding } from './findings.ts';
+export { type Difference as TwinDifference, NonInterference } from './non-interference.ts';
 export {
   chooseProperties,
   isProperty,

@@ -9,14 +9,15 @@ import type { Property } from '../oracle/index.ts';
 import {
   CandidateRunner,
   CannotDo,
-  Executor,
+  type Executor,
   judgedBy,
+  makeExecutor,
   type Outcome,
   type Scenario,
   type Signature,
   type Step,
 } from '../scenario/index.ts';
-import { type HypervisorFactory, Session, type SessionOptions, type Violation } from '../session/session.ts';
+import type { HypervisorFactory, SessionOptions, Violation } from '../session/session.ts';
 import { StepGenerator } from './generate.ts';
 import { Prng } from './prng.ts';
 
@@ -41,6 +42,8 @@ export interface FindOptions {
   readonly firstRun?: number;
   /** The properties that are reported; all when left out. */
   readonly properties?: readonly Property[];
+  /** Make each step on a second machine, too, that differs only in what the host must not know. */
+  readonly twin?: boolean;
   /** How often everything is decoded anew; every 64 calls when left out. If not `never`, also at the end of a run. */
   readonly full?: NonNullable<SessionOptions['full']>;
   /** Told after every run. */
@@ -91,8 +94,7 @@ export function* searchViolation(options: FindOptions): Generator<FindProgress, 
   const { machine, hypervisor, seed, maxSteps = DEFAULT_STEPS, firstRun = 0 } = options;
   const { maxRuns = Number.POSITIVE_INFINITY, maxCalls = Number.POSITIVE_INFINITY } = options;
   const { full = FULL_EVERY } = options;
-  const session = new Session({ ...judgedBy(options), machine, hypervisor, full });
-  const executor = new Executor(session);
+  const { session, executor } = makeExecutor({ ...judgedBy(options), machine, hypervisor, full });
   const allowed = options.calls ?? session.profile.calls.map(({ name }) => name);
   const taken = session.smmuMemory.flatMap(({ strtab, cmdq, evtq }) => [strtab, cmdq, evtq]);
   const generator = new StepGenerator(machine, allowed, new Prng(seed), taken, session.profile);

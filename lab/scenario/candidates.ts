@@ -1,19 +1,24 @@
 /** Runs many candidates in a row on one booted machine: what shrinking and fuzzing need. */
 
 import type { MachineDescription } from '#machine';
-import { type HypervisorFactory, Session, type SessionOptions } from '../session/session.ts';
+import type { HypervisorFactory, SessionOptions } from '../session/session.ts';
 import { CannotDo } from './bind.ts';
 import { withOutcome } from './compare.ts';
-import { Executor, type Outcome } from './execute.ts';
+import type { Executor, Outcome } from './execute.ts';
 import { callOf, type Found } from './signature.ts';
+import { makeExecutor, type RunSessionOptions } from './twin.ts';
 import type { Step } from './types.ts';
 
 /** What candidates are judged by: the contract, and the properties. */
-export type JudgeOptions = Pick<SessionOptions, 'profile' | 'properties'>;
+export type JudgeOptions = Pick<RunSessionOptions, 'profile' | 'properties' | 'twin'>;
 
 /** Those of the options that candidates are judged by. */
-export function judgedBy({ profile, properties }: JudgeOptions): JudgeOptions {
-  return { ...(profile !== undefined && { profile }), ...(properties !== undefined && { properties }) };
+export function judgedBy({ profile, properties, twin }: JudgeOptions): JudgeOptions {
+  return {
+    ...(profile !== undefined && { profile }),
+    ...(properties !== undefined && { properties }),
+    ...(twin !== undefined && { twin }),
+  };
 }
 
 /** One booted machine on which candidates are run, each from boot. */
@@ -31,7 +36,7 @@ export class CandidateRunner {
     judged: JudgeOptions = {},
   ) {
     this.isThorough = full !== 'never';
-    this.executor = new Executor(new Session({ ...judged, machine, hypervisor, full }));
+    this.executor = makeExecutor({ ...judged, machine, hypervisor, full }).executor;
   }
 
   /**

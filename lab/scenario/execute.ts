@@ -33,7 +33,7 @@ export type Outcome =
   | { readonly kind: 'call'; readonly result: CallResult; readonly spec: CallSpec | undefined }
   | { readonly kind: 'write'; readonly access: AccessExpectation }
   | { readonly kind: 'read'; readonly read: number | 'abort' | 'bus error' }
-  | { readonly kind: 'dma'; readonly pa: number; readonly fault: string | null }
+  | { readonly kind: 'dma'; readonly pa: number; readonly fault: string | null; readonly data?: number }
   | { readonly kind: 'expect' };
 
 /** An access of a device, which may be made again. */
@@ -51,6 +51,8 @@ export interface Savepoint {
   readonly names: BoundNames;
   readonly stalled: readonly Stalled[];
   readonly crossings: number;
+  /** Where the second of two machines stood that run in lock step. */
+  readonly other?: Savepoint;
 }
 
 export class Executor {
@@ -236,9 +238,15 @@ export class Executor {
     }
   }
 
-  private dma({ device, access, iova, value, pasid, cached }: DmaStep): Outcome {
+  /** The stream of that name. @throws CannotDo when there is none */
+  protected streamNamed(device: string): NamedStream {
     const named = this.streams.get(device);
     if (named === undefined) throw new CannotDo(`no device ${device}`);
+    return named;
+  }
+
+  private dma({ device, access, iova, value, pasid, cached }: DmaStep): Outcome {
+    const named = this.streamNamed(device);
     const engine = this.session.devices[named.device]!;
     const { stream } = named;
     const at = this.deviceAddress(iova);
@@ -256,7 +264,7 @@ export class Executor {
 
   private access({ engine, stream, perform }: Access): Outcome {
     const done = perform();
-    if (done.ok) return { kind: 'dma', pa: done.pa, fault: null };
+    if (done.ok) return { kind: 'dma', pa: done.pa, fault: null, ...('data' in done && { data: done.data[0]! }) };
     if (done.stag !== undefined && done.stag >= 0) this.stalled.push({ engine, stream, perform, stag: done.stag });
     return { kind: 'dma', pa: -1, fault: done.event === null ? null : done.event.name };
   }

@@ -13,4 +13,5 @@ export { decodeShare, encodeShare, isShare } from './share.ts';
 export { type RunCandidate, type ShrinkOptions, type ShrinkResult, shrink, withoutExpectation } from './shrink.ts';
 export { callOf, type Found, type Signature, sameSignature } from './signature.ts';
 export { type NamedStream, namedStreams } from './streams.ts';
+export { makeExecutor, type RunSessionOptions, TwinExecutor } from './twin.ts';
 export * from './types.ts';

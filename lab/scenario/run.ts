@@ -3,12 +3,14 @@
 import { DescriptionError, type MachineDescription, preset } from '#machine';
 import { InputError } from '../input-error.ts';
 import type { Property } from '../oracle/index.ts';
-import { type HypervisorFactory, Session, type SessionOptions, type Violation } from '../session/session.ts';
+import type { HypervisorFactory, Session, SessionOptions, Violation } from '../session/session.ts';
 import { CannotDo } from './bind.ts';
+import { judgedBy } from './candidates.ts';
 import { checkFits, lineOf, type Placement } from './check.ts';
 import { matches, outcomeText } from './compare.ts';
-import { Executor, type Outcome } from './execute.ts';
+import type { Executor, Outcome } from './execute.ts';
 import { printStep } from './print.ts';
+import { makeExecutor } from './twin.ts';
 import { type ExpectStep, profileOf, type Scenario, type Step } from './types.ts';
 
 /** What became of one step. */
@@ -41,6 +43,8 @@ export interface RunOptions extends Placement {
   readonly full?: NonNullable<SessionOptions['full']>;
   /** The properties that are reported; all when left out. */
   readonly properties?: readonly Property[];
+  /** Make each step on a second machine, too, that differs only in what the host must not know. */
+  readonly twin?: boolean;
   /** Called after every step, while the session stands there: to show it. */
   readonly onStep?: (result: StepResult, index: number, session: Session) => void;
 }
@@ -53,10 +57,9 @@ export function runScenario(scenario: Scenario, options: RunOptions): ScenarioRe
   const machine = machineOf(scenario, options);
   checkFits(scenario, machine, options);
   const hypervisor = hypervisorOf(scenario, options);
-  const { full = 'every', properties } = options;
-  const judged = properties === undefined ? {} : { properties };
-  const session = new Session({ ...judged, machine, hypervisor, full, profile: profileOf(scenario) });
-  const executor = new Executor(session);
+  const { full = 'every' } = options;
+  const judged = judgedBy({ ...options, profile: profileOf(scenario) });
+  const { session, executor } = makeExecutor({ ...judged, machine, hypervisor, full });
   const steps: StepResult[] = [];
   const violations: Violation[] = [];
   let isExpectedFound = false;

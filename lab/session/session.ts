@@ -59,6 +59,7 @@ export class Session {
   readonly oracle: CheckedHypervisor | null;
   /** Whether what a life cycle does not allow is reported. */
   readonly checksLifeCycles: boolean;
+  private readonly properties: readonly Property[] | undefined;
   readonly hostMemory: HostMemory;
   /** The host's driver on CPU 0. */
   readonly driver: IommuDriver;
@@ -77,7 +78,8 @@ export class Session {
           ...(options.sections !== undefined && { sections: options.sections }),
           ...(options.properties !== undefined && { properties: options.properties }),
         });
-    this.checksLifeCycles = !options.unchecked && (options.properties?.includes('life-cycle') ?? true);
+    this.properties = options.properties;
+    this.checksLifeCycles = !options.unchecked && this.reports('life-cycle');
     const ports = machine.cpus.map((cpu) => watchedPort(cpu, this.oracle));
     this.ports = ports;
     this.devices = machine.devices.map((device, i) => {
@@ -96,6 +98,11 @@ export class Session {
     const booted = (this.oracle ?? inner).boot({ smmus: options.machine.smmus.map(({ base }) => base) });
     if (booted !== 0) throw new Error(`the hypervisor ${inner.identity} refuses to boot: ${booted}`);
     this.driver = new IommuDriver(this.boundary, this.hostMemory);
+  }
+
+  /** Whether that property is among those that are reported. */
+  reports(property: Property): boolean {
+    return this.properties?.includes(property) ?? true;
   }
 
   /** All findings of the oracles and life cycles so far. */

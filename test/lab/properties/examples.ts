@@ -10,6 +10,8 @@ export interface PropertyExample {
   readonly property: Property;
   /** Machine preset; `tiny` when left out. */
   readonly machine?: string;
+  /** Whether it takes two machines in lock step. */
+  readonly twin?: boolean;
   /** Steps of a scenario, as text, without what they come to. */
   readonly steps: string;
   /** What is changed in the hypervisor. */
@@ -21,6 +23,15 @@ const DISK = `
   @cpu0 topup iommu 8
   @cpu0 alloc_domain domain=d1 type=s1
   @cpu0 attach_dev domain=d1 endpoint=disk`;
+
+/** A protected VM whose guest has page:secret. */
+const GUEST = `
+  @cpu0 vm1 = reserve_vm
+  @cpu0 host_share_hyp pfn=page:vm
+  @cpu0 describe page:vm vm=vm1 protected=1 vcpus=1
+  @cpu0 init_vm kvm=page:vm pgd=page:pgd
+  @cpu0 vcpu_load vm=vm1 vcpu=0
+  @cpu0 map_guest pfn=page:secret gfn=0x10 pages=1 prot=write|read`;
 
 const MAP = '@cpu0 map_pages domain=d1 iova=0x1000 paddr=page:a pgsize=0x1000 pgcount=1 prot=read|write';
 const UNMAP = '@cpu0 unmap_pages domain=d1 iova=0x1000 pgsize=0x1000 pgcount=1';
@@ -118,6 +129,21 @@ export const examples: readonly PropertyExample[] = [
       function: 'setEntry',
       before: '  yield* unlock(h, smmu + SMMU_LOCK);',
       after: '  if (result === 0) yield* unlock(h, smmu + SMMU_LOCK);',
+    },
+  },
+  {
+    property: 'non-interference',
+    twin: true,
+    steps: `${GUEST}
+  @cpu0 vcpu_put
+  @cpu0 start_teardown_vm vm=vm1
+  @cpu0 reclaim_dying_guest_page vm=vm1 gfn=0x10 pages=1
+  @cpu0 read page:secret`,
+    edit: {
+      file: 'hyp/guest-memory.ts',
+      function: 'reclaimPage',
+      before: '  h.memory.zeroPage(pa);',
+      after: '',
     },
   },
   {

@@ -21,7 +21,7 @@ function run(
   hypervisor: HypervisorFactory,
   properties?: readonly Property[],
 ): ScenarioReport {
-  const judged = properties === undefined ? {} : { properties };
+  const judged = { ...(properties !== undefined && { properties }), ...(example.twin && { twin: true }) };
   return runScenario(parseScenario(textOf(example), 'example'), { ...judged, hypervisors: () => hypervisor });
 }
 
@@ -31,6 +31,10 @@ function found({ violations }: ScenarioReport): string[] {
 
 const edited = ({ property, edit }: PropertyExample): HypervisorFactory =>
   buildHypervisor([{ id: property, edits: [edit] }]).createHypervisor;
+
+test('there is an example of every property', () => {
+  expect(examples.map(({ property }) => property)).toEqual(PROPERTY_NAMES);
+});
 
 test.each(examples)('$property: kept by the hypervisor as it is', (example) => {
   expect(run(example, createHypervisor).violations).toEqual([]);
