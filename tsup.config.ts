@@ -12,6 +12,7 @@ const modules = {
   'hyp-stepped': 'hyp/index.ts',
   host: 'host/index.ts',
   lab: 'lab/index.ts',
+  'fuzz-target': 'lab/fuzz/target.ts',
 };
 
 /** What a user runs. */
@@ -20,6 +21,7 @@ const programs = {
   bench: 'lab/bench/main.ts',
   // What threads run, beside the program that starts them.
   'zoo-thread': 'lab/io/zoo-thread.ts',
+  'fuzz-thread': 'lab/io/fuzz-thread.ts',
 };
 
 /** `tsup` bundles the code; `tsup --env.TYPES only`, much slower, the declarations beside it. */

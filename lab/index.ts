@@ -7,6 +7,15 @@ export { conformVectors, VECTOR_FORMATS } from './conform/vectors/conform.ts';
 export { attackScenario } from './demo/attack.ts';
 export { type FoundDefect, findDefect } from './demo/defects.ts';
 export { type Fixture, parseFixture } from './fixture/index.ts';
+export {
+  type EngineOptions,
+  FindingMaker,
+  FuzzEngine,
+  type FuzzFinding,
+  FuzzTarget,
+  FuzzViolation,
+  fuzzOne,
+} from './fuzz/index.ts';
 export { InputError } from './input-error.ts';
 export { renderStory, type Story, type ToldStep, tell } from './narrator/index.ts';
 export { CheckedHypervisor, type Finding as OracleFinding } from './oracle/index.ts';

@@ -16,6 +16,8 @@ export interface CoordinatorOptions {
   readonly workers: readonly WorkerHandle[];
   /** Inputs to run, of all workers together; unlimited when left out. */
   readonly runs?: number;
+  /** Inputs that every worker begins with. */
+  readonly known?: readonly Uint8Array[];
   /** Go on after a finding. */
   readonly keepGoing: boolean;
   /** Asked between epochs whether to end. */
@@ -70,7 +72,9 @@ export class Coordinator {
   private readonly findings: FuzzFinding[] = [];
   private readonly workers: { state: WorkerProgress | null; inputs: number[] }[];
   private epochs = 0;
-  /** Inputs of the last epoch, by worker: numbers. */
+  /** Inputs that all workers get before their first epoch: numbers. */
+  private begun: readonly number[] = [];
+  /** Inputs of the last epoch that others have not seen, by worker: numbers. */
   private last: readonly (readonly number[])[];
 
   constructor(options: CoordinatorOptions, resumed?: Resumed) {
@@ -80,7 +84,10 @@ export class Coordinator {
       return { state, inputs: [...(state?.inputs ?? [])] };
     });
     this.last = options.workers.map(() => []);
-    if (resumed === undefined) return;
+    if (resumed === undefined) {
+      this.begun = (options.known ?? []).map((input) => this.inputs.push(input) - 1);
+      return;
+    }
     this.epochs = resumed.epoch;
     this.inputs.push(...resumed.inputs);
     this.findings.push(...resumed.findings);
@@ -111,26 +118,33 @@ export class Coordinator {
 
   private async epoch(shares: readonly number[]): Promise<FuzzProgress> {
     const known = this.findings.map(({ key }) => key);
-    const offered = this.options.workers.map((_, i) =>
-      this.last.flatMap((numbers, other) => (other === i ? [] : numbers)),
-    );
+    const offered = this.options.workers.map((_, i) => [
+      ...this.begun,
+      ...this.last.flatMap((numbers, other) => (other === i ? [] : numbers)),
+    ]);
     const reports = await Promise.all(
       this.options.workers.map((worker, i) => {
         const adopted = offered[i]!.map((number) => this.inputs[number]!);
         return worker.epoch(this.epochs, shares[i]!, adopted, known);
       }),
     );
-    this.epochs++;
-    const inputsBefore = this.inputs.length;
     const findingsBefore = this.findings.length;
+    // A number of runs comes to the same however often it is interrupted: half an epoch is made again, and only what it found is kept.
+    if (this.options.runs !== undefined && reports.some(({ isPartial }) => isPartial)) {
+      for (const { findings } of reports) this.learn(findings);
+      return this.progress(this.inputs.length, findingsBefore);
+    }
+    this.epochs++;
+    this.begun = [];
+    const inputsBefore = this.inputs.length;
     this.last = reports.map((report, i) => this.take(report, i, offered[i]!));
     return this.progress(inputsBefore, findingsBefore);
   }
 
-  /** @returns numbers of the inputs that the worker has found itself */
+  /** @returns numbers of the inputs that the worker has found and others should know */
   private take(report: EpochReport, i: number, offered: readonly number[]): number[] {
     const worker = this.workers[i]!;
-    const { counts, violations, seen, inputs, adopted, findings } = report;
+    const { counts, violations, seen, inputs, adopted, shared, findings } = report;
     let next = 0;
     for (const input of inputs.slice(0, adopted)) {
       // Those that showed the worker nothing new were left out.
@@ -140,10 +154,14 @@ export class Coordinator {
     const own = inputs.slice(adopted).map((input) => this.inputs.push(input) - 1);
     worker.inputs.push(...own);
     worker.state = { counts, violations, seen, inputs: worker.inputs };
+    this.learn(findings);
+    return shared.map((number) => own[number - adopted]!);
+  }
+
+  private learn(findings: readonly FuzzFinding[]): void {
     for (const finding of findings) {
       if (!this.findings.some(({ key }) => key === finding.key)) this.findings.push(finding);
     }
-    return own;
   }
 
   private progress(inputsBefore: number, findingsBefore: number): FuzzProgress {

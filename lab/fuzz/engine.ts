@@ -118,7 +118,8 @@ export class FuzzEngine {
 
   /** Make up an input and run it. @returns what it violated, or null */
   runOne(): Violated | null {
-    return this.run(this.nextInput());
+    // Decoding everything anew takes as long as some dozen calls: what was touched has been compared already.
+    return this.run(this.nextInput(), (this.counts.runs + 1) % FULL_EVERY === 0);
   }
 
   /** Choose anew from here on, by these numbers: what follows depends on them and on what was kept so far. */
@@ -129,10 +130,30 @@ export class FuzzEngine {
 
   /** Run an input that somebody else has found worth keeping; it is kept if it shows anything new here. */
   adopt(input: Uint8Array): Violated | null {
+    this.take(input);
+    const { runs } = this.counts;
+    const violated = this.run(this.start, false);
+    // Somebody else has made it up.
+    this.counts.runs = runs;
+    return violated;
+  }
+
+  /** Run an input, and decode everything anew at its end. */
+  judge(input: Uint8Array): Violated | null {
+    this.take(input);
+    return this.run(this.start, true);
+  }
+
+  /** The steps that an input stands for, those to begin with included, up to a violation. */
+  stepsOf(input: Uint8Array): readonly Step[] {
+    this.judge(input);
+    return [...this.prefix, ...this.steps];
+  }
+
+  private take(input: Uint8Array): void {
     this.draft.bytes.set(input.subarray(0, this.draft.bytes.length));
     this.draft.length = Math.min(input.length, this.draft.bytes.length);
     this.batch = null;
-    return this.run(this.start);
   }
 
   // ---- which input
@@ -217,20 +238,20 @@ export class FuzzEngine {
 
   // ---- running it
 
-  private run(place: Place): Violated | null {
+  /** @param full whether everything is decoded anew at the end */
+  private run(place: Place, full: boolean): Violated | null {
     this.goTo(place);
     const { done, violated } = this.performRecords(place.bytes, this.draft.length);
     this.counts.runs++;
     const input = this.draft.bytes.subarray(0, done);
-    // Decoding everything anew takes as long as some dozen calls: what was touched has been compared already.
-    if (!violated && this.counts.runs % FULL_EVERY === 0) this.executor.checkAll();
-    const isNew = this.feedback.end();
+    if (!violated && full) this.executor.checkAll();
+    const novelty = this.feedback.end();
     if (violated || this.executor.hasNewViolations) {
       this.batch = null;
       const violation = this.executor.newViolations()[0]!;
       return { steps: [...this.prefix, ...this.steps], violation, input: input.slice(), run: this.counts.runs - 1 };
     }
-    if (isNew && done > 0) this.corpus.add(input.slice());
+    if (novelty !== 'none' && done > 0) this.corpus.add(input.slice(), novelty);
     return null;
   }
 
@@ -284,6 +305,7 @@ export class FuzzEngine {
     this.executor.restore(place.machine);
     this.generator.restore(place.plan);
     this.feedback.begin(place.feedback);
+    this.session.oracle!.lastRow = place.feedback.lastRow;
     this.steps.length = 0;
     this.steps.push(...place.steps);
   }

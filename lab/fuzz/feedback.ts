@@ -15,6 +15,9 @@ export interface FeedbackChoice {
 export const ALL_FEEDBACK: FeedbackChoice = { edges: true, states: true, rows: true };
 export const NO_FEEDBACK: FeedbackChoice = { edges: false, states: false, rows: false };
 
+/** What is new about a run: code, whatever else; something else; nothing. */
+export type Novelty = 'edges' | 'others' | 'none';
+
 const CELLS = 65536;
 
 /** How often, in classes, one bit each: 1, 2, 3, 4 to 7, 8 to 15, 16 to 31, 32 to 127, more. */
@@ -43,8 +46,8 @@ export class Feedback {
   /** @param edges the counters of the hypervisor's code; empty when they are not counted */
   constructor(choice: FeedbackChoice, edges: Uint8Array) {
     this.choice = choice;
-    this.edges = edges;
-    this.seenEdges = new Uint8Array(edges.length);
+    this.edges = choice.edges ? edges : new Uint8Array(0);
+    this.seenEdges = new Uint8Array(this.edges.length);
   }
 
   /** Take over what other runs have shown. @throws RangeError when it is of other code */
@@ -97,11 +100,10 @@ export class Feedback {
     this.rowPairCount++;
   }
 
-  /** The run is over. @returns whether it has shown something new */
-  end(): boolean {
+  /** The run is over. @returns what it has shown that is new */
+  end(): Novelty {
     const { edges, seenEdges } = this;
-    if (!this.choice.edges) return this.isNew;
-    let isNew = this.isNew;
+    let isNew = false;
     for (let i = 0; i < edges.length; i++) {
       const count = edges[i]!;
       if (count === 0) continue;
@@ -112,7 +114,7 @@ export class Feedback {
       seenEdges[i] = both;
       isNew = true;
     }
-    return isNew;
+    return isNew ? 'edges' : this.isNew ? 'others' : 'none';
   }
 }
 

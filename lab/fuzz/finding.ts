@@ -71,15 +71,15 @@ export class FindingMaker {
    * The step at which the run first violates something, and what. What is compared after every call shows most
    * violations at the step that makes them; what only a full check sees may be older: so the run is made again with one
    * after every step.
+   * @returns null when it violates nothing
    */
-  locate(steps: readonly Step[]): Located {
+  locate(steps: readonly Step[]): Located | null {
     const quick = this.quick.run(steps);
     // What is seen without decoding everything is seen at once: only what comes before it can be earlier.
     const thorough = this.thorough.run(quick === null ? steps : steps.slice(0, quick.step + 1));
     if (thorough !== null && (quick === null || thorough.step < quick.step))
       return { found: thorough, isThorough: true };
-    if (quick === null) throw new Error('a run does not repeat what it violated');
-    return { found: quick, isThorough: false };
+    return quick === null ? null : { found: quick, isThorough: false };
   }
 
   /** Shrink what was located. @param onProgress told of each smaller form */

@@ -7,6 +7,7 @@
 import type { CallName } from '#hypercall-abi';
 import { Prng } from '../random/prng.ts';
 import type { Step } from '../scenario/index.ts';
+import type { Session } from '../session/session.ts';
 import { type EngineCounts, FuzzEngine, type Violated } from './engine.ts';
 import type { FeedbackChoice } from './feedback.ts';
 import { FindingMaker, type FuzzFinding, findingKey, type Subject } from './finding.ts';
@@ -34,10 +35,14 @@ export interface EpochReport {
   /** Inputs that this epoch has added to those of this worker: first, so many, those that it adopted from others. */
   readonly inputs: readonly Uint8Array[];
   readonly adopted: number;
+  /** Which of {@link inputs} other workers should know: numbers, from 0. */
+  readonly shared: readonly number[];
   /** What was found for the first time, shrunk. */
   readonly findings: readonly FuzzFinding[];
   /** Runs that violated something, those that showed nothing new included. */
   readonly violations: number;
+  /** Whether the epoch was ended early from outside. */
+  readonly isPartial: boolean;
 }
 
 /** What the runs have shown so far, as bytes (see Feedback). */
@@ -102,9 +107,11 @@ export class FuzzWorker {
     const from = engine.corpus.size;
     for (const input of adopted) yield* this.judge(engine.adopt(input), findings);
     const adoptedTo = engine.corpus.size;
-    for (let i = 0; i < runs && !isOver(); i++) {
+    let isPartial = false;
+    for (let i = 0; i < runs && !isPartial; i++) {
       yield* this.judge(engine.runOne(), findings);
       if (findings.length > 0 && options.stopAtFirst) break;
+      isPartial = i + 1 < runs && isOver();
     }
     return {
       counts: { ...engine.counts },
@@ -112,8 +119,10 @@ export class FuzzWorker {
       seen: this.seen(),
       inputs: engine.corpus.inputs.slice(from),
       adopted: adoptedTo - from,
+      shared: engine.corpus.shared.filter((number) => number >= adoptedTo).map((number) => number - from),
       findings,
       violations: this.violations,
+      isPartial,
     };
   }
 
@@ -123,6 +132,7 @@ export class FuzzWorker {
     this.violations++;
     this.maker ??= new FindingMaker(this.options);
     const located = this.maker.locate(violated.steps);
+    if (located === null) throw new Error('a run does not repeat what it violated');
     const key = findingKey(located.found);
     if (this.known.has(key)) return;
     this.known.add(key);
@@ -132,10 +142,7 @@ export class FuzzWorker {
 
   private seen(): Seen {
     const { feedback, session } = this.engine;
-    const hits = Float64Array.from(session.oracle!.rows(), ({ hits }) => hits);
-    this.hitsBefore?.forEach((count, i) => {
-      hits[i]! += count;
-    });
+    const hits = hitsOf(session).map((count, i) => count + (this.hitsBefore?.[i] ?? 0));
     return {
       edges: feedback.seenEdges.slice(),
       states: feedback.seenStates.slice(),
@@ -151,9 +158,15 @@ export class FuzzWorker {
     engine.corpus.inputs.push(...inputs);
     engine.feedback.restoreSeen(seen);
     this.violations = violations;
-    this.hitsBefore = seen.hits;
+    // What this boot has counted, an earlier one has counted already.
+    const atBoot = hitsOf(engine.session);
+    this.hitsBefore = seen.hits.map((count, i) => count - atBoot[i]!);
   }
 }
 
 /** Epochs of a worker have streams of random numbers of their own. */
 const EPOCHS_MAX = 2 ** 20;
+
+function hitsOf({ oracle }: Session): Float64Array {
+  return Float64Array.from(oracle!.rows(), ({ hits }) => hits);
+}

@@ -32,3 +32,30 @@ export function progressBar(io: { readonly isTty: boolean }, label: string, want
     },
   };
 }
+
+/** One line about long work that has no end to count to. */
+export interface StatusLine {
+  show(text: string): void;
+  /** Take the line away, so that something else can be printed. */
+  clear(): void;
+}
+
+/** On standard error, where that is a terminal. @param wanted false keeps it silent in any case */
+export function statusLine(io: { readonly isTty: boolean }, wanted: boolean): StatusLine {
+  if (!wanted || !io.isTty || process.stderr.isTTY !== true) return { show() {}, clear() {} };
+  let bar: SingleBar | null = null;
+  return {
+    show(text) {
+      if (bar === null) {
+        bar = new SingleBar({ format: '{text}', clearOnComplete: true, hideCursor: true });
+        bar.start(1, 0, { text });
+      } else {
+        bar.update(0, { text });
+      }
+    },
+    clear() {
+      bar?.stop();
+      bar = null;
+    },
+  };
+}

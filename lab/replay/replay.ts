@@ -12,7 +12,7 @@ import type { Profile } from '#hypercall-abi';
 import type { MachineDescription } from '#machine';
 import { commandOpcode, isTlbInvalidation } from '../oracle/decode/command.ts';
 import type { Property } from '../oracle/index.ts';
-import { Session, type Violation } from '../session/session.ts';
+import { type HypervisorFactory, Session, type Violation } from '../session/session.ts';
 import { pciStreamId } from '../trace/event.ts';
 import type { MapOperation, OperationLog, UnmapOperation } from '../trace/operation.ts';
 
@@ -33,6 +33,8 @@ export interface ReplayOptions {
   readonly unchecked?: boolean;
   /** The properties that are reported; all when left out. */
   readonly properties?: readonly Property[];
+  /** Whom the host calls; ours when left out. */
+  readonly hypervisor?: HypervisorFactory;
   /** The contract between host and hypervisor; the default one when left out. */
   readonly profile?: Profile;
   /** Milliseconds from an arbitrary start, for the rate. */
@@ -101,6 +103,7 @@ export async function replay(log: OperationLog, options: ReplayOptions): Promise
   const session = new Session({
     machine: options.machine,
     ...(options.profile === undefined ? {} : { profile: options.profile }),
+    ...(options.hypervisor === undefined ? {} : { hypervisor: options.hypervisor }),
     ...(options.unchecked ? { unchecked: true } : {}),
     ...(options.properties === undefined ? {} : { properties: options.properties }),
   });

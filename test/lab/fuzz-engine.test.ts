@@ -53,7 +53,7 @@ test.each(['Z14', 'Z23'])('%s is found, shrunk and shown by the shrunk text alon
     const violated = fuzzed.runOne();
     if (violated === null) continue;
     const maker = new FindingMaker({ machine: tiny, hypervisor: hypervisorByIdentity(identity), identity });
-    const finding = maker.make(violated, maker.locate(violated.steps));
+    const finding = maker.make(violated, maker.locate(violated.steps)!);
     expect(finding.oneMinimal).toBe(true);
     expect(finding.stepsAfter).toBeLessThan(10);
     const report = runScenario(parseScenario(finding.scenario, 'finding'), {

@@ -1,0 +1,48 @@
+/** What a worker is told to do, as plain data: it can be sent to a thread, another process, another machine. */
+
+import { type CallName, findProfile, type ProfileName } from '#hypercall-abi';
+import type { MachineDescription } from '#machine';
+import type { Property } from '../oracle/properties.ts';
+import type { Step } from '../scenario/index.ts';
+import { BASE_IDENTITY, buildHypervisor, cardsOf } from '../zoo/index.ts';
+import type { FeedbackChoice } from './feedback.ts';
+import { FuzzWorker } from './worker.ts';
+
+export interface FuzzJob {
+  readonly machine: MachineDescription;
+  readonly profile: ProfileName;
+  /** Who is fuzzed: `postern`, or `postern+Z14`. */
+  readonly hypervisor: string;
+  /** Properties that are checked; all of them when left out. */
+  readonly properties?: readonly Property[];
+  readonly feedback: FeedbackChoice;
+  readonly seed: number;
+  readonly maxSteps: number;
+  /** Calls that may be made; all of the profile when left out. */
+  readonly calls?: readonly CallName[];
+  /** How often recipes are chosen, by name. */
+  readonly weights?: Readonly<Record<string, number>>;
+  /** Steps that every run begins with. */
+  readonly prefix: readonly Step[];
+  readonly stopAtFirst: boolean;
+}
+
+/**
+ * Boots a worker for a job.
+ * @param worker its number among all workers of all machines
+ * @throws InputError for an unknown hypervisor, Error when the steps to begin with violate something
+ */
+export function workerOf(job: FuzzJob, worker: number): FuzzWorker {
+  const { hypervisor: identity, profile, feedback, ...rest } = job;
+  const cards = identity === BASE_IDENTITY ? [] : cardsOf(identity);
+  const built = buildHypervisor(cards, { plain: true, counted: feedback.edges });
+  return new FuzzWorker({
+    ...rest,
+    worker,
+    feedback,
+    identity,
+    hypervisor: built.createHypervisor,
+    edges: built.edges,
+    profile: findProfile(profile)!,
+  });
+}
