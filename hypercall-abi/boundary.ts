@@ -39,6 +39,15 @@ export interface CpuPort {
   el1Write64(ipa: number, hi: number, lo: number): Stage2Abort | null;
 }
 
+/** Bytes of an access. */
+export type AccessWidth = 1 | 2 | 4 | 8;
+
+/** 64 bits as two int32 words. */
+export interface Word64 {
+  readonly hi: number;
+  readonly lo: number;
+}
+
 /** How often an access is tried again after the hypervisor said that it may: mapping on demand needs one. */
 const ACCESS_TRIES = 2;
 
@@ -181,6 +190,43 @@ export class Boundary {
         return true;
       }
       const outcome = this.#hypervisor.abort(cpu, ipa, true, 8, lo);
+      if (outcome !== 'retry') return outcome !== 'inject';
+    }
+    return false;
+  }
+
+  /**
+   * Read 1, 2, 4 or 8 bytes at an IPA that is a multiple of that.
+   * @returns the bytes as low and high word, or null when the hypervisor injects an abort
+   */
+  read(cpu: number, ipa: number, width: AccessWidth): Word64 | null {
+    const port = this.#port(cpu);
+    for (let i = 0; i < ACCESS_TRIES; i++) {
+      const shift = 8 * (ipa % 4);
+      const word = port.el1Read32(ipa - (ipa % 4));
+      const high = width === 8 ? port.el1Read32(ipa + 4) : 0;
+      if (typeof word === 'number' && typeof high === 'number') {
+        return { hi: high, lo: width >= 4 ? word : (word >>> shift) & (width === 1 ? 0xff : 0xffff) };
+      }
+      const outcome = this.#hypervisor.abort(cpu, ipa, false, width, 0);
+      if (typeof outcome === 'object') return { hi: 0, lo: outcome.value | 0 };
+      if (outcome === 'inject') return null;
+    }
+    return null;
+  }
+
+  /** Write 1, 2, 4 or 8 bytes, the low ones of hi:lo, at an IPA that is a multiple of that. @returns whether it went through */
+  write(cpu: number, ipa: number, width: AccessWidth, hi: number, lo: number): boolean {
+    if (width === 8) return this.write64(cpu, ipa, hi, lo);
+    if (width === 4) return this.write32(cpu, ipa, lo);
+    const port = this.#port(cpu);
+    const shift = 8 * (ipa % 4);
+    const mask = (width === 1 ? 0xff : 0xffff) << shift;
+    for (let i = 0; i < ACCESS_TRIES; i++) {
+      const at = ipa - (ipa % 4);
+      const old = port.el1Read32(at);
+      if (typeof old === 'number' && port.el1Write32(at, (old & ~mask) | ((lo << shift) & mask)) === null) return true;
+      const outcome = this.#hypervisor.abort(cpu, ipa, true, width, lo);
       if (outcome !== 'retry') return outcome !== 'inject';
     }
     return false;

@@ -16,3 +16,13 @@ export function amount(bytes: number): string {
   if (bytes % PAGE_SIZE === 0) return `${bytes / PAGE_SIZE} pages`;
   return `${bytes} bytes`;
 }
+
+/** What a DMA mapping lets a device do. */
+export function mappingRights(prot: number): string {
+  const words = [
+    (prot & 1) !== 0 ? 'read' : null,
+    (prot & 2) !== 0 ? 'write' : null,
+    (prot & 16) !== 0 ? 'device memory' : null,
+  ].filter((word) => word !== null);
+  return words.length === 0 ? 'without any right' : `for ${words.join(' and ')}`;
+}

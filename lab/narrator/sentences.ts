@@ -4,7 +4,7 @@
  */
 import { type CallResult, type CallSpec, errnoName, PageResponse } from '#hypercall-abi';
 import { hex64, type StaleEntry } from '#machine';
-import { amount, hex, type NameOf } from './names.ts';
+import { amount, hex, mappingRights, type NameOf } from './names.ts';
 import type { Fact } from './recorder.ts';
 
 /** A call as a story sees it: arguments by name, as numbers. */
@@ -19,15 +19,6 @@ const POOLS: Readonly<Record<number, string>> = { 0: 'the hypervisor heap', 1: '
 
 function pool(id: number | undefined): string {
   return POOLS[id ?? -1] ?? `pool ${id}`;
-}
-
-function rights(prot: number): string {
-  const words = [
-    (prot & 1) !== 0 ? 'read' : null,
-    (prot & 2) !== 0 ? 'write' : null,
-    (prot & 16) !== 0 ? 'device memory' : null,
-  ].filter((word) => word !== null);
-  return words.length === 0 ? 'without any right' : `for ${words.join(' and ')}`;
 }
 
 const RESPONSES: Readonly<Record<number, string>> = {
@@ -83,7 +74,7 @@ export function callSentence({ spec, cpu, args, result }: ToldCall, nameOf: Name
     }
     case 'map_sg': {
       const where = `a list of ${a('nent')} range(s) from IOVA ${hex(a('iova'))} of domain ${a('domain')} on`;
-      return `${who} wants to map ${where}, ${rights(a('prot'))}: it comes to ${result.value === 0 ? 'nothing' : amount(result.value)}.${ask}`;
+      return `${who} wants to map ${where}, ${mappingRights(a('prot'))}: it comes to ${result.value === 0 ? 'nothing' : amount(result.value)}.${ask}`;
     }
     case 'iotlb_sync_map':
       return refused(`have the IOMMU see what was mapped at IOVA ${hex(a('iova'))} of domain ${a('domain')}`);
@@ -184,7 +175,7 @@ function mapSentence(told: { who: string; a: (name: string) => number; result: C
   if (result.errno !== 0 && result.value === 0) {
     return `${who} wants to map ${amount(size)} from ${where}; the hypervisor answers ${errnoName(result.errno)}.`;
   }
-  if (result.value >= size) return `${who} maps ${amount(size)} from ${where}, ${rights(a('prot'))}.`;
+  if (result.value >= size) return `${who} maps ${amount(size)} from ${where}, ${mappingRights(a('prot'))}.`;
   const why = result.errno === 0 ? 'then memory for tables is missing' : `then ${errnoName(result.errno)}`;
   const part = result.value === 0 ? 'nothing' : `only ${amount(result.value)}`;
   return `${who} wants to map ${amount(size)} from ${where}: it comes to ${part}, ${why}.`;

@@ -5,6 +5,7 @@
 import type { Executor, Outcome } from '../scenario/execute.ts';
 import type { DmaStep, Scenario, Step } from '../scenario/index.ts';
 import type { HypervisorFactory, Violation } from '../session/session.ts';
+import { guestSentence } from './guest-sentences.ts';
 import { hex, type NameOf } from './names.ts';
 import { type RecordedStep, recordScenario } from './record.ts';
 import type { Fact } from './recorder.ts';
@@ -65,6 +66,20 @@ function sentenceOf(step: Step, outcome: Outcome, executor: Executor, nameOf: Na
     }
     case 'hvc':
       return 'The host crosses with registers of its own choosing.';
+    case 'guest': {
+      if (outcome.kind !== 'guest') throw new Error('a guest’s call has the outcome of one');
+      const args: Record<string, number> = {};
+      for (const { name, unit } of outcome.spec?.args ?? []) {
+        args[name] = Number(executor.names.resolveGuest(step.args[name] ?? 0, unit));
+      }
+      return guestSentence({ spec: outcome.spec, cpu: step.cpu, args, result: outcome.result });
+    }
+    case 'guestHvc':
+      return 'The guest crosses with registers of its own choosing.';
+    case 'smmu':
+      return step.answers
+        ? `The SMMU ${step.smmu} goes on: it consumes its command queue again.`
+        : `The SMMU ${step.smmu} stops answering: it consumes no more commands.`;
     case 'topup': {
       const pages = step.chunks * 2 ** step.order;
       const pool = step.pool === 'iommu' ? 'the IOMMU pool' : 'the hypervisor heap';
@@ -78,8 +93,10 @@ function sentenceOf(step: Step, outcome: Outcome, executor: Executor, nameOf: Na
       const through =
         outcome.kind === 'write'
           ? outcome.access === 'ok'
-          : outcome.kind === 'read' && typeof outcome.read === 'number';
-      return `The host ${step.kind === 'write' ? 'writes to' : 'reads'} ${nameOf(pa)}${through ? '' : ': the hypervisor injects an abort'}.`;
+          : outcome.kind === 'read' && typeof outcome.read !== 'string';
+      const bytes = step.width === undefined ? '' : `${step.width} ${step.width === 1 ? 'byte' : 'bytes'} of `;
+      const verb = step.kind === 'write' ? (bytes === '' ? 'writes to' : 'writes') : 'reads';
+      return `The host ${verb} ${bytes}${nameOf(pa)}${through ? '' : ': the hypervisor injects an abort'}.`;
     }
     case 'dma':
       return dmaSentence(step, outcome, executor, nameOf);

@@ -193,7 +193,7 @@ export class Ghost {
 
   // ---- device pages
 
-  /** The device page at `pa` was asked for in a mapping for DMA; `mapped` when it was mapped. */
+  /** The device page at `pa` was asked for in a mapping for DMA; `mapped` when it was made ready for that, for good. */
   useDevicePage(pa: number, mapped: boolean): void {
     const at = this.devicePages.insert((pa / PAGE) | 0, (pa / PAGE / TWO32) | 0);
     const use = mapped ? DeviceUse.mapped : DeviceUse.asked;

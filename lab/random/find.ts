@@ -118,7 +118,7 @@ export function* searchViolation(options: FindOptions): Generator<FindProgress, 
       if (outcome === null) break;
       steps.push(step);
       stepCount++;
-      if (outcome.kind === 'call') callCount++;
+      if (outcome.kind === 'call' || outcome.kind === 'guest') callCount++;
       if (executor.newViolations().length !== 0) return end(steps);
       generator.world.observe(step, outcome);
     }

@@ -10,10 +10,11 @@ import type { MachineDescription } from '#machine';
 import { type CallStep, type NamedStream, namedStreams, type Step, type Value } from '../scenario/index.ts';
 import type { Choices } from './choices.ts';
 import { edge, edgesOf } from './edges.ts';
+import { GuestDeviceSteps } from './guest-devices.ts';
 import { GuestSteps } from './guests.ts';
 import { ListSteps } from './lists.ts';
 import { MappingSteps } from './mappings.ts';
-import { type Remembered, World } from './world.ts';
+import { type Asked, type Remembered, World } from './world.ts';
 
 /** A way to make up a step. */
 export interface Recipe {
@@ -28,15 +29,18 @@ export interface Recipe {
 /** What a generator remembers of a run. */
 export interface Planned {
   readonly world: Remembered;
-  readonly again: CallStep | null;
+  readonly again: Step | null;
+  readonly isGuestRunning: boolean;
   /** Steps that are left of a list that was begun. */
   readonly list: readonly Step[];
 }
 
 /** Percentages. */
 const SERVE_REQUEST = 75;
+const SERVE_GUEST = 95;
 const TRY_AGAIN = 85;
 const WRONG_ARGUMENT = 10;
+const GUEST_GOES_ON = 80;
 /** Recipes that are tried before a garbage crossing takes the place of a step. */
 const TRIES = 8;
 
@@ -54,8 +58,10 @@ export class StepGenerator {
   private readonly weights: number;
   private readonly mappings: MappingSteps;
   private readonly guests: GuestSteps;
+  private readonly guestDevices: GuestDeviceSteps;
   private readonly lists: ListSteps;
-  private again: CallStep | null = null;
+  private again: Step | null = null;
+  private isGuestRunning = false;
 
   /**
    * @param allowed the calls that may be made
@@ -80,9 +86,12 @@ export class StepGenerator {
     this.edges = edgesOf(machine, taken);
     this.prng = prng;
     this.mappings = new MappingSteps(machine, this.world, prng);
-    this.guests = new GuestSteps(machine, this.world, prng);
+    this.guestDevices = new GuestDeviceSteps(machine, this.world, prng);
+    this.guests = new GuestSteps(machine, this.world, this.guestDevices, prng);
     this.lists = new ListSteps(this.world, this.mappings, prng);
-    const { mappings, guests, lists } = this;
+    const { mappings, guests, guestDevices, lists } = this;
+    const hasAssignable = machine.devices.some(({ assignable }) => assignable !== undefined);
+    const promises: readonly CallName[] = ['pviommu_attach', 'pviommu_add_vsid', 'init_vm'];
     const all: readonly (readonly [name: string, weight: number, calls: readonly CallName[], make: Recipe['make']])[] =
       [
         ['alloc-domain', 5, ['alloc_domain'], () => mappings.allocDomain()],
@@ -127,6 +136,15 @@ export class StepGenerator {
           () => guests.tearDown(),
         ],
         ['access', 3, [], () => guests.access()],
+        [
+          'give-registers',
+          hasAssignable ? 4 : 0,
+          ['host_donate_hyp_mmio', 'host_reclaim_hyp_mmio'],
+          () => guestDevices.registers(),
+        ],
+        ['guest-call', hasAssignable ? 16 : 2, promises, () => guestDevices.call()],
+        ['guest-dma', hasAssignable ? 4 : 1, promises, () => guestDevices.dma()],
+        ['silence', 2, [], () => guestDevices.silence()],
         ['garbage', 5, [], () => this.garbage()],
       ];
     this.recipes = all.map(([name, weight, names, make]) => {
@@ -142,6 +160,7 @@ export class StepGenerator {
     this.lists.reset();
     this.world.reset();
     this.again = null;
+    this.isGuestRunning = false;
   }
 
   /** Where the decisions come from, from now on. */
@@ -149,17 +168,20 @@ export class StepGenerator {
     this.prng = choices;
     this.mappings.reset(choices);
     this.guests.reset(choices);
+    this.guestDevices.reset(choices);
     this.lists.decideBy(choices);
   }
 
   /** What is remembered, to be gone back to as often as wanted. */
   save(): Planned {
-    return { world: this.world.save(), again: this.again, list: this.lists.save() };
+    const { again, isGuestRunning } = this;
+    return { world: this.world.save(), again, isGuestRunning, list: this.lists.save() };
   }
 
-  restore({ world, again, list }: Planned): void {
+  restore({ world, again, isGuestRunning, list }: Planned): void {
     this.world.restore(world);
     this.again = again;
+    this.isGuestRunning = isGuestRunning;
     this.lists.restore(list);
   }
 
@@ -167,7 +189,14 @@ export class StepGenerator {
   next(): Step {
     const due = this.dueStep();
     if (due !== null) return due;
-    return this.spoiled(this.sensible());
+    const next = this.guestGoesOn() ?? this.spoiled(this.sensible());
+    this.isGuestRunning = next.kind === 'guest';
+    return next;
+  }
+
+  /** A guest that runs goes on running for a while. */
+  private guestGoesOn(): Step | null {
+    return this.isGuestRunning && this.prng.chance(GUEST_GOES_ON) ? this.guestDevices.call() : null;
   }
 
   /**
@@ -190,19 +219,31 @@ export class StepGenerator {
   private dueStep(): Step | null {
     const { prng } = this;
     const { asked } = this.world;
-    if (asked !== null && this.allowed.has('alloc_mgt_refill')) {
+    if (asked !== null) {
       this.world.asked = null;
-      if (prng.chance(SERVE_REQUEST)) {
+      const isGuest = asked.step.kind === 'guest';
+      const served = prng.chance(isGuest ? SERVE_GUEST : SERVE_REQUEST) ? this.serve(asked) : null;
+      if (served !== null) {
+        this.isGuestRunning = isGuest;
         this.again = prng.chance(TRY_AGAIN) ? asked.step : null;
-        const { pool, pages } = asked.request;
-        return pool === 1
-          ? { kind: 'topup', cpu: asked.step.cpu, pool: 'iommu', chunks: 1, order: Math.ceil(Math.log2(pages)) }
-          : { kind: 'topup', cpu: asked.step.cpu, pool: 'heap', chunks: pages, order: 0 };
+        return served;
       }
     }
     const { again } = this;
     this.again = null;
     return again ?? this.lists.next();
+  }
+
+  /** What the host does about a wish; null when it may not. */
+  private serve({ step: { cpu }, request, ipa }: Asked): Step | null {
+    if (request !== null && this.allowed.has('alloc_mgt_refill')) {
+      return request.pool === 1
+        ? { kind: 'topup', cpu, pool: 'iommu', chunks: 1, order: Math.ceil(Math.log2(request.pages)) }
+        : { kind: 'topup', cpu, pool: 'heap', chunks: request.pages, order: 0 };
+    }
+    return ipa === null || !this.allowed.has('map_guest')
+      ? null
+      : this.guests.mapGuestAt(cpu, Math.floor(ipa / 0x1000));
   }
 
   private spoiled(step: Step): Step {

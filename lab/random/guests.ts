@@ -5,12 +5,16 @@ import type { MachineDescription } from '#machine';
 import type { PageRef, Step, Value } from '../scenario/index.ts';
 import { callStep } from './call-step.ts';
 import type { Choices } from './choices.ts';
+import type { GuestDeviceSteps } from './guest-devices.ts';
 import type { PageHolder, Vm, World } from './world.ts';
 
 const VMS_MAX = 4;
 const SINGLES = 8;
 /** CR0, GBPA, GERROR, GERRORN, CMDQ_PROD, EVENTQ_PROD, EVENTQ_CONS. */
 const REGISTERS = [0x20, 0x44, 0x60, 0x64, 0x98, 0x100a8, 0x100ac];
+/** Widths of an access other than a word's. */
+const WIDTHS = [1, 2, 8] as const;
+const NARROW = [1, 2] as const;
 const RUN = 16;
 const GUEST_PROT = 7;
 const POOLS = [0, 1];
@@ -19,9 +23,11 @@ const ALL = 4095;
 export class GuestSteps {
   private readonly machine: MachineDescription;
   private readonly world: World;
+  private readonly devices: GuestDeviceSteps;
   private prng: Choices;
 
-  constructor(machine: MachineDescription, world: World, prng: Choices) {
+  constructor(machine: MachineDescription, world: World, devices: GuestDeviceSteps, prng: Choices) {
+    this.devices = devices;
     this.machine = machine;
     this.world = world;
     this.prng = prng;
@@ -86,16 +92,22 @@ export class GuestSteps {
           vcpus: prng.chance(90) ? 1 : prng.pick([0, 2, -1 >>> 0]),
         };
       case 'described':
-        return {
-          ...callStep(this.world.profile, this.cpu(), 'init_vm', {
-            kvm: { page: vm.page },
-            pgd: { page: `${vm.name}t` },
-          }),
-          ...(!this.world.profile.has('reserve_vm') && { bind: vm.name }),
-        };
+        return (
+          this.promises(vm) ?? {
+            ...callStep(this.world.profile, this.cpu(), 'init_vm', {
+              kvm: { page: vm.page },
+              pgd: { page: `${vm.name}t` },
+            }),
+            ...(!this.world.profile.has('reserve_vm') && { bind: vm.name }),
+          }
+        );
       default:
         return callStep(this.world.profile, this.cpu(), 'vcpu_load', { vm: name, vcpu: 0 });
     }
+  }
+
+  private promises(vm: Vm): Step | null {
+    return this.world.profile.has('pviommu_attach') ? this.devices.promise(vm) : null;
   }
 
   private reserve(): Step | null {
@@ -103,7 +115,18 @@ export class GuestSteps {
     if (vms.length >= VMS_MAX) return null;
     const name = `vm${vms.length + 1}`;
     const isProtected = this.prng.chance(65);
-    vms.push({ name, stage: 'reserved', isProtected, page: `${name}k`, loadedOn: -1, guestPages: [] });
+    vms.push({
+      name,
+      stage: 'reserved',
+      isProtected,
+      page: `${name}k`,
+      loadedOn: -1,
+      guestPages: [],
+      pviommu: -1,
+      routes: [],
+      claimed: [],
+      domains: [],
+    });
     // Without handles to reserve, a VM begins with its description.
     if (!this.world.profile.has('reserve_vm')) {
       return callStep(this.world.profile, this.cpu(), 'host_share_hyp', { pfn: { page: `${name}k` } });
@@ -121,6 +144,11 @@ export class GuestSteps {
       return callStep(this.world.profile, vm.loadedOn, this.giving(vm), args);
     }
     return this.mapGuestOn(vm.loadedOn, this.page(), this.giving(vm));
+  }
+
+  /** Give the guest on that CPU the page that it misses. */
+  mapGuestAt(cpu: number, gfn: number): Step {
+    return callStep(this.world.profile, cpu, 'map_guest', { pfn: this.page(), gfn, pages: 1, prot: GUEST_PROT });
   }
 
   /** The call that gives pages to that VM, now and then the other one. */
@@ -164,10 +192,14 @@ export class GuestSteps {
   access(): Step {
     const { prng } = this;
     const cpu = this.cpu();
-    const at: Value = prng.chance(15)
+    const at: number | PageRef = prng.chance(15)
       ? prng.pick(this.machine.smmus).base + prng.pick(REGISTERS)
       : { ...this.page(), ...(prng.chance(50) && { byte: 4 * prng.between(1, 4) }) };
-    return prng.chance(50) ? { kind: 'read', cpu, at } : { kind: 'write', cpu, at, value: prng.next() };
+    const isAlignedTo8 = (typeof at === 'number' ? at : (at.byte ?? 0)) % 8 === 0;
+    const width = prng.chance(90) ? {} : { width: prng.pick(isAlignedTo8 ? WIDTHS : NARROW) };
+    return prng.chance(50)
+      ? { kind: 'read', cpu, at, ...width }
+      : { kind: 'write', cpu, at, value: prng.next(), ...width };
   }
 
   /** Any page that was ever used. */

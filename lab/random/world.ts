@@ -3,8 +3,8 @@
  * it so that most of them mean something. It may be wrong; then calls fail, which is worth a try as well.
  */
 
-import type { CallResult, Profile } from '#hypercall-abi';
-import type { CallStep, Outcome, PageRef, Step, Value } from '../scenario/index.ts';
+import type { CallResult, GuestResult, MemoryRequest, Profile } from '#hypercall-abi';
+import type { CallStep, GuestStep, Outcome, PageRef, Step, Value } from '../scenario/index.ts';
 
 const PAGE_SIZE = 4096;
 
@@ -33,6 +33,15 @@ export interface Domain {
   readonly unmapped: Mapping[];
 }
 
+/** A domain that a guest has, or had. */
+export interface GuestDomain {
+  readonly name: string;
+  live: boolean;
+  /** Virtual StreamIDs. */
+  readonly attached: number[];
+  readonly mappings: { readonly iova: number; readonly size: number }[];
+}
+
 export type VmStage = 'reserved' | 'shared' | 'described' | 'live' | 'dying' | 'gone';
 
 export interface Vm {
@@ -44,12 +53,27 @@ export interface Vm {
   /** CPU on which a vCPU of it is loaded, or -1. */
   loadedOn: number;
   readonly guestPages: { readonly gfn: number; readonly page: PageRef }[];
+  /** Number of its paravirtual IOMMU, or -1; the stream that each virtual StreamID stands for. */
+  pviommu: number;
+  readonly routes: string[];
+  /** Virtual StreamIDs whose devices it has. */
+  readonly claimed: number[];
+  readonly domains: GuestDomain[];
+}
+
+/** A call that ended for want of something that the host can give. */
+export interface Asked {
+  readonly step: CallStep | GuestStep;
+  /** Memory for a pool. */
+  readonly request: MemoryRequest | null;
+  /** Guest pages from there. */
+  readonly ipa: number | null;
 }
 
 export type PageHolder = 'host' | 'shared' | 'guest' | 'hyp';
 
 /** What a {@link World} remembers. */
-export type Remembered = Readonly<Pick<World, 'domains' | 'vms' | 'identity' | 'pages' | 'asked'>>;
+export type Remembered = Readonly<Pick<World, 'domains' | 'vms' | 'identity' | 'pages' | 'asked' | 'silent'>>;
 
 /** Remembered ranges per domain: old ones make room. */
 const REMEMBERED = 12;
@@ -62,8 +86,9 @@ export class World {
   /** Devices whose streams have identity on. */
   readonly identity: string[] = [];
   readonly pages = new Map<string, PageHolder>();
-  /** A call that asked for memory, and what it asked for. */
-  asked: { readonly step: CallStep; readonly request: NonNullable<CallResult['request']> } | null = null;
+  /** The SMMU that has stopped answering. */
+  silent: string | null = null;
+  asked: Asked | null = null;
 
   constructor(profile: Profile) {
     this.profile = profile;
@@ -71,18 +96,19 @@ export class World {
 
   /** All that is remembered, to be gone back to as often as wanted. */
   save(): Remembered {
-    const { domains, vms, identity, pages, asked } = this;
-    return structuredClone({ domains, vms, identity, pages, asked });
+    const { domains, vms, identity, pages, asked, silent } = this;
+    return structuredClone({ domains, vms, identity, pages, asked, silent });
   }
 
   restore(remembered: Remembered): void {
     this.reset();
-    const { domains, vms, identity, pages, asked } = structuredClone(remembered);
+    const { domains, vms, identity, pages, asked, silent } = structuredClone(remembered);
     this.domains.push(...domains);
     this.vms.push(...vms);
     this.identity.push(...identity);
     for (const [page, holder] of pages) this.pages.set(page, holder);
     this.asked = asked;
+    this.silent = silent;
   }
 
   reset(): void {
@@ -91,15 +117,41 @@ export class World {
     this.identity.length = 0;
     this.pages.clear();
     this.asked = null;
+    this.silent = null;
   }
 
   /** Learn from what came of a step. */
   observe(step: Step, outcome: Outcome): void {
+    if (step.kind === 'smmu') this.silent = step.answers ? null : step.smmu;
+    if (outcome.kind === 'guest' && step.kind === 'guest') this.observeGuest(step, outcome.result);
     if (outcome.kind !== 'call' || step.kind !== 'call') return;
     const { result } = outcome;
-    this.asked = result.request === null ? null : { step, request: result.request };
+    this.asked = result.request === null ? null : { step, request: result.request, ipa: null };
     if (!result.supported) return;
     this.learn(step, result);
+  }
+
+  private observeGuest(step: GuestStep, result: GuestResult): void {
+    const { exit, again, status, value } = result;
+    this.asked =
+      exit === null
+        ? null
+        : {
+            step,
+            request: exit.reason === 'memory' ? exit.request : null,
+            ipa: exit.reason === 'map' ? exit.ipa : null,
+          };
+    const vm = this.vms.find(({ loadedOn }) => loadedOn === step.cpu);
+    if (vm === undefined || again) return;
+    const name = step.bind ?? nameIn(step.args.domain);
+    const domain = vm.domains.find((one) => one.name === name);
+    const iova = num(step.args.iova);
+    if (step.call === 'guest_map_pages' && value > 0) domain?.mappings.push({ iova, size: value });
+    if (step.call === 'guest_unmap_pages' && value > 0 && domain !== undefined) {
+      const kept = domain.mappings.filter((one) => one.iova + one.size <= iova || one.iova >= iova + value);
+      domain.mappings.splice(0, domain.mappings.length, ...kept);
+    }
+    if (status === 0 && exit === null) guestSucceeded(vm, domain, step);
   }
 
   private learn(step: CallStep, { errno, value }: CallResult): void {
@@ -204,10 +256,18 @@ export class World {
         if (vm !== undefined) vm.stage = 'dying';
         break;
       case 'finalize_teardown_vm':
-        if (vm !== undefined) vm.stage = 'gone';
+        if (vm === undefined) break;
+        vm.stage = 'gone';
+        vm.domains.length = 0;
         break;
       case 'alloc_mgt_refill':
         this.hold(args.head, 'hyp');
+        break;
+      case 'pviommu_attach':
+        for (const one of this.vms) if (one.page === pageIn(args.kvm)) one.pviommu = num(args.pviommu);
+        break;
+      case 'pviommu_add_vsid':
+        for (const one of this.vms) if (one.page === pageIn(args.kvm)) one.routes.push(nameIn(args.endpoint));
         break;
     }
   }
@@ -219,6 +279,30 @@ export class World {
   private hold(value: Value | undefined, holder: PageHolder): void {
     const page = pageIn(value);
     if (page !== '') this.pages.set(page, holder);
+  }
+}
+
+function guestSucceeded(vm: Vm, domain: GuestDomain | undefined, { call, args }: GuestStep): void {
+  const vsid = num(args.vsid);
+  switch (call) {
+    case 'guest_dev_req_dma':
+      if (!vm.claimed.includes(vsid)) vm.claimed.push(vsid);
+      return;
+    case 'guest_alloc_domain':
+      if (domain !== undefined) domain.live = true;
+      return;
+    case 'guest_free_domain':
+      if (domain === undefined) return;
+      domain.live = false;
+      domain.mappings.length = 0;
+      return;
+    case 'guest_attach_dev':
+      domain?.attached.push(vsid);
+      return;
+    case 'guest_detach_dev': {
+      const at = domain?.attached.indexOf(vsid) ?? -1;
+      if (at >= 0) domain?.attached.splice(at, 1);
+    }
   }
 }
 

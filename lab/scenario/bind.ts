@@ -1,8 +1,8 @@
 /**
  * What the names of a scenario stand for on one machine. Everything is numbered in the order of its first appearance,
  * so the same steps always mean the same numbers: domains from 1; pages from the top of the host's free memory down,
- * runs of a block (512 pages) and more from its bottom up. A VM's name stands for the handle that its reserve_vm returned, and for 0
- * before that.
+ * runs of a block (512 pages) and more from its bottom up. A VM's name stands for the handle that its reserve_vm returned,
+ * the name of a guest's domain for the id that guest_alloc_domain returned, and both for 0 before that.
  */
 
 import type { HostMemory } from '#host';
@@ -10,7 +10,7 @@ import type { ArgumentUnit, ArgumentValue } from '#hypercall-abi';
 import type { MachineDescription } from '#machine';
 import { namedStreams } from './streams.ts';
 import type { PageRef, Value } from './types.ts';
-import { isBig, isPage, pageRef } from './value.ts';
+import { isBig, isName, isPage, pageRef } from './value.ts';
 
 const PAGE_SIZE = 4096;
 /** Blocks keep away from single pages: on a small machine there is room for one only while its place is whole. */
@@ -32,6 +32,7 @@ export interface BoundNames {
   readonly high: number;
   readonly domains: ReadonlyMap<string, number>;
   readonly vms: ReadonlyMap<string, number>;
+  readonly guestDomains: ReadonlyMap<string, number>;
   readonly pages: ReadonlyMap<string, Bound>;
 }
 
@@ -44,6 +45,7 @@ export class NameBinder {
   private high: number;
   private domains = new Map<string, number>();
   private vms = new Map<string, number>();
+  private guestDomains = new Map<string, number>();
   private pages = new Map<string, Bound>();
 
   /** @param memory the host's allocator after the machine has booted: nothing else may take pages from it */
@@ -64,21 +66,30 @@ export class NameBinder {
     this.high = this.top;
     this.domains.clear();
     this.vms.clear();
+    this.guestDomains.clear();
     this.pages.clear();
   }
 
   /** What the names stand for now. */
   save(): BoundNames {
-    const { low, high, domains, vms, pages } = this;
-    return { low, high, domains: new Map(domains), vms: new Map(vms), pages: new Map(pages) };
+    const { low, high, domains, vms, guestDomains, pages } = this;
+    return {
+      low,
+      high,
+      domains: new Map(domains),
+      vms: new Map(vms),
+      guestDomains: new Map(guestDomains),
+      pages: new Map(pages),
+    };
   }
 
   /** Let the names stand for what they stood for then. */
-  restore({ low, high, domains, vms, pages }: BoundNames): void {
+  restore({ low, high, domains, vms, guestDomains, pages }: BoundNames): void {
     this.low = low;
     this.high = high;
     this.domains = new Map(domains);
     this.vms = new Map(vms);
+    this.guestDomains = new Map(guestDomains);
     this.pages = new Map(pages);
   }
 
@@ -100,6 +111,16 @@ export class NameBinder {
     const id = this.domains.size + 1;
     this.domains.set(name, id);
     return id;
+  }
+
+  /** As {@link resolve}, for an argument of a guest's call: names are those of the guests' domains. */
+  resolveGuest(value: Value, unit: ArgumentUnit): ArgumentValue {
+    return isName(value) ? (this.guestDomains.get(value.name) ?? 0) : this.resolve(value, unit);
+  }
+
+  /** A guest has got a domain. */
+  bindGuestDomain(name: string, id: number): void {
+    this.guestDomains.set(name, id);
   }
 
   /** A VM has got its handle. */

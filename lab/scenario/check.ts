@@ -39,19 +39,27 @@ export function checkFits(scenario: Scenario, machine: MachineDescription, place
         fail('endpoint', known, endpoint.name);
       }
     }
+    if (step.kind === 'smmu' && !machine.smmus.some(({ name }) => name === step.smmu)) {
+      fail(
+        'smmu',
+        `one of the SMMUs of ${machine.name}: ${machine.smmus.map(({ name }) => name).join(', ')}`,
+        step.smmu,
+      );
+    }
     const address = accessed(step);
-    if (address !== null && !isAligned(address)) fail('address', 'a multiple of 4', 'one that is not');
+    const width = ('width' in step && step.width) || 4;
+    if (address !== null && !isAligned(address, width)) fail('address', `a multiple of ${width}`, 'one that is not');
   });
 }
 
-/** The address of an access of 32 bits. */
+/** The address of an access. */
 function accessed(step: Step): Value | null {
   if (step.kind === 'dma') return step.iova;
   return step.kind === 'write' || step.kind === 'read' || step.kind === 'describe' ? step.at : null;
 }
 
-function isAligned(value: Value): boolean {
-  if (typeof value === 'number') return value % 4 === 0;
-  if (isPage(value)) return (value.byte ?? 0) % 4 === 0;
-  return !('big' in value) || BigInt(value.big) % 4n === 0n;
+function isAligned(value: Value, width: number): boolean {
+  if (typeof value === 'number') return value % width === 0;
+  if (isPage(value)) return (value.byte ?? 0) % width === 0;
+  return !('big' in value) || BigInt(value.big) % BigInt(width) === 0n;
 }

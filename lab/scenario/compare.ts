@@ -1,23 +1,27 @@
 /** What a step came to, against what was expected of it, and as text in the words of the format. */
 
-import type { CallResult, CallSpec } from '#hypercall-abi';
+import type { CallResult, CallSpec, GuestCallSpec, GuestResult } from '#hypercall-abi';
 import type { NameBinder } from './bind.ts';
 import type { Outcome } from './execute.ts';
 import { kindOf, printCallExpectation, printDmaExpectation, printReadExpectation } from './expectation.ts';
-import type { CallExpectation, DmaExpectation, Step, Value } from './types.ts';
+import { printGuestExpectation } from './guest-expectation.ts';
+import type { CallExpectation, DmaExpectation, GuestExpectation, ReadExpectation, Step, Value } from './types.ts';
 
 /** Whether the outcome is what the step expects; a step that expects nothing takes anything. */
 export function matches(step: Step, outcome: Outcome, names: NameBinder): boolean {
-  if (step.kind === 'expect' || step.expect === undefined) return true;
+  if (!('expect' in step) || step.expect === undefined) return true;
   switch (outcome.kind) {
     case 'call':
       return callMatches(step.expect as CallExpectation, outcome.result, names);
+    case 'guest':
+      return guestMatches(step.expect as GuestExpectation, outcome.result, names);
     case 'write':
       return outcome.access === step.expect;
     case 'read':
-      return outcome.read === step.expect;
+      return printReadExpectation(outcome.read) === printReadExpectation(step.expect as ReadExpectation);
     case 'dma':
       return dmaMatches(step.expect as DmaExpectation, outcome.pa, outcome.fault, names);
+    case 'smmu':
     case 'expect':
       return true;
   }
@@ -34,6 +38,28 @@ function callMatches(expect: CallExpectation, result: CallResult, names: NameBin
   if (expect.request === undefined) return true;
   const { request } = result;
   return request !== null && poolName(request.pool) === expect.request.pool && request.pages === expect.request.pages;
+}
+
+function guestMatches(expect: GuestExpectation, result: GuestResult, names: NameBinder): boolean {
+  const number = (value: Value): number => Number(names.resolve(value, 'pa'));
+  if (expect.again !== undefined && !result.again) return false;
+  if (expect.status !== undefined && (result.again || expect.status !== result.status)) return false;
+  if (expect.domain && (result.status !== 0 || result.value === 0)) return false;
+  if (expect.value !== undefined && number(expect.value) !== result.value) return false;
+  if (expect.token !== undefined) {
+    const [first, second] = expect.token;
+    if (result.status !== 0 || number(first) !== result.value || number(second) !== result.value2) return false;
+  }
+  const { request } = expect;
+  if (request === undefined) return true;
+  const { exit } = result;
+  if (exit === null) return false;
+  if ('pool' in request) {
+    return (
+      exit.reason === 'memory' && poolName(exit.request.pool) === request.pool && exit.request.pages === request.pages
+    );
+  }
+  return exit.reason === 'map' && exit.ipa === number(request.ipa) && exit.size === number(request.bytes);
 }
 
 function dmaMatches(expect: DmaExpectation, pa: number, fault: string | null, names: NameBinder): boolean {
@@ -56,12 +82,15 @@ export function withOutcome(step: Step, outcome: Outcome, names: NameBinder): St
   switch (outcome.kind) {
     case 'call':
       return { ...step, expect: callExpectation(outcome.result, outcome.spec, names) } as Step;
+    case 'guest':
+      return { ...step, expect: guestExpectation(outcome.result, outcome.spec) } as Step;
     case 'write':
       return { ...step, expect: outcome.access } as Step;
     case 'read':
       return { ...step, expect: outcome.read } as Step;
     case 'dma':
       return { ...step, expect: dmaExpectation(outcome.pa, outcome.fault, names) } as Step;
+    case 'smmu':
     case 'expect':
       return step;
   }
@@ -72,12 +101,15 @@ export function outcomeText(outcome: Outcome, names: NameBinder): string {
   switch (outcome.kind) {
     case 'call':
       return printCallExpectation(callExpectation(outcome.result, outcome.spec, names), kindOf(outcome.spec));
+    case 'guest':
+      return printGuestExpectation(guestExpectation(outcome.result, outcome.spec), outcome.spec?.x1 ?? null);
     case 'write':
       return outcome.access;
     case 'read':
       return printReadExpectation(outcome.read);
     case 'dma':
       return printDmaExpectation(dmaExpectation(outcome.pa, outcome.fault, names));
+    case 'smmu':
     case 'expect':
       return '';
   }
@@ -95,6 +127,21 @@ function callExpectation(result: CallResult, spec: CallSpec | undefined, names: 
   if (returns === 'bytes' || returns === 'pages') return { value, ...asked };
   if (returns === 'pa' || returns === 'list') return { value: value === 0 ? 0 : names.nameOf(value), ...asked };
   return { errno, ...asked };
+}
+
+function guestExpectation(result: GuestResult, spec: GuestCallSpec | undefined): GuestExpectation {
+  const { exit, status, value, value2 } = result;
+  const asked =
+    exit === null
+      ? {}
+      : exit.reason === 'map'
+        ? { request: { ipa: exit.ipa, bytes: exit.size } }
+        : { request: { pool: poolName(exit.request.pool), pages: exit.request.pages } };
+  if (result.again) return { again: true, ...asked };
+  if (status === 0 && spec?.x1 === 'domain') return { domain: true, ...asked };
+  if (status === 0 && spec?.x1 === 'token') return { token: [value, value2], ...asked };
+  if (spec?.x1 === 'bytes' && (status === 0 || value !== 0)) return { status, value, ...asked };
+  return { status, ...asked };
 }
 
 function dmaExpectation(pa: number, fault: string | null, names: NameBinder): DmaExpectation {

@@ -9,8 +9,13 @@ import {
   type CallResult,
   type CallSpec,
   decodeFunction,
+  decodeGuestCall,
+  decodeGuestResult,
   decodeResult,
   Errno,
+  type GuestCallSpec,
+  type GuestResult,
+  guestCallNamed,
   listHead,
   PoolId,
   setBig,
@@ -24,16 +29,34 @@ import type { WatchedDevice } from '../session/watched.ts';
 import { type BoundNames, CannotDo, NameBinder } from './bind.ts';
 import { RecordedTracker } from './recorded-tracker.ts';
 import { type NamedStream, namedStreams } from './streams.ts';
-import type { AccessExpectation, CallStep, DescribeStep, DmaStep, HvcStep, Step, TopupStep, Value } from './types.ts';
+import type {
+  AccessExpectation,
+  CallStep,
+  DescribeStep,
+  DmaStep,
+  GuestHvcStep,
+  GuestStep,
+  HvcStep,
+  ReadExpectation,
+  ReadStep,
+  SmmuStep,
+  Step,
+  TopupStep,
+  Value,
+  WriteStep,
+} from './types.ts';
+import { numberValue } from './value.ts';
 
 const TWO32 = 2 ** 32;
 
 /** What a step came to. */
 export type Outcome =
   | { readonly kind: 'call'; readonly result: CallResult; readonly spec: CallSpec | undefined }
+  | { readonly kind: 'guest'; readonly result: GuestResult; readonly spec: GuestCallSpec | undefined }
   | { readonly kind: 'write'; readonly access: AccessExpectation }
-  | { readonly kind: 'read'; readonly read: number | 'abort' | 'bus error' }
+  | { readonly kind: 'read'; readonly read: ReadExpectation }
   | { readonly kind: 'dma'; readonly pa: number; readonly fault: string | null; readonly data?: number }
+  | { readonly kind: 'smmu' }
   | { readonly kind: 'expect' };
 
 /** An access of a device, which may be made again. */
@@ -146,19 +169,59 @@ export class Executor {
         return this.call(step);
       case 'hvc':
         return this.hvc(step);
+      case 'guest':
+        return this.guest(step);
+      case 'guestHvc':
+        return this.guestHvc(step);
       case 'write':
-        return { kind: 'write', access: this.write(step.cpu, this.address(step.at), this.word(step.value)) };
+        return { kind: 'write', access: this.hostWrite(step) };
       case 'read':
-        return { kind: 'read', read: this.read(step.cpu, this.address(step.at)) };
+        return { kind: 'read', read: this.hostRead(step) };
       case 'topup':
         return this.topup(step);
       case 'describe':
         return { kind: 'write', access: this.describe(step) };
       case 'dma':
         return this.dma(step);
+      case 'smmu':
+        return this.smmu(step);
       case 'expect':
         return EXPECT;
     }
+  }
+
+  private guest({ cpu, call, args, bind }: GuestStep): Outcome {
+    const spec = guestCallNamed(call);
+    const values = spec.args.map(({ name, unit }) => this.names.resolveGuest(args[name] ?? 0, unit));
+    const result = this.boundary.guestCall(cpu, call, ...values);
+    if (bind !== undefined && result.status === 0) this.names.bindGuestDomain(bind, result.value);
+    return { kind: 'guest', result, spec };
+  }
+
+  private guestHvc({ cpu, registers }: GuestHvcStep): Outcome {
+    const x = this.boundary.guestRegisters(cpu);
+    this.load(x, registers);
+    const spec = decodeGuestCall(x);
+    const exit = this.boundary.guestHvc(cpu);
+    return { kind: 'guest', result: decodeGuestResult(x, spec ?? UNKNOWN_GUEST_CALL, exit), spec };
+  }
+
+  private smmu({ smmu, answers }: SmmuStep): Outcome {
+    const { machine } = this.session;
+    const at = machine.description.smmus.findIndex(({ name }) => name === smmu);
+    if (at < 0) throw new CannotDo(`no SMMU ${smmu}`);
+    machine.smmus[at]!.setAnswers(answers);
+    return SMMU;
+  }
+
+  /** Registers as they are given, the others 0. */
+  private load(x: Int32Array, registers: readonly Value[]): void {
+    x.fill(0);
+    registers.forEach((register, n) => {
+      const value = this.names.resolve(register, 'pa');
+      if (typeof value === 'bigint') setBig(x, n, value);
+      else setNumber(x, n, value);
+    });
   }
 
   private call(step: CallStep): Outcome {
@@ -172,13 +235,8 @@ export class Executor {
   }
 
   private hvc({ cpu, registers }: HvcStep): Outcome {
-    const values = registers.map((value) => this.names.resolve(value, 'pa'));
     const x = this.boundary.registers(cpu);
-    x.fill(0);
-    values.forEach((value, n) => {
-      if (typeof value === 'bigint') setBig(x, n, value);
-      else setNumber(x, n, value);
-    });
+    this.load(x, registers);
     const spec = decodeFunction(x, this.boundary.profile);
     this.boundary.hvc(cpu);
     if (spec?.name === 'page_response') this.answerStalls();
@@ -220,22 +278,27 @@ export class Executor {
   }
 
   private write(cpu: number, at: number, word: number): AccessExpectation {
-    try {
-      return this.boundary.write32(cpu, at, word | 0) ? 'ok' : 'abort';
-    } catch (error) {
-      if (error instanceof BusError) return 'bus error';
-      throw error;
-    }
+    return orBusError(() => (this.boundary.write32(cpu, at, word | 0) ? 'ok' : 'abort'));
   }
 
-  private read(cpu: number, at: number): number | 'abort' | 'bus error' {
-    try {
-      const word = this.boundary.read32(cpu, at);
-      return word === null ? 'abort' : word >>> 0;
-    } catch (error) {
-      if (error instanceof BusError) return 'bus error';
-      throw error;
-    }
+  private hostWrite({ cpu, at, value, width }: WriteStep): AccessExpectation {
+    if (width === undefined) return this.write(cpu, this.address(at), this.word(value));
+    const number = this.names.resolve(value, 'flags');
+    const bits = BigInt.asUintN(64, BigInt(number));
+    const hi = Number(bits >> 32n) | 0;
+    const lo = Number(bits & 0xffffffffn) | 0;
+    const address = this.address(at, width);
+    return orBusError(() => (this.boundary.write(cpu, address, width, hi, lo) ? 'ok' : 'abort'));
+  }
+
+  private hostRead({ cpu, at, width: other }: ReadStep): ReadExpectation {
+    const width = other ?? 4;
+    const address = this.address(at, width);
+    return orBusError(() => {
+      const word = this.boundary.read(cpu, address, width);
+      if (word === null) return 'abort';
+      return width === 8 ? numberValue((BigInt(word.hi >>> 0) << 32n) | BigInt(word.lo >>> 0)) : word.lo >>> 0;
+    });
   }
 
   /** The stream of that name. @throws CannotDo when there is none */
@@ -278,9 +341,9 @@ export class Executor {
     }
   }
 
-  private address(value: Value): number {
+  private address(value: Value, width = 4): number {
     const at = Number(this.names.resolve(value, 'pa'));
-    if (at % 4 !== 0) throw new CannotDo(`address 0x${at.toString(16)} is not a multiple of 4`);
+    if (at % width !== 0) throw new CannotDo(`address 0x${at.toString(16)} is not a multiple of ${width}`);
     return at;
   }
 
@@ -311,6 +374,19 @@ function otherOutcome(
   return Math.max(0, other);
 }
 
+/** What the access came to, or that nothing answers. */
+function orBusError<T>(access: () => T): T | 'bus error' {
+  try {
+    return access();
+  } catch (error) {
+    if (error instanceof BusError) return 'bus error';
+    throw error;
+  }
+}
+
+/** Reads what a guest gets whose registers make no call: a status alone. */
+const UNKNOWN_GUEST_CALL: GuestCallSpec = { ...guestCallNamed('guest_free_domain'), functionId: -1 };
+const SMMU: Outcome = { kind: 'smmu' };
 const EXPECT: Outcome = { kind: 'expect' };
 const NONE: Violation[] = [];
 const UNSUPPORTED: CallResult = { errno: 0, value: 0, supported: false, request: null };

@@ -4,7 +4,7 @@
  */
 
 import { type CallSpec, Errno, errnoName, type ResultKind } from '#hypercall-abi';
-import type { AccessExpectation, CallExpectation, DmaExpectation, Value } from './types.ts';
+import type { AccessExpectation, CallExpectation, DmaExpectation, ReadExpectation, Value } from './types.ts';
 import { isName, parseNumber, parsePage, printNumber, printPage } from './value.ts';
 
 const REQUEST = /\s*\brequest (heap|iommu) (\d{1,10})$/;
@@ -103,14 +103,16 @@ export function parseAccessExpectation(text: string): AccessExpectation | null {
   return text === 'ok' || text === 'abort' || text === 'bus error' ? text : null;
 }
 
-/** What a read of the host returns: a 32-bit number, `abort` or `bus error`. */
-export function parseReadExpectation(text: string): number | 'abort' | 'bus error' | null {
+/** What a read of the host returns: a number of that many bytes (4 when left out), `abort` or `bus error`. */
+export function parseReadExpectation(text: string, width = 4): ReadExpectation | null {
   if (text === 'abort' || text === 'bus error') return text;
-  const word = parseNumber(text);
-  return typeof word === 'number' && word < 2 ** 32 ? word : null;
+  const value = parseNumber(text);
+  if (value === null || width === 8) return value;
+  return typeof value === 'number' && value < 2 ** (8 * width) ? value : null;
 }
 
-export function printReadExpectation(expect: number | 'abort' | 'bus error'): string {
+export function printReadExpectation(expect: ReadExpectation): string {
+  if (typeof expect === 'object') return expect.big;
   return typeof expect === 'number' ? `0x${expect.toString(16)}` : expect;
 }
 

@@ -1,18 +1,21 @@
 /** Reads one step of a scenario. */
 
-import { type ArgumentUnit, type CallName, defaultProfile, type Profile } from '#hypercall-abi';
-import { InputError, quoted } from '../input-error.ts';
 import {
-  callExpectationForms,
-  type Kind,
-  parseAccessExpectation,
-  parseCallExpectation,
-  parseDmaExpectation,
-  parseReadExpectation,
-} from './expectation.ts';
-import { hvcKind } from './print.ts';
-import type { CallExpectation, PoolName, Step, Value } from './types.ts';
-import { isNameText, parseValue, valueKinds } from './value.ts';
+  type CallName,
+  type CallSpec,
+  defaultProfile,
+  type GuestCallName,
+  guestCallNamed,
+  guestCalls,
+  isGuestCallName,
+  type Profile,
+} from '#hypercall-abi';
+import { InputError, quoted } from '../input-error.ts';
+import { parseAccessExpectation, parseDmaExpectation, parseReadExpectation } from './expectation.ts';
+import { Line } from './parse-line.ts';
+import { guestHvcKind, hvcKind } from './print.ts';
+import type { OtherWidth, PoolName, Step, Value } from './types.ts';
+import { isNameText } from './value.ts';
 
 /** No CPU or chunk has a number of more digits than this lets through. */
 const SMALL = /^\d{1,6}$/;
@@ -20,78 +23,6 @@ const SMALL = /^\d{1,6}$/;
 const PASID_MAX = 2 ** 20 - 1;
 const ORDER_MAX = 12;
 const PROPERTY = /^[\w./:+-]+$/;
-
-/** The line while it is taken apart: what is left of it, and where complaints point to. */
-class Line {
-  readonly file: string;
-  readonly line: number;
-  readonly profile: Profile;
-  readonly words: string[];
-  /** What follows the arrow; null when there is none. */
-  readonly expected: string | null;
-
-  constructor(text: string, file: string, line: number, profile: Profile) {
-    this.file = file;
-    this.line = line;
-    this.profile = profile;
-    const plain = withoutComment(text);
-    const arrow = / -> ?/.exec(`${plain} `);
-    this.words = (arrow === null ? plain : plain.slice(0, arrow.index)).split(/\s+/);
-    this.expected =
-      arrow === null
-        ? null
-        : plain
-            .slice(arrow.index + 3)
-            .trim()
-            .replace(/\s+/g, ' ');
-    if (this.expected === '') this.fail({ field: '->', expected: 'a result after ->' });
-  }
-
-  fail(problem: { field?: string; expected: string; got?: string | undefined }): never {
-    throw new InputError({ file: this.file, line: this.line, ...problem });
-  }
-
-  /** The next word. */
-  next(expected: string): string {
-    return this.words.shift() ?? this.fail({ expected, got: 'the end of the line' });
-  }
-
-  end(): void {
-    if (this.words.length > 0) this.fail({ expected: 'the end of the step', got: quoted(this.words.join(' ')) });
-  }
-
-  value(text: string, field: string, unit: ArgumentUnit, call: CallName | null = null, isSigned = false): Value {
-    const value = parseValue(text, unit, call, isSigned, this.profile);
-    return value ?? this.fail({ field, expected: valueKinds(unit, call, this.profile), got: quoted(text) });
-  }
-
-  /** What follows the arrow, read by `parse`; as a field to spread into a step. */
-  expect<T>(parse: (text: string) => T | null, forms: string): { expect?: T } {
-    if (this.expected === null) return {};
-    const expect = parse(this.expected);
-    return expect === null ? this.fail({ field: '->', expected: forms, got: quoted(this.expected) }) : { expect };
-  }
-
-  expectCall(kind: Kind): { expect?: CallExpectation } {
-    return this.expect((text) => parseCallExpectation(text, kind), callExpectationForms(kind));
-  }
-
-  /** Words `name=value`, each name at most once and one of `known`. */
-  fields(known: readonly string[], of: string): Map<string, string> {
-    const fields = new Map<string, string>();
-    for (const word of this.words.splice(0)) {
-      const at = word.indexOf('=');
-      const name = at < 0 ? word : word.slice(0, at);
-      if (at < 0 || !known.includes(name)) {
-        const args = known.length === 0 ? 'no arguments' : `arguments ${known.join('=, ')}=`;
-        this.fail({ expected: `${of} with ${args}`, got: quoted(word) });
-      }
-      if (fields.has(name)) this.fail({ field: name, expected: 'one value', got: 'another' });
-      fields.set(name, word.slice(at + 1));
-    }
-    return fields;
-  }
-}
 
 const ACCESS = 'ok, abort or bus error';
 
@@ -126,60 +57,117 @@ function parseExpect(text: string, file: string, line: number): Step {
 function parseHost(rest: Line, cpu: number): Step {
   const word = rest.next('a step of the host');
   if (word === 'write') return parseWrite(rest, cpu);
-  if (word === 'read') {
-    const at = rest.value(rest.next('an address'), 'address', 'pa');
-    rest.end();
-    return { kind: 'read', cpu, at, ...rest.expect(parseReadExpectation, 'a 32-bit number, abort or bus error') };
-  }
+  if (word === 'read') return parseRead(rest, cpu);
   if (word === 'topup') return parseTopup(rest, cpu);
   if (word === 'describe') return parseDescribe(rest, cpu);
   if (word === 'hvc') return parseHvc(rest, cpu);
-  if (rest.words[0] !== '=') return parseCall(rest, cpu, word);
+  if (word === 'guest_hvc') return parseGuestHvc(rest, cpu);
+  if (rest.words[0] !== '=') return parseAnyCall(rest, cpu, word);
   rest.next('=');
-  if (!isNameText(word)) rest.fail({ expected: 'a VM name such as vm1', got: quoted(word) });
+  if (!isNameText(word)) rest.fail({ expected: 'a name such as vm1', got: quoted(word) });
   const name = rest.next('a call');
-  const giving = rest.profile.calls.filter(({ x1 }) => x1 === 'handleOrErrno').map((spec) => spec.name as string);
+  const giving = [
+    ...rest.profile.calls.filter(({ x1 }) => x1 === 'handleOrErrno').map((spec): string => spec.name),
+    ...guestCalls.filter(({ x1 }) => x1 === 'domain').map((spec): string => spec.name),
+  ];
   if (!giving.includes(name)) {
-    const expected =
-      giving.length === 0 ? 'no name: no call gives a handle' : `${giving.join(' or ')}, which gives a handle`;
-    rest.fail({ field: word, expected, got: quoted(name) });
+    rest.fail({
+      field: word,
+      expected: `${giving.join(' or ')}, which gives what a name can stand for`,
+      got: quoted(name),
+    });
   }
-  return { ...parseCall(rest, cpu, name), bind: word };
+  return { ...parseAnyCall(rest, cpu, name), bind: word };
+}
+
+function parseAnyCall(rest: Line, cpu: number, name: string): Extract<Step, { kind: 'call' | 'guest' }> {
+  return isGuestCallName(name) ? parseGuestCall(rest, cpu, name) : parseCall(rest, cpu, name);
+}
+
+/** Every argument by name: what is given, else 0. */
+function parseArguments(
+  rest: Line,
+  spec: Pick<CallSpec, 'args'>,
+  name: string,
+  call: CallName | null,
+): Record<string, Value> {
+  const fields = rest.fields(
+    spec.args.map((arg) => arg.name),
+    name,
+  );
+  const args: Record<string, Value> = {};
+  for (const { name: field, unit, type } of spec.args) {
+    const text = fields.get(field);
+    args[field] = text === undefined ? 0 : rest.value(text, field, unit, call, type === 'i32');
+  }
+  return args;
+}
+
+function parseGuestCall(rest: Line, cpu: number, call: GuestCallName): Extract<Step, { kind: 'guest' }> {
+  const spec = guestCallNamed(call);
+  return { kind: 'guest', cpu, call, args: parseArguments(rest, spec, call, null), ...rest.expectGuest(spec.x1) };
 }
 
 function parseCall(rest: Line, cpu: number, call: string): Extract<Step, { kind: 'call' }> {
   const { profile } = rest;
   if (!profile.has(call)) {
     const known = profile.calls.map(({ name }) => name).join(', ');
-    return rest.fail({ expected: `write, read, topup, describe, hvc or a call (${known})`, got: quoted(call) });
+    const guests = guestCalls.map(({ name }) => name).join(', ');
+    const expected = `write, read, topup, describe, hvc, a call (${known}), guest_hvc or a guest's call (${guests})`;
+    return rest.fail({ expected, got: quoted(call) });
   }
   const spec = profile.call(call);
-  const fields = rest.fields(
-    spec.args.map(({ name }) => name),
-    call,
-  );
-  const args: Record<string, Value> = {};
-  for (const { name, unit, type } of spec.args) {
-    const text = fields.get(name);
-    args[name] = text === undefined ? 0 : rest.value(text, name, unit, call, type === 'i32');
-  }
-  return { kind: 'call', cpu, call, args, ...rest.expectCall(spec.x1) };
+  return {
+    kind: 'call',
+    cpu,
+    call: spec.name,
+    args: parseArguments(rest, spec, call, spec.name),
+    ...rest.expectCall(spec.x1),
+  };
 }
 
-function parseHvc(rest: Line, cpu: number): Step {
+function parseRegisters(rest: Line, of: string): Value[] {
   const names = Array.from({ length: 8 }, (_, n) => `x${n}`);
-  const fields = rest.fields(names, 'hvc');
+  const fields = rest.fields(names, of);
   if (!fields.has('x0')) rest.fail({ field: 'x0', expected: 'a function id' });
   const registers = names.map((name) => rest.value(fields.get(name) ?? '0', name, 'pa'));
   while (registers.at(-1) === 0 && registers.length > 1) registers.pop();
+  return registers;
+}
+
+function parseHvc(rest: Line, cpu: number): Step {
+  const registers = parseRegisters(rest, 'hvc');
   return { kind: 'hvc', cpu, registers, ...rest.expectCall(hvcKind(registers, rest.profile)) };
+}
+
+function parseGuestHvc(rest: Line, cpu: number): Step {
+  const registers = parseRegisters(rest, 'guest_hvc');
+  return { kind: 'guestHvc', cpu, registers, ...rest.expectGuest(guestHvcKind(registers)) };
 }
 
 function parseWrite(rest: Line, cpu: number): Step {
   const at = rest.value(rest.next('an address'), 'address', 'pa');
   const value = rest.value(rest.next('a value'), 'value', 'flags');
-  rest.end();
-  return { kind: 'write', cpu, at, value, ...rest.expect(parseAccessExpectation, ACCESS) };
+  const width = parseWidth(rest);
+  return { kind: 'write', cpu, at, value, ...width, ...rest.expect(parseAccessExpectation, ACCESS) };
+}
+
+function parseRead(rest: Line, cpu: number): Step {
+  const at = rest.value(rest.next('an address'), 'address', 'pa');
+  const { width } = parseWidth(rest);
+  const forms = `a number of ${8 * (width ?? 4)} bits, abort or bus error`;
+  const expected = rest.expect((text) => parseReadExpectation(text, width), forms);
+  return { kind: 'read', cpu, at, ...(width !== undefined && { width }), ...expected };
+}
+
+/** `width=1`, 2, 4 or 8 at the end, if it is there. */
+function parseWidth(rest: Line): { width?: OtherWidth } {
+  const text = rest.fields(['width'], 'an access').get('width');
+  if (text === undefined || text === '4') return {};
+  if (text !== '1' && text !== '2' && text !== '8') {
+    return rest.fail({ field: 'width', expected: '1, 2, 4 or 8', got: quoted(text) });
+  }
+  return { width: Number(text) as OtherWidth };
 }
 
 function parseTopup(rest: Line, cpu: number): Step {
@@ -216,9 +204,14 @@ function parseDescribe(rest: Line, cpu: number): Step {
 
 function parseDma(rest: Line, device: string): Step {
   const access = rest.words.shift();
+  if (access === 'stops' || access === 'answers') return parseSmmu(rest, device, access);
   if (!isNameText(device) || (access !== 'read' && access !== 'write')) {
     const got = quoted([device, access ?? ''].join(' ').trim());
-    return rest.fail({ expected: '@cpuN and a step of the host, DEVICE read, DEVICE write, or expect', got });
+    return rest.fail({
+      expected:
+        '@cpuN and a step of the host, DEVICE read, DEVICE write, SMMU stops answering, SMMU answers again, or expect',
+      got,
+    });
   }
   const iova = rest.value(rest.next('an IOVA'), 'iova', 'iova');
   const value = access === 'write' ? { value: rest.value(rest.next('a value'), 'value', 'flags') } : {};
@@ -239,6 +232,18 @@ function parseDma(rest: Line, device: string): Step {
   };
 }
 
+/** `smmu0 stops answering`, `smmu0 answers again`. */
+function parseSmmu(rest: Line, smmu: string, verb: 'stops' | 'answers'): Step {
+  const object = verb === 'stops' ? 'answering' : 'again';
+  const word = rest.next(object);
+  if (!isNameText(smmu) || word !== object)
+    rest.fail({ expected: `SMMU ${verb} ${object}`, got: quoted(`${smmu} ${verb} ${word}`) });
+  rest.end();
+  if (rest.expected !== null)
+    rest.fail({ field: '->', expected: 'nothing: this step has no result', got: quoted(rest.expected) });
+  return { kind: 'smmu', smmu, answers: verb === 'answers' };
+}
+
 /** `pasid=3` in front, if it is there. */
 function parsePasid(rest: Line): { pasid?: number } {
   const [word] = rest.words;
@@ -248,9 +253,4 @@ function parsePasid(rest: Line): { pasid?: number } {
   const pasid = /^\d{1,7}$/.test(text) ? Number(text) : PASID_MAX + 1;
   if (pasid > PASID_MAX) rest.fail({ field: 'pasid', expected: `a number from 0 to ${PASID_MAX}`, got: quoted(text) });
   return { pasid };
-}
-
-/** `text` without its comment, which begins with a `#` at the start of the line or after space. */
-export function withoutComment(text: string): string {
-  return text.replace(/(^|\s)#.*$/, '').trim();
 }

@@ -6,7 +6,8 @@
 import { defaultProfile, findProfile, profileNames } from '#hypercall-abi';
 import { InputError, quoted } from '../input-error.ts';
 import { SCENARIO_MAGIC } from './format.ts';
-import { parseStep, withoutComment } from './parse-step.ts';
+import { withoutComment } from './parse-line.ts';
+import { parseStep } from './parse-step.ts';
 import { SCENARIO_VERSION, type Scenario, type Step } from './types.ts';
 
 const FIRST_LINE = new RegExp(`^${SCENARIO_MAGIC}(\\d+)$`);

@@ -1,10 +1,23 @@
 /** Scenarios as text. The text of equal scenarios is equal, and `parseScenario` reads it back to the same data. */
 
-import { type CallSpec, decodeFunction, defaultProfile, type Profile, setBig } from '#hypercall-abi';
+import {
+  type ArgumentSpec,
+  type CallName,
+  type CallSpec,
+  decodeFunction,
+  decodeGuestCall,
+  defaultProfile,
+  type GuestCallSpec,
+  guestCallNamed,
+  type Profile,
+  setBig,
+} from '#hypercall-abi';
 import { type Kind, kindOf, printCallExpectation, printDmaExpectation, printReadExpectation } from './expectation.ts';
 import { SCENARIO_MAGIC } from './format.ts';
+import { type GuestKind, printGuestExpectation } from './guest-expectation.ts';
 import {
   type CallStep,
+  type GuestStep,
   type HvcStep,
   profileOf,
   SCENARIO_VERSION,
@@ -51,11 +64,17 @@ export function printStep(step: Step, profile: Profile = defaultProfile): string
       return printCall(step, profile);
     case 'hvc':
       return printHvc(step, profile);
+    case 'guest':
+      return printGuestCall(step, profile);
+    case 'guestHvc': {
+      const expected = step.expect && printGuestExpectation(step.expect, guestHvcKind(step.registers));
+      return `@cpu${step.cpu} guest_hvc${registerFields(step.registers)}${arrow(expected)}`;
+    }
     case 'write':
-      return `@cpu${step.cpu} write ${place(step.at)} ${word(step.value)}${arrow(step.expect)}`;
+      return `@cpu${step.cpu} write ${place(step.at)} ${word(step.value)}${width(step.width)}${arrow(step.expect)}`;
     case 'read': {
       const expected = step.expect === undefined ? undefined : printReadExpectation(step.expect);
-      return `@cpu${step.cpu} read ${place(step.at)}${arrow(expected)}`;
+      return `@cpu${step.cpu} read ${place(step.at)}${width(step.width)}${arrow(expected)}`;
     }
     case 'topup':
       return printTopup(step);
@@ -71,6 +90,8 @@ export function printStep(step: Step, profile: Profile = defaultProfile): string
       const how = `${pasid === undefined ? '' : ` pasid=${pasid}`}${cached ? ' cached' : ''}`;
       return `${device} ${access} ${place(iova)}${written}${how}${arrow(expected)}`;
     }
+    case 'smmu':
+      return `${step.smmu} ${step.answers ? 'answers again' : 'stops answering'}`;
     case 'expect':
       return `expect violation ${step.property}${step.text === undefined ? '' : ` ${oneLine(step.text)}`}`;
   }
@@ -78,22 +99,43 @@ export function printStep(step: Step, profile: Profile = defaultProfile): string
 
 function printCall(step: CallStep, profile: Profile): string {
   const spec = profile.call(step.call);
-  const args: string[] = [];
-  for (const { name, unit } of spec.args) {
-    const value = step.args[name] ?? 0;
-    if (value === 0 && SILENT_ZERO.has(unit)) continue;
-    args.push(` ${name}=${printValue(value, unit, step.call, profile)}`);
-  }
-  const bind = step.bind === undefined ? '' : `${step.bind} = `;
   const expected = step.expect === undefined ? undefined : printCallExpectation(step.expect, spec.x1);
-  return `@cpu${step.cpu} ${bind}${step.call}${args.join('')}${arrow(expected)}`;
+  return `@cpu${step.cpu} ${named(step)}${fields(step.args, spec.args, step.call, profile)}${arrow(expected)}`;
+}
+
+function printGuestCall(step: GuestStep, profile: Profile): string {
+  const spec = guestCallNamed(step.call);
+  const expected = step.expect === undefined ? undefined : printGuestExpectation(step.expect, spec.x1);
+  return `@cpu${step.cpu} ${named(step)}${fields(step.args, spec.args, null, profile)}${arrow(expected)}`;
+}
+
+/** The call, and the name that its result gets. */
+function named({ call, bind }: CallStep | GuestStep): string {
+  return bind === undefined ? call : `${bind} = ${call}`;
+}
+
+function fields(
+  args: Readonly<Record<string, Value>>,
+  specs: readonly ArgumentSpec[],
+  call: CallName | null,
+  profile: Profile,
+): string {
+  let text = '';
+  for (const { name, unit } of specs) {
+    const value = args[name] ?? 0;
+    if (value !== 0 || !SILENT_ZERO.has(unit)) text += ` ${name}=${printValue(value, unit, call, profile)}`;
+  }
+  return text;
 }
 
 function printHvc(step: HvcStep, profile: Profile): string {
-  const registers = step.registers.map((value, n) => (n > 0 && value === 0 ? '' : ` x${n}=${place(value)}`));
   const kind = hvcKind(step.registers, profile);
   const expected = step.expect === undefined ? undefined : printCallExpectation(step.expect, kind);
-  return `@cpu${step.cpu} hvc${registers.join('')}${arrow(expected)}`;
+  return `@cpu${step.cpu} hvc${registerFields(step.registers)}${arrow(expected)}`;
+}
+
+function registerFields(registers: readonly Value[]): string {
+  return registers.map((value, n) => (n > 0 && value === 0 ? '' : ` x${n}=${place(value)}`)).join('');
 }
 
 /** The call that the registers make, when x0 says so in numbers. */
@@ -103,6 +145,27 @@ export function callOfRegisters(registers: readonly Value[], profile?: Profile):
   const x = new Int32Array(16);
   setBig(x, 0, BigInt(typeof x0 === 'number' ? x0 : x0.big));
   return decodeFunction(x, profile);
+}
+
+/** The guest call that the registers make, when x0 and x1 say so in numbers. */
+export function guestCallOfRegisters(registers: readonly Value[]): GuestCallSpec | undefined {
+  const x = new Int32Array(16);
+  for (let n = 0; n < 2; n++) {
+    const value = registers[n] ?? 0;
+    if (typeof value === 'object' && !('big' in value)) {
+      // The token's call has its first argument in x1, whatever it is.
+      if (n === 0) return undefined;
+      continue;
+    }
+    setBig(x, n, BigInt(typeof value === 'number' ? value : value.big));
+  }
+  const spec = decodeGuestCall(x);
+  return spec !== undefined && spec.op >= 0 && typeof (registers[1] ?? 0) !== 'number' ? undefined : spec;
+}
+
+/** Result kind of that call. */
+export function guestHvcKind(registers: readonly Value[]): GuestKind {
+  return guestCallOfRegisters(registers)?.x1 ?? null;
 }
 
 /** Result kind of that call. */
@@ -123,6 +186,10 @@ function arrow(expected: string | undefined): string {
 
 function place(value: Value): string {
   return printValue(value, 'pa', null);
+}
+
+function width(bytes: number | undefined): string {
+  return bytes === undefined ? '' : ` width=${bytes}`;
 }
 
 function word(value: Value): string {

@@ -66,7 +66,7 @@ export function shrink(
 
 /** The step without what it expects: results change as steps go. */
 export function withoutExpectation(step: Step): Step {
-  if (step.kind === 'expect' || step.expect === undefined) return step;
+  if (step.kind === 'expect' || !('expect' in step) || step.expect === undefined) return step;
   const { expect: _, ...rest } = step;
   return rest as Step;
 }

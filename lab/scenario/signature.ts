@@ -2,7 +2,7 @@
 
 import type { Profile } from '#hypercall-abi';
 import type { Violation } from '../session/session.ts';
-import { callOfRegisters } from './print.ts';
+import { callOfRegisters, guestCallOfRegisters } from './print.ts';
 import type { Step } from './types.ts';
 
 /** The same signature: the same violation. */
@@ -25,7 +25,8 @@ export function sameSignature(a: Signature, b: Signature): boolean {
 
 /** The call that a step makes, or its kind. */
 export function callOf(step: Step, profile?: Profile): string {
-  if (step.kind === 'call') return step.call;
+  if (step.kind === 'call' || step.kind === 'guest') return step.call;
+  if (step.kind === 'guestHvc') return guestCallOfRegisters(step.registers)?.name ?? 'guest_hvc';
   if (step.kind === 'topup') return 'alloc_mgt_refill';
   return step.kind === 'hvc' ? (callOfRegisters(step.registers, profile)?.name ?? 'hvc') : step.kind;
 }

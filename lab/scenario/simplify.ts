@@ -3,8 +3,8 @@
  * names, CPU 0, smaller numbers, fewer protection bits, no offsets, shorter runs of pages.
  */
 
-import { PoolId, type Profile, unitOf } from '#hypercall-abi';
-import { callOfRegisters } from './print.ts';
+import { type ArgumentSpec, firstGuestArgument, PoolId, type Profile, unitOf } from '#hypercall-abi';
+import { callOfRegisters, guestCallOfRegisters } from './print.ts';
 import { mapValues, namesOf, renamed } from './rename.ts';
 import type { CallStep, Step, Value } from './types.ts';
 import { isBig, isPage, pageRef } from './value.ts';
@@ -42,7 +42,10 @@ function* fewerTopups(steps: readonly Step[]): Generator<readonly Step[]> {
 }
 
 /** Arguments that mean the same place or size in several steps, and so must change in all of them at once. */
-const SHARED_FIELDS = ['iova', 'pgsize', 'gfn'];
+const SHARED_FIELDS = ['iova', 'pgsize', 'gfn', 'ipa', 'vsid', 'pviommu'];
+
+/** Those of them that are aligned to pages. */
+const PAGE_FIELDS: ReadonlySet<string> = new Set(['iova', 'pgsize', 'gfn', 'ipa']);
 
 function* simplerTogether(steps: readonly Step[]): Generator<readonly Step[]> {
   for (const shared of SHARED_FIELDS) {
@@ -56,7 +59,7 @@ function* simplerTogether(steps: readonly Step[]): Generator<readonly Step[]> {
     for (const [value, count] of places) {
       if (count < 2) continue;
       for (const smaller of smallerNumbers(value)) {
-        if (smaller % PAGE !== 0) continue;
+        if (smaller % PAGE !== 0 && PAGE_FIELDS.has(shared)) continue;
         yield steps.map((step) => mapValues(step, (old, field) => (field === shared && old === value ? smaller : old)));
       }
     }
@@ -93,13 +96,21 @@ function* simplerStep(step: Step, profile: Profile | undefined): Generator<Step>
     yield rest;
     for (const smaller of smallerNumbers(pasid)) yield { ...step, pasid: smaller };
   }
+  if ((step.kind === 'write' || step.kind === 'read') && step.width !== undefined) {
+    const { width: _, ...rest } = step;
+    if (isAlignedTo4(step.at)) yield rest;
+  }
   if (step.kind === 'hvc') {
     const spec = callOfRegisters(step.registers, profile);
     if (spec !== undefined) {
-      const args = Object.fromEntries(
-        spec.args.map(({ name }, n): [string, Value] => [name, step.registers[n + 1] ?? 0]),
-      );
-      yield { kind: 'call', cpu: step.cpu, call: spec.name, args };
+      yield { kind: 'call', cpu: step.cpu, call: spec.name, args: argumentsIn(step.registers, spec.args, 1) };
+    }
+  }
+  if (step.kind === 'guestHvc') {
+    const spec = guestCallOfRegisters(step.registers);
+    if (spec !== undefined) {
+      const args = argumentsIn(step.registers, spec.args, firstGuestArgument(spec));
+      yield { kind: 'guest', cpu: step.cpu, call: spec.name, args };
     }
   }
   // Collected first: a candidate replaces one value and leaves the others.
@@ -113,6 +124,15 @@ function* simplerStep(step: Step, profile: Profile | undefined): Generator<Step>
       yield mapValues(step, (old, name) => (name === field ? simpler : old));
     }
   }
+}
+
+/** What registers from x[first] hold, by argument. */
+function argumentsIn(registers: readonly Value[], args: readonly ArgumentSpec[], first: number): Record<string, Value> {
+  return Object.fromEntries(args.map(({ name }, n): [string, Value] => [name, registers[n + first] ?? 0]));
+}
+
+function isAlignedTo4(at: Value): boolean {
+  return isPage(at) ? (at.byte ?? 0) % 4 === 0 : typeof at === 'number' && at % 4 === 0;
 }
 
 /** The same end with a later start: what matters is often the border that a range crosses. */
@@ -135,13 +155,15 @@ function* simplerValues(step: Step, field: string, value: Value): Generator<Valu
   } else if (typeof value === 'number') {
     // A device's and a CPU's access stays aligned.
     const unaligned = field !== 'at' && !(step.kind === 'dma' && field === 'iova');
+    const width = ('width' in step && step.width) || 4;
     for (const simpler of isBits(step, field) ? fewerBits(value) : smallerNumbers(value)) {
-      if (unaligned || simpler % 4 === 0) yield simpler;
+      if (unaligned || simpler % width === 0) yield simpler;
     }
   }
 }
 
 function isBits(step: Step, field: string): boolean {
+  if (step.kind === 'guest') return field === 'prot';
   if (step.kind !== 'call') return false;
   const unit = unitOf(step.call, field);
   return unit !== undefined && (wordsFor(unit, step.call)?.isBits ?? false);

@@ -3,7 +3,7 @@
  * form (docs/scenarios.md) is made by `printScenario` and read by `parseScenario`.
  */
 
-import { type CallName, findProfile, type Profile } from '#hypercall-abi';
+import { type CallName, findProfile, type GuestCallName, type Profile } from '#hypercall-abi';
 
 /** The version of text, data and share strings that this module reads and writes. */
 export const SCENARIO_VERSION = 0;
@@ -24,7 +24,7 @@ export interface PageRef {
   readonly byte?: number;
 }
 
-/** A domain, VM or device by name: the argument's unit says which. */
+/** A domain, a guest's domain, a VM or a device by name: the argument says which. */
 export interface NameRef {
   readonly name: string;
 }
@@ -66,24 +66,71 @@ export interface HvcStep {
   readonly expect?: CallExpectation;
 }
 
+/** What a guest's call asks the host for when it ends there: memory for a pool, or guest pages from `ipa`. */
+export type GuestRequest =
+  | { readonly pool: PoolName; readonly pages: number }
+  | { readonly ipa: Value; readonly bytes: Value };
+
+/** What a guest's call should return. What is left out is not compared; an empty one accepts anything (`*`). */
+export interface GuestExpectation {
+  /** One of GuestStatus. */
+  readonly status?: number;
+  /** Nothing was done: the guest makes the call again when the host has served it. */
+  readonly again?: true;
+  /** Bytes; of a raw crossing whatever is in x1. */
+  readonly value?: Value;
+  /** The id of a domain, whatever its number. */
+  readonly domain?: true;
+  /** Both halves of a token: base of the SMMU's registers, and StreamID. */
+  readonly token?: readonly [Value, Value];
+  readonly request?: GuestRequest;
+}
+
+/** The guest whose vCPU is loaded on that CPU makes one of its calls. `args` has every argument. */
+export interface GuestStep {
+  readonly kind: 'guest';
+  readonly cpu: number;
+  readonly call: GuestCallName;
+  readonly args: Readonly<Record<string, Value>>;
+  /** The name that the returned domain gets. */
+  readonly bind?: string;
+  readonly expect?: GuestExpectation;
+}
+
+/** The guest crosses with registers as they are: x0 to x7, those left out are 0. */
+export interface GuestHvcStep {
+  readonly kind: 'guestHvc';
+  readonly cpu: number;
+  readonly registers: readonly Value[];
+  readonly expect?: GuestExpectation;
+}
+
 /** What an access of a CPU should come to. `bus error`: nothing answers at that address. */
 export type AccessExpectation = 'ok' | 'abort' | 'bus error';
 
-/** The host writes 32 bits. */
+/** Bytes of an access that are not 4. */
+export type OtherWidth = 1 | 2 | 8;
+
+/** The host writes 32 bits, or as many as `width` says. */
 export interface WriteStep {
   readonly kind: 'write';
   readonly cpu: number;
   readonly at: Value;
   readonly value: Value;
+  readonly width?: OtherWidth;
   readonly expect?: AccessExpectation;
 }
 
-/** The host reads 32 bits. */
+/** What a read of the host should give. */
+export type ReadExpectation = number | BigNumber | 'abort' | 'bus error';
+
+/** The host reads 32 bits, or as many as `width` says. */
 export interface ReadStep {
   readonly kind: 'read';
   readonly cpu: number;
   readonly at: Value;
-  readonly expect?: number | 'abort' | 'bus error';
+  readonly width?: OtherWidth;
+  readonly expect?: ReadExpectation;
 }
 
 /** The host gives `chunks` chunks of 2^order fresh pages to a pool: links written, then one refill call. */
@@ -126,6 +173,14 @@ export interface DmaStep {
   readonly expect?: DmaExpectation;
 }
 
+/** An SMMU stops answering: its command queue is consumed no further. Or it goes on. */
+export interface SmmuStep {
+  readonly kind: 'smmu';
+  /** Its name in the machine description. */
+  readonly smmu: string;
+  readonly answers: boolean;
+}
+
 /** A finding that belongs to the step before. */
 export interface ExpectStep {
   readonly kind: 'expect';
@@ -133,7 +188,18 @@ export interface ExpectStep {
   readonly text?: string;
 }
 
-export type Step = CallStep | HvcStep | WriteStep | ReadStep | TopupStep | DescribeStep | DmaStep | ExpectStep;
+export type Step =
+  | CallStep
+  | HvcStep
+  | GuestStep
+  | GuestHvcStep
+  | WriteStep
+  | ReadStep
+  | TopupStep
+  | DescribeStep
+  | DmaStep
+  | SmmuStep
+  | ExpectStep;
 
 export interface Scenario {
   /** Name of the profile. */

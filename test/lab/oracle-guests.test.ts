@@ -97,6 +97,9 @@ const ways: Readonly<Record<string, (guest: Guest) => void>> = {
     g.rig.refill(0, 8);
     g.rig.refill(1, 16);
     g.host('alloc_domain', 0, 0, 1, 0);
+    // The page stays made ready for DMA when the table refuses it afterwards.
+    expect(g.host('map_pages', 1, 0, GPU * PAGE, PAGE, 1, 0)).toBe(-22);
+    g.host('host_donate_hyp_mmio', GPU, 2);
     expect(g.host('map_pages', 1, 0, NET * PAGE, PAGE, 1, RW | 16)).toBe(0);
     g.host('host_donate_hyp_mmio', NET, 1);
   },
@@ -155,6 +158,12 @@ const ways: Readonly<Record<string, (guest: Guest) => void>> = {
   'guest_attach_dev/invalid-iommu': (g) => {
     g.make().call('guest_alloc_domain');
     g.call('guest_attach_dev', 7, 5, 0, 256, 0);
+  },
+  'guest_attach_dev/invalid-tag': (g) => {
+    g.make().host('host_donate_hyp_mmio', CAMERA, 1);
+    expect(g.call('guest_dev_req_dma', 7, 3).status).toBe(0);
+    g.call('guest_alloc_domain');
+    expect(g.call('guest_attach_dev', 7, 3, 0, 256, 0)).toMatchObject({ status: INVALID, exit: null });
   },
   'guest_attach_dev/invalid-device': (g) => {
     g.make().rig.refill(1, 16);

@@ -1,8 +1,16 @@
 /** Arbitrary scenarios in the form in which the parser gives them. */
 import fc from 'fast-check';
-import { type CallName, callNamed, calls, Errno } from '#hypercall-abi';
-import { hvcKind } from '../../lab/scenario/print.ts';
-import type { CallExpectation, Scenario, Step, Value } from '../../lab/scenario/types.ts';
+import { type CallName, callNamed, calls, Errno, guestCalls } from '#hypercall-abi';
+import type { GuestKind } from '../../lab/scenario/guest-expectation.ts';
+import { guestHvcKind, hvcKind } from '../../lab/scenario/print.ts';
+import type {
+  CallExpectation,
+  GuestExpectation,
+  GuestRequest,
+  Scenario,
+  Step,
+  Value,
+} from '../../lab/scenario/types.ts';
 import { pageRef } from '../../lab/scenario/value.ts';
 
 const name = fc
@@ -68,6 +76,41 @@ const hvc = fc.array(place, { minLength: 1, maxLength: 8 }).chain((registers): f
   return optional(base, 'expect', callExpectation(alike)) as fc.Arbitrary<Step>;
 });
 
+function guestExpectation(kind: GuestKind): fc.Arbitrary<GuestExpectation> {
+  const status = fc.constantFrom(0, -1, -3, -7);
+  const asked: fc.Arbitrary<GuestRequest> = fc.oneof(request, fc.record({ ipa: number, bytes: number }));
+  const forms: fc.Arbitrary<GuestExpectation>[] = [
+    fc.constant({}),
+    fc.record({ request: asked }),
+    fc.record({ again: fc.constant(true as const), request: asked }, { requiredKeys: ['again'] }),
+    fc.record({ status, request: asked }, { requiredKeys: ['status'] }),
+  ];
+  if (kind === 'domain' || kind === null) forms.push(fc.constant({ domain: true }));
+  if (kind === 'token' || kind === null) forms.push(fc.record({ token: fc.tuple(number, number) }));
+  if (kind === 'bytes' || kind === null) {
+    forms.push(fc.record({ status, value: place, request: asked }, { requiredKeys: ['value'] }));
+  }
+  return fc.oneof(...forms);
+}
+
+const guest = fc.constantFrom(...guestCalls).chain((spec): fc.Arbitrary<Step> => {
+  const args = fc.record(Object.fromEntries(spec.args.map((arg) => [arg.name, argument(arg.unit, arg.type)])));
+  const base = fc.record({ kind: fc.constant('guest' as const), cpu, call: fc.constant(spec.name), args });
+  const bound = spec.x1 === 'domain' ? optional(base, 'bind', name) : base;
+  return optional(bound, 'expect', guestExpectation(spec.x1)) as fc.Arbitrary<Step>;
+});
+
+const guestHvc = fc
+  .tuple(fc.constantFrom(0xc600003d, 0xc600003e, 7), fc.array(place, { maxLength: 7 }))
+  .chain(([id, rest]): fc.Arbitrary<Step> => {
+    const registers = [id, ...rest];
+    while (registers.at(-1) === 0 && registers.length > 1) registers.pop();
+    const base = fc.record({ kind: fc.constant('guestHvc' as const), cpu, registers: fc.constant(registers) });
+    return optional(base, 'expect', guestExpectation(guestHvcKind(registers))) as fc.Arbitrary<Step>;
+  });
+
+const smmu = fc.record({ kind: fc.constant('smmu' as const), smmu: name, answers: fc.boolean() });
+
 const access = fc.constantFrom('ok' as const, 'abort' as const, 'bus error' as const);
 const write = fc.record({ kind: fc.constant('write' as const), cpu, at: place, value: place });
 const read = fc.record({ kind: fc.constant('read' as const), cpu, at: place });
@@ -110,7 +153,15 @@ const expectation = optional(
 export const anyStep: fc.Arbitrary<Step> = fc.oneof(
   { weight: 4, arbitrary: call },
   hvc,
-  optional(write, 'expect', access),
+  guest,
+  guestHvc,
+  smmu,
+  optional(optional(write, 'width', fc.constantFrom(1 as const, 2 as const, 8 as const)), 'expect', access),
+  optional(
+    fc.record({ kind: fc.constant('read' as const), cpu, at: place, width: fc.constant(8 as const) }),
+    'expect',
+    number,
+  ),
   optional(
     read,
     'expect',

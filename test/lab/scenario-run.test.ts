@@ -64,6 +64,11 @@ test('each kind of expectation is really compared', () => {
     '@cpu0 alloc_domain domain=d1 type=s1 -> -ENOMEM request iommu 2',
     '@cpu0 alloc_domain domain=d1 type=s1 -> -ENOMEM request heap 1',
     '@cpu0 alloc_mgt_reclaimable pool=iommu -> 1 pages',
+    '@cpu0 read page:a.2 width=2 -> 0x1',
+    '@cpu0 read page:a width=8 -> 0xffffffffffffffff',
+    '@cpu0 write page:a 1 width=1 -> abort',
+    '@cpu0 guest_free_domain domain=1 -> 0',
+    '@cpu0 guest_hvc x0=7 -> value 3',
     'disk read 0x1000 -> page:a',
     'disk read 0x1000 -> abort',
     'disk read 0x1000 -> fault F_TRANSLATION',
@@ -95,6 +100,8 @@ test.each([
   ['floppy read 0x1000', /s:5: device: expected one of the devices of tiny: disk.*got floppy/],
   ['@cpu0 attach_dev domain=d1 endpoint=floppy', /s:5: endpoint: expected one of the devices/],
   ['disk read 0x1001', /s:5: address: expected a multiple of 4/],
+  ['@cpu0 read page:a.4 width=8', /s:5: address: expected a multiple of 8/],
+  ['smmu7 stops answering', /s:5: smmu: expected one of the SMMUs of tiny: smmu0, got smmu7/],
   ['@cpu0 write page:a.2 1', /s:5: address: expected a multiple of 4/],
   ['@cpu0 write page:a[65536] 1', /s:5: expected a step that the machine can do, got the host has no 65536 free pages/],
 ])('%s: refused with its place', (line, message) => {
@@ -149,4 +156,20 @@ net read 0x4000 cached
   }
   const told = { ...scenario, hypervisor: 'postern+Z23', steps: runner.record(scenario.steps) };
   expect(runScenario(told, { hypervisors }).ok, printScenario(told)).toBe(true);
+});
+
+test('accesses of other widths reach just their bytes, and are nothing that the hypervisor forwards', () => {
+  const text = `${header}@cpu0 write page:a 0x1122334455667788 width=8 -> ok
+@cpu0 write page:a.2 0xab width=1 -> ok
+@cpu0 write page:a.6 0xcdef width=2 -> ok
+@cpu0 read page:a width=8 -> 0xcdef334455ab7788
+@cpu0 read page:a.3 width=1 -> 0x55
+@cpu0 read page:a.2 width=2 -> 0x55ab
+@cpu0 read 0x90600a8 -> 0x0
+@cpu0 read 0x90600a8 width=2 -> abort
+@cpu0 write 0x90600a8 0 width=8 -> abort
+@cpu0 read 0x1000 width=8 -> bus error
+`;
+  const report = runScenario(parseScenario(text), { hypervisors });
+  expect(report.steps.filter(({ asExpected }) => !asExpected)).toEqual([]);
 });

@@ -162,7 +162,7 @@ export class Call {
     this.monitor.touched.pages.add(page);
   };
 
-  /** Device pages [pa, pa + size) were asked for in a mapping; the first `mapped` bytes were mapped. */
+  /** Device pages [pa, pa + size) were asked for in a mapping; the first `mapped` bytes were made ready for it. */
   useDevicePages(pa: number, size: number, mapped: number): void {
     for (let done = 0; done < size; done += PAGE) {
       this.ghost.useDevicePage(pa + done, done < mapped);

@@ -136,6 +136,7 @@ const attachDev: CallRules = {
     invalid(attach, 'route', () => route === null),
     invalid(attach, 'domain', (c) => !isOwn(c, attachId(c))),
     invalid(attach, 'iommu', (c) => isNew(c) && (!smmuExists(c) || !c.facts.description.smmus[smmu()]!.stage1)),
+    invalid(attach, 'tag', (c) => isNew(c) && attachId(c) >= 2 ** (c.facts.description.smmus[smmu()]!.asid16 ? 16 : 8)),
     invalid(attach, 'device', (c) => !isMine(c), [attachShortage]),
     invalid(attach, 'other-iommu', (c) => !isNew(c) && c.ghost.domainSmmu(attachId(c)) !== smmu()),
     invalid(attach, 'in-use', (c) => c.ghost.streamDomain(smmu(), route!.sid) >= 0, [attachShortage]),

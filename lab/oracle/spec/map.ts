@@ -163,9 +163,14 @@ function judgeBytes(c: Call): string | null {
     : `mapped 0x${c.value.toString(16)} bytes; it must be 0x${c.planned.toString(16)}`;
 }
 
-/** The call has come so far that the device pages it names were made ready for DMA: some, if it ran out of memory. */
+/** Memory ran out while the device pages that the call names were made ready for DMA: some may be. */
 function applyAsked(c: Call): void {
   if (c.verdict === 0 && c.size > 0 && !isRam(c)) c.useDevicePages(paddr(c), c.size, 0);
+}
+
+/** The call has made the device pages that it names ready for DMA: they stay so, whatever the table says afterwards. */
+function applyTainted(c: Call): void {
+  if (c.verdict === 0 && c.size > 0 && !isRam(c)) c.useDevicePages(paddr(c), c.size, c.size);
 }
 
 /** Write down what x1 says was mapped. */
@@ -176,7 +181,8 @@ function applyMapped(c: Call): void {
 }
 
 function mapAll(c: Call): void {
-  if (c.size > 0 && !isRam(c)) c.useDevicePages(paddr(c), c.verdict === 0 ? c.size : c.value, c.value);
+  if (c.verdict === 0) applyTainted(c);
+  else if (c.size > 0 && !isRam(c)) c.useDevicePages(paddr(c), c.value, c.value);
   const id = usedDomain(c);
   if (id < 0 || level < 1 || level > 3) return;
   const { ghost } = c;
@@ -233,14 +239,14 @@ const empty = accept(call, 'empty', { when: (c) => c.size === 0, accept: judgeBy
 
 /** Rows of the page table. */
 const tableRows: readonly Row[] = [
-  { ...refuseNothingMapped('EINVAL', () => level < 0, 'page-size'), apply: applyAsked, shortages: [device] },
+  { ...refuseNothingMapped('EINVAL', () => level < 0, 'page-size'), apply: applyTainted, shortages: [device] },
   {
     ...refuseNothingMapped(
       'EINVAL',
       (c) => (c.u32(6) & (Prot.read | Prot.write)) === 0 && !isOutOfRange(c),
       'no-access',
     ),
-    apply: applyAsked,
+    apply: applyTainted,
     shortages: [device],
   },
   {
@@ -257,7 +263,7 @@ const tableRows: readonly Row[] = [
   },
   {
     ...refuseNothingMapped('EINVAL', () => level === 4, 'no-level'),
-    apply: applyAsked,
+    apply: applyTainted,
     shortages: [...tables, device],
   },
   accept(call, 'ok', { accept: judgeBytes, apply: applyMapped, shortages: [...tables, device] }),
@@ -283,8 +289,8 @@ export const mapPagesAndroid16: CallRules = {
     refuseNothingMapped('EINVAL', (c) => c.u32(1) === c.facts.profile.domains.identity, 'identity'),
     noDomain,
     ...useRows,
-    { ...refuseNothingMapped('EINVAL', hasNoTable, 'no-table'), apply: applyAsked, shortages: [device] },
-    { ...noGranule, index: -1, apply: applyAsked, shortages: [device] },
+    { ...refuseNothingMapped('EINVAL', hasNoTable, 'no-table'), apply: applyTainted, shortages: [device] },
+    { ...noGranule, index: -1, apply: applyTainted, shortages: [device] },
     empty,
     ...tableRows,
   ],

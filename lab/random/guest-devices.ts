@@ -1,0 +1,230 @@
+/**
+ * Random steps of guests that have devices: the host promises a paravirtual IOMMU before a VM is made and gives up
+ * registers; the guest asks for a device, makes domains, maps and unmaps; its devices do DMA meanwhile.
+ */
+
+import { type GuestCallName, guestCallNamed, guestCalls } from '#hypercall-abi';
+import type { MachineDescription } from '#machine';
+import { type GuestStep, type NamedStream, namedStreams, type Step, type Value } from '../scenario/index.ts';
+import { callStep } from './call-step.ts';
+import type { Choices } from './choices.ts';
+
+import type { GuestDomain, Vm, World } from './world.ts';
+
+const PAGE = 0x1000;
+const PVIOMMU = 7;
+const DOMAINS_MAX = 3;
+/** Pages of a guest, and one more. */
+const GFNS = 25;
+const IOVAS = [0, 1, 2, 3, 510, 511, 512, 2 ** 18 - 1].map((page) => page * PAGE);
+const PROTS = [3, 3, 3, 3, 3, 3, 1, 2, 7, 0, 64];
+
+/** The call of a guest with these arguments, the others 0. */
+export function guestStep(cpu: number, call: GuestCallName, args: Readonly<Record<string, Value>>): GuestStep {
+  const all: Record<string, Value> = {};
+  for (const { name } of guestCallNamed(call).args) all[name] = args[name] ?? 0;
+  return { kind: 'guest', cpu, call, args: all };
+}
+
+export class GuestDeviceSteps {
+  private readonly machine: MachineDescription;
+  private readonly streams: readonly NamedStream[];
+  private readonly world: World;
+  /** Streams of devices that a guest can be given. */
+  private readonly assignable: ReadonlySet<string>;
+  private prng: Choices;
+
+  constructor(machine: MachineDescription, world: World, prng: Choices) {
+    this.machine = machine;
+    this.streams = namedStreams(machine);
+    this.world = world;
+    this.assignable = new Set(
+      this.streams.flatMap(({ name, device }) => (machine.devices[device]!.assignable === undefined ? [] : [name])),
+    );
+    this.prng = prng;
+  }
+
+  reset(prng: Choices): void {
+    this.prng = prng;
+  }
+
+  /** What the host promises a VM before it is made; null when that is enough. */
+  promise(vm: Vm): Step | null {
+    const { prng } = this;
+    const kvm = { page: vm.page };
+    if (this.world.silent !== null) return null;
+    if (vm.pviommu < 0) {
+      const pviommu = prng.chance(95) ? PVIOMMU : prng.below(3);
+      return prng.chance(80) ? callStep(this.world.profile, this.cpu(), 'pviommu_attach', { kvm, pviommu }) : null;
+    }
+    const next = this.streams[vm.routes.length];
+    if (prng.chance(35)) return this.registers();
+    if (next === undefined || prng.chance(8)) return null;
+    const stream = prng.chance(90) ? next : prng.pick(this.streams);
+    return callStep(this.world.profile, this.cpu(), 'pviommu_add_vsid', {
+      kvm,
+      pviommu: vm.pviommu,
+      iommu: prng.chance(95) ? stream.iommu : prng.below(this.machine.smmus.length + 1),
+      endpoint: { name: stream.name },
+      vsid: prng.chance(95) ? vm.routes.length : 0,
+    });
+  }
+
+  /** Registers of a device that can be assigned go to the hypervisor, or come back. */
+  registers(): Step | null {
+    const { prng } = this;
+    const named = this.machine.devices.flatMap(({ assignable }) => assignable?.mmio ?? []);
+    const ranges = this.machine.mmio.filter(({ name }) => named.includes(name));
+    if (ranges.length === 0) return null;
+    const { base, size } = prng.pick(ranges);
+    const call = prng.chance(85) ? 'host_donate_hyp_mmio' : 'host_reclaim_hyp_mmio';
+    return callStep(this.world.profile, this.cpu(), call, { pfn: base / PAGE, pages: size / PAGE });
+  }
+
+  /** An SMMU stops answering, now and then; one that has stopped goes on soon. */
+  silence(): Step | null {
+    const { prng } = this;
+    const { silent, vms } = this.world;
+    if (silent !== null) return { kind: 'smmu', smmu: silent, answers: true };
+    // The specification of guests' calls says nothing of hardware that does not answer.
+    if (vms.some(({ pviommu }) => pviommu >= 0)) return null;
+    return prng.chance(15) ? { kind: 'smmu', smmu: prng.pick(this.machine.smmus).name, answers: false } : null;
+  }
+
+  /** The guest that is loaded on some CPU makes a call. */
+  call(): Step | null {
+    const { prng } = this;
+    const loaded = this.world.vms.filter(({ loadedOn, pviommu }) => loadedOn >= 0 && (pviommu >= 0 || prng.chance(5)));
+    if (loaded.length === 0) return prng.chance(1) ? guestStep(this.cpu(), 'guest_alloc_domain', {}) : null;
+    const vm = prng.pick(loaded);
+    if (prng.chance(4)) return this.garbage(vm.loadedOn);
+    const step = this.sensible(vm);
+    return prng.chance(8) ? this.withWrongArgument(step) : step;
+  }
+
+  private sensible(vm: Vm): GuestStep {
+    const { prng } = this;
+    const cpu = vm.loadedOn;
+    const live = vm.domains.filter((domain) => domain.live);
+    const inUse = live.filter(({ attached }) => attached.length > 0);
+    const choice = inUse.length > 0 && prng.chance(85) ? inUse : live;
+    const domain = choice.length > 0 ? prng.pick(choice) : null;
+    const vsid = this.vsid(vm, domain);
+    const route = { pviommu: vm.pviommu, vsid };
+    const claimed = vm.claimed.includes(vsid);
+    if (!claimed && prng.chance(inUse.length > 0 ? 10 : 35)) return guestStep(cpu, 'guest_dev_req_dma', route);
+    if (domain === null || (live.length < DOMAINS_MAX && prng.chance(5))) return this.alloc(vm);
+    const name = { name: domain.name };
+    const attached = domain.attached.includes(vsid);
+    if (!attached && prng.chance(claimed ? 60 : 8)) {
+      return guestStep(cpu, 'guest_attach_dev', { ...route, domain: name, pasid: prng.chance(97) ? 0 : 1 });
+    }
+    const dice = prng.below(100);
+    if (dice < 6) return guestStep(cpu, 'guest_detach_dev', { ...route, domain: name });
+    if (dice < 10) return guestStep(cpu, 'guest_free_domain', { domain: name });
+    // Without a stream the domain has no table.
+    if (domain.attached.length === 0 && prng.chance(60)) return guestStep(cpu, 'guest_dev_req_dma', route);
+    const mapped = domain.mappings.length > 0 ? prng.pick(domain.mappings) : null;
+    if (dice < 40 && mapped !== null) {
+      const { iova, size } = mapped;
+      return guestStep(cpu, 'guest_unmap_pages', { domain: name, iova, size: prng.chance(85) ? size : size + PAGE });
+    }
+    return this.map(vm, domain);
+  }
+
+  private alloc(vm: Vm): GuestStep {
+    const number = this.world.vms.reduce((sum, { domains }) => sum + domains.length, 0) + 1;
+    const free = vm.domains.find((domain) => !domain.live);
+    if (free !== undefined) return { ...guestStep(vm.loadedOn, 'guest_alloc_domain', {}), bind: free.name };
+    const name = `g${number}`;
+    vm.domains.push({ name, live: false, attached: [], mappings: [] });
+    return { ...guestStep(vm.loadedOn, 'guest_alloc_domain', {}), bind: name };
+  }
+
+  private map(vm: Vm, domain: GuestDomain): GuestStep {
+    const { prng } = this;
+    const own = vm.guestPages.length > 0 && prng.chance(85);
+    const gfn = own ? prng.pick(vm.guestPages).gfn : prng.below(GFNS);
+    return guestStep(vm.loadedOn, 'guest_map_pages', {
+      domain: { name: domain.name },
+      iova: prng.pick(IOVAS),
+      ipa: gfn * PAGE,
+      size: PAGE * (prng.chance(70) ? 1 : prng.between(2, 4)),
+      prot: prng.pick(PROTS),
+    });
+  }
+
+  /** A stream that the guest may use, most of the time one that goes with the domain. */
+  private vsid(vm: Vm, domain: GuestDomain | null): number {
+    const { prng } = this;
+    if (domain !== null && domain.attached.length > 0 && prng.chance(30)) return prng.pick(domain.attached);
+    if (vm.claimed.length > 0 && prng.chance(60)) return prng.pick(vm.claimed);
+    const assignable = vm.routes.flatMap((name, vsid) => (this.assignable.has(name) ? [vsid] : []));
+    if (assignable.length > 0 && prng.chance(85)) return prng.pick(assignable);
+    return prng.below(Math.max(1, vm.routes.length) + (prng.chance(5) ? 1 : 0));
+  }
+
+  /** A device that a guest has attached does DMA. */
+  dma(): Step | null {
+    const { prng } = this;
+    const choices = this.world.vms.flatMap(({ domains, routes }) =>
+      domains.flatMap(({ attached, mappings }) => attached.map((vsid) => ({ stream: routes[vsid], mappings }))),
+    );
+    if (choices.length === 0) return null;
+    const { stream, mappings } = prng.pick(choices);
+    if (stream === undefined) return null;
+    const known = mappings.length > 0 && prng.chance(80);
+    const iova = known ? prng.pick(mappings).iova : prng.pick(IOVAS);
+    const cached = prng.chance(50) ? { cached: true as const } : {};
+    return prng.chance(50)
+      ? { kind: 'dma', device: stream, access: 'read', iova, ...cached }
+      : { kind: 'dma', device: stream, access: 'write', iova, value: prng.next(), ...cached };
+  }
+
+  /** One argument becomes some other number, or another guest's domain. */
+  private withWrongArgument(step: GuestStep): GuestStep {
+    const { prng } = this;
+    const { args } = guestCallNamed(step.call);
+    if (args.length === 0) return step;
+    const { name, unit } = prng.pick(args);
+    const names = this.world.vms.flatMap(({ domains }) => domains.map((domain) => domain.name));
+    const value: Value =
+      unit === 'domain' && names.length > 0 && prng.chance(60)
+        ? { name: prng.pick(names) }
+        : prng.pick(WRONG[unit] ?? WRONG_NUMBERS);
+    return { ...step, args: { ...step.args, [name]: value } };
+  }
+
+  /** Registers as they come. */
+  private garbage(cpu: number): Step {
+    const { prng } = this;
+    const { functionId, op, args } = prng.pick(guestCalls);
+    const registers: Value[] = [functionId, ...(op < 0 ? [] : [prng.chance(90) ? op : 9])];
+    for (let n = 0; n < args.length + 1; n++)
+      registers.push(prng.chance(50) ? prng.below(4) : prng.pick(WRONG_NUMBERS));
+    while (registers.at(-1) === 0) registers.pop();
+    return { kind: 'guestHvc', cpu, registers: registers.slice(0, 8) };
+  }
+
+  private cpu(): number {
+    return this.prng.chance(90) ? 0 : this.prng.below(this.machine.cpus);
+  }
+}
+
+const WRONG_NUMBERS: readonly Value[] = [
+  0,
+  1,
+  2,
+  255,
+  256,
+  511,
+  512,
+  0x1001,
+  0xffffffff,
+  { big: '0xfffffffffffff000' },
+];
+const WRONG: Readonly<Record<string, readonly Value[]>> = {
+  iova: [1, 0x1800, 2 ** 39, 2 ** 40, 2 ** 48, { big: '0xfffffffffffff000' }],
+  ipa: [1, 0x800, 2 ** 40, 2 ** 48 - PAGE, 2 ** 48, { big: '0xfffffffffffff000' }],
+  bytes: [0, 1, 0x800, 8 * PAGE, { big: '0xfffffffffffff000' }],
+};
