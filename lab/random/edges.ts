@@ -7,6 +7,8 @@ import type { Choices } from './choices.ts';
 
 const MAX64: Value = { big: '0xffffffffffffffff' };
 const LAST_PAGE: Value = { big: '0xfffffffffffff000' };
+/** So many pages have 2^64 + 4096 bytes. */
+const WRAPS_TO_PAGE: Value = 2 ** 52 + 1;
 const TOP_BIT: Value = { big: '0x8000000000000000' };
 
 type Edges = Readonly<Record<ArgumentUnit, readonly Value[]>>;
@@ -47,7 +49,8 @@ export function edgesOf({ ram, mmio, carveOut, smmus, devices }: MachineDescript
     2 ** 52,
     MAX64,
   ];
-  const counts: Value[] = [0, 1, 2, 511, 512, 513, 2 ** 20, 2 ** 52, TOP_BIT, MAX64];
+  // Times 4096, some of them wrap to few bytes: at 32 bits and at 64.
+  const counts: Value[] = [0, 1, 2, 511, 512, 513, 2 ** 20, 2 ** 20 + 1, 2 ** 52, WRAPS_TO_PAGE, TOP_BIT, MAX64];
   const words: Value[] = [0, 1, 2, 3, 0x7fffffff, 0xffffffff];
   const sids: Value[] = devices.flatMap((device) =>
     streamsOf(device).flatMap(({ sid }) => [sid, sid + 1, 2 ** (smmus[0]?.sidBits ?? 0)]),

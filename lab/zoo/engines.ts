@@ -3,6 +3,7 @@
 import { InputError, quoted } from '../input-error.ts';
 import { directedEngine } from './directed-engine.ts';
 import type { CpuClock, Engine } from './engine.ts';
+import { fuzzEngine } from './fuzz-engine.ts';
 import { randomEngine } from './random-engine.ts';
 
 /** Makes an engine for the thread whose clock it gets. */
@@ -11,6 +12,7 @@ export type EngineMaker = (cpu: CpuClock) => Engine;
 export const engineMakers: Readonly<Record<string, EngineMaker>> = {
   directed: directedEngine,
   random: randomEngine,
+  fuzz: fuzzEngine,
 };
 
 export const engineNames: readonly string[] = Object.keys(engineMakers);

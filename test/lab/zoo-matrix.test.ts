@@ -237,7 +237,7 @@ test.each([
   [['list', 'Z14'], 'zoo list takes no defect'],
   [['feed'], 'expected list, show or nothing, got "feed"'],
   [['--cards', 'Z14,Z98'], 'expected a defect, one of Z01a'],
-  [['--engine', 'magic'], 'expected one of directed, random'],
+  [['--engine', 'magic'], 'expected one of directed, random, fuzz'],
   [['--seeds', '0'], '--seeds: expected at least 1'],
   [['--jobs', '0'], '--jobs: expected at least 1'],
 ])('%j is refused', async (argv, message) => {
