@@ -85,7 +85,7 @@ function htmlTable({ head, rows }: Table): string {
 
 function classOf(cell: string): string {
   if (cell.startsWith(MISSED)) return ' class="missed"';
-  return cell.includes(' calls') ? ' class="found"' : '';
+  return / calls?, /.test(cell) ? ' class="found"' : '';
 }
 
 function escaped(text: string): string {
@@ -145,7 +145,8 @@ function cellText(cell: Cell, seeds: number): string {
   const steps = `${cell.steps} step${cell.steps === 1 ? '' : 's'}`;
   const property = cell.properties.join(', ');
   if (cell.seconds === null || cell.calls === null) return `${MISSED} by most:${share}, ${property}, ${steps}`;
-  const calls = `${Math.round(cell.calls.median).toLocaleString('en-US')} calls`;
+  const count = Math.round(cell.calls.median);
+  const calls = `${count.toLocaleString('en-US')} call${count === 1 ? '' : 's'}`;
   return `${seeds === 1 ? '' : `${cell.found}/${cell.hunts}, `}${property}, ${calls}, ${secondsText(cell.seconds, seeds)}, ${steps}`;
 }
 

@@ -4,7 +4,8 @@ import { runScenario, type Scenario } from '#lab/scenario/index';
 import { cards, hypervisorByIdentity, scenarioOf } from '#lab/zoo/index';
 import { scenarios } from '#scenarios';
 
-const STEPS_MAX = 20;
+/** It takes 32 ids to use a word of the bitmap up. */
+const STEPS_MAX: Readonly<Record<string, number>> = { Z51c: 40 };
 
 /** What was not as expected, and every violation, as text. */
 function account(scenario: Scenario): string[] {
@@ -29,7 +30,7 @@ describe.each(cards.flatMap((card) => (scenarioOf(card) === null ? [] : [[card.i
     test('is about the machine, the profile and the defect of its card', () => {
       const { profile, machine } = card;
       expect(scenario).toMatchObject({ profile, machine, hypervisor: `postern+${id}`, title: card.title });
-      expect(actions.length).toBeLessThanOrEqual(STEPS_MAX);
+      expect(actions.length).toBeLessThanOrEqual(STEPS_MAX[id] ?? 20);
     });
 
     test('shows the defect, by the property that its card names', () => {

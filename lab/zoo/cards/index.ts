@@ -10,6 +10,7 @@ import { z04 } from './z04.ts';
 import { z05 } from './z05.ts';
 import { z07a } from './z07a.ts';
 import { z08 } from './z08.ts';
+import { z11 } from './z11.ts';
 import { z13 } from './z13.ts';
 import { z14 } from './z14.ts';
 import { z15 } from './z15.ts';
@@ -30,16 +31,20 @@ import { z28 } from './z28.ts';
 import { z30 } from './z30.ts';
 import { z31a } from './z31a.ts';
 import { z31b } from './z31b.ts';
+import { z32 } from './z32.ts';
 import { z33 } from './z33.ts';
 import { z34a } from './z34a.ts';
 import { z34b } from './z34b.ts';
 import { z35 } from './z35.ts';
-import { z39 } from './z39.ts';
+import { z39a } from './z39a.ts';
+import { z39b } from './z39b.ts';
 import { z40 } from './z40.ts';
 import { z41 } from './z41.ts';
 import { z43 } from './z43.ts';
 import { z46a } from './z46a.ts';
+import { z46b } from './z46b.ts';
 import { z46c } from './z46c.ts';
+import { z48 } from './z48.ts';
 import { z49 } from './z49.ts';
 import { z50 } from './z50.ts';
 import { z51a } from './z51a.ts';
@@ -77,6 +82,7 @@ export const cards: readonly DefectCard[] = [
   z05,
   z07a,
   z08,
+  z11,
   z13,
   z14,
   z15,
@@ -97,16 +103,20 @@ export const cards: readonly DefectCard[] = [
   z30,
   z31a,
   z31b,
+  z32,
   z33,
   z34a,
   z34b,
   z35,
-  z39,
+  z39a,
+  z39b,
   z40,
   z41,
   z43,
   z46a,
+  z46b,
   z46c,
+  z48,
   z49,
   z50,
   z51a,

@@ -1,8 +1,8 @@
 import type { DefectCard } from '../card.ts';
 
 /** Whether the pages have left the identity domain is not looked at. */
-export const z39: DefectCard = {
-  id: 'Z39',
+export const z39a: DefectCard = {
+  id: 'Z39a',
   title: 'A removal from the identity domain that fails goes unnoticed',
   kind: 'DIFF',
   upstream: {
