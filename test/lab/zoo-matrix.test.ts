@@ -43,7 +43,8 @@ test('the random engine finds a defect from card and seed alone, and what it rep
   const engine = engineNamed('random', still);
   const result = engine.hunt(cardOf('Z23'), 1, budget);
   expect(engineNamed('random', still).hunt(cardOf('Z23'), 1, budget)).toEqual(result);
-  expect(result.detection).toMatchObject({ property: 'refcount', rule: 'dropped-while-mapped', steps: 3 });
+  expect(result.detection).toMatchObject({ property: 'refcount', rule: 'dropped-while-mapped' });
+  expect(result.detection!.steps).toBeLessThan(6);
   const scenario = parseScenario(result.detection!.scenario);
   expect(scenario).toMatchObject({ hypervisor: 'postern+Z23', profile: 'android17', machine: 'tiny' });
   expect(runScenario(scenario, { hypervisors: hypervisorByIdentity }).ok).toBe(true);
