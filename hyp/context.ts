@@ -35,6 +35,8 @@ export interface Hyp {
   readonly gather: Gather;
   /** The element of a scatter list that is being mapped, as registers (map-sg.ts). */
   readonly element: Int32Array;
+  /** Page records of a run of pages, as {@link readHypPages} has read them. */
+  readonly records: Int32Array;
   /** Entries in this CPU's unmap cache. */
   unmapCacheCount: number;
   /**

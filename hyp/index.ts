@@ -68,6 +68,7 @@ export function createHypervisor(machine: Machine, profile: Profile = defaultPro
       domainId: 0,
       gather: { start: 0, end: 0, granule: 0 },
       element: new Int32Array(8),
+      records: new Int32Array(1024),
       unmapCacheCount: 0,
       invalidated: true,
       mapResult: 0,

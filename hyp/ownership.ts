@@ -13,17 +13,20 @@ import { StateClass } from '#machine/memory';
 import type { Hyp } from './context.ts';
 import { hostStage2Owner, mapHostOnDemand, setHostStage2Owner, taintMmio } from './host-stage2.ts';
 import { addToIdentity, removeFromIdentity } from './identity.ts';
-import { OwnerId, PageState } from './layout.ts';
+import { HypPage, OwnerId, PageState } from './layout.ts';
 import { lock, unlock } from './lock.ts';
 import { IPA_END, PAGE_SIZE, SMMU_MMIO_SIZE } from './stage2.ts';
 import {
   getHypPage,
+  getHypPages,
   hostStateOf,
   hypPage,
   hypStateOf,
   putHypPage,
+  putHypPages,
   REFCOUNT_MAX,
   readHypPage,
+  readHypPages,
   refcountOf,
   withHostState,
   withHypState,
@@ -231,12 +234,16 @@ export function* useDma(h: Hyp, pa: number, size: number): Steps<number> {
 /** @param first record of the page at `pa`, which therefore is RAM */
 function* useRam(h: Hyp, pa: number, first: number, pages: number): Steps<number> {
   if (pages !== 1 && !isRamRange(h, pa, pages)) return err('EINVAL');
-  for (let i = 0; i < pages; i++) {
-    const record = yield* readHypPage(h, first + 8 * i);
-    if (hostStateOf(record) !== PageState.owned) return err('EPERM');
-    if (refcountOf(record) === REFCOUNT_MAX) return err('EBUSY');
+  for (let done = 0; done < pages; ) {
+    const count = yield* readHypPages(h, first + HypPage.size * done, pages - done);
+    for (let i = 0; i < count; i++) {
+      const record = h.records[2 * i]!;
+      if (hostStateOf(record) !== PageState.owned) return err('EPERM');
+      if (refcountOf(record) === REFCOUNT_MAX) return err('EBUSY');
+    }
+    done += count;
   }
-  for (let i = 0; i < pages; i++) yield* getHypPage(h, first + 8 * i);
+  yield* getHypPages(h, first, pages);
   return 0;
 }
 
@@ -266,6 +273,6 @@ export function* unuseDma(h: Hyp, pa: number, size: number): Steps<void> {
   const first = hypPage(h, pa);
   if (first < 0) return;
   yield* lock(h, h.layout.hostLock);
-  for (let i = 0; i < size / PAGE_SIZE; i++) yield* putHypPage(h, first + 8 * i);
+  yield* putHypPages(h, first, size / PAGE_SIZE);
   yield* unlock(h, h.layout.hostLock);
 }

@@ -30,13 +30,17 @@ export function stage2Vtcr(paBits: number): number {
   return (physicalSize << 16) | (3 << 12) | (1 << 10) | (1 << 8) | (2 << 6) | (64 - IPA_BITS);
 }
 
+/** Bytes that one entry of each level spans. */
+const SPANS = [2 ** 39, 2 ** 30, 2 ** 21, 2 ** 12];
+
 function entryAt(table: number, ipa: number, level: number): number {
-  return table + (Math.floor(ipa / 2 ** (39 - 9 * level)) % ENTRIES) * 8;
+  // `|` takes the low 32 bits of the integer part, whatever its size.
+  return table + (((ipa / SPANS[level]!) | 0) & (ENTRIES - 1)) * 8;
 }
 
 /** Bytes that one entry of `level` spans. */
 export function spanAt(level: number): number {
-  return 2 ** (39 - 9 * level);
+  return SPANS[level]!;
 }
 
 export function entryLo(h: Hyp, at: number): number {

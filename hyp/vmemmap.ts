@@ -96,6 +96,46 @@ export function* putHypPage(h: Hyp, at: number): Steps<void> {
   yield* writeHypPage(h, at, record - 1);
 }
 
+/**
+ * Read the records of up to `pages` pages that follow on each other, from the one at `at` on, into h.records: those that
+ * lie in one page of the vmemmap. @returns how many
+ */
+export function* readHypPages(h: Hyp, at: number, pages: number): Steps<number> {
+  const count = Math.min(pages, (4096 - (at % 4096)) / HypPage.size);
+  yield { kind: 'read', at };
+  h.memory.readWords(at, h.records, 2 * count);
+  return count;
+}
+
+/** {@link getHypPage} for each of a run of pages, whose records follow on each other from `at` on. */
+export function* getHypPages(h: Hyp, at: number, pages: number): Steps<void> {
+  const { records } = h;
+  for (let done = 0; done < pages; ) {
+    const first = at + HypPage.size * done;
+    const count = yield* readHypPages(h, first, pages - done);
+    for (let i = 0; i < count; i++) records[2 * i] = records[2 * i]! + 1;
+    yield { kind: 'write', at: first };
+    h.memory.writeWords(first, records, 2 * count);
+    done += count;
+  }
+}
+
+/** {@link putHypPage} for each of a run of pages. @throws Error when the count of one is zero already */
+export function* putHypPages(h: Hyp, at: number, pages: number): Steps<void> {
+  const { records } = h;
+  for (let done = 0; done < pages; ) {
+    const first = at + HypPage.size * done;
+    const count = yield* readHypPages(h, first, pages - done);
+    for (let i = 0; i < count; i++) {
+      if (refcountOf(records[2 * i]!) === 0) throw belowZero(first + HypPage.size * i);
+      records[2 * i] = records[2 * i]! - 1;
+    }
+    yield { kind: 'write', at: first };
+    h.memory.writeWords(first, records, 2 * count);
+    done += count;
+  }
+}
+
 function belowZero(at: number): Error {
   return new Error(`refcount of page record 0x${at.toString(16)} drops below zero`);
 }

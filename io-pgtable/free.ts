@@ -17,6 +17,11 @@ export function* freeTables(pt: PageTable, table: number, level: number, sizeByt
     yield { kind: 'readDescriptor', at: table };
     for (let at = table; at < end; at += 8) {
       const index = memory.indexOf(at);
+      const blanks = memory.blanksFrom(index);
+      if (blanks !== 0) {
+        at += 4 * blanks - 8;
+        continue;
+      }
       const lo = memory.words[index];
       if ((lo & layout.format.presentMask) === 0) continue;
       const hi = memory.words[index + 1];
@@ -43,6 +48,12 @@ export function* reportLeaves(
   let index = 0;
   for (let i = 0; i < count; i++) {
     index = i === 0 || inPage(at + 8 * (i - 1), 2) === 1 ? ops.memory.indexOf(at + 8 * i) : index + 2;
+    const blanks = ops.memory.blanksFrom(index) >>> 1;
+    if (blanks !== 0) {
+      i += blanks - 1;
+      index += 2 * (blanks - 1);
+      continue;
+    }
     const lo = ops.memory.words[index];
     if ((lo & layout.format.presentMask) === 0) continue;
     const hi = ops.memory.words[index + 1];

@@ -144,8 +144,12 @@ export class Reach {
     store.setNode(id, N.iovaLo, iovaPage | 0);
     store.setNode(id, N.iovaHi, (iovaPage / 4294967296) | 0);
     let valid = 0;
-    const first = this.facts.memory.indexOf(this.facts.paOf(page));
-    for (let i = 0; i < ENTRIES; i++) valid += this.facts.memory.words[first + 2 * i]! & 1;
+    const { memory } = this.facts;
+    const first = memory.indexOf(this.facts.paOf(page));
+    for (let i = 0; i < ENTRIES; i++) {
+      i += memory.blanksFrom(first + 2 * i) >>> 1;
+      if (i < ENTRIES) valid += memory.words[first + 2 * i]! & 1;
+    }
     store.setNode(id, N.valid, valid);
     this.hooks.structurePage(page, id);
     return id;
@@ -202,6 +206,8 @@ export class Reach {
       return;
     }
     for (let i = 0; i < ENTRIES; i++) {
+      i += memory.blanksFrom(first + 2 * i) >>> 1;
+      if (i >= ENTRIES) break;
       const lo = memory.words[first + 2 * i]!;
       if ((lo & 1) === 0) continue;
       const hi = memory.words[first + 2 * i + 1]!;
@@ -293,15 +299,8 @@ export class Reach {
     const column = reached === Reached.live ? this.identity : this.identityStale;
     this.countRam(column, target, pages, sign, (page) => {
       this.hooks.pageTouched(page);
-      if (sign > 0 && this.ghost.owner(page) === Owner.guest && !this.isZero(page)) this.exposed(page);
+      if (sign > 0 && this.ghost.owner(page) === Owner.guest && !this.facts.memory.isZeroFrom(this.facts.paOf(page))) this.exposed(page);
     });
-  }
-
-  private isZero(page: number): boolean {
-    const { memory } = this.facts;
-    const first = memory.indexOf(this.facts.paOf(page));
-    for (let i = 0; i < PAGE / 4; i++) if (memory.words[first + i] !== 0) return false;
-    return true;
   }
 
   private exposed(page: number): void {

@@ -7,6 +7,9 @@
  *
  * Two write primitives, both of which restore byte for byte: a word (logged as old value and index) and a run of
  * 64-bit descriptors (old content logged once). Undo pops the log. 64-bit values travel as two int32 words (hi, lo).
+ *
+ * Most pages are mostly zero, and many are zeroed again and again. Each page knows which of its 32 pieces have been
+ * written since they were all zero: only those are cleared, hashed and searched.
  */
 
 import { changesSince, writtenSince } from './changes.ts';
@@ -42,6 +45,11 @@ const MAX_PA = 2 ** 52;
 /** The page was written since its hash was taken. Almost every written page has this mark and no other. */
 const DIRTY = 1;
 const OBSERVERS_MAX = 8;
+/** Words of a piece: 32 of them are a page, a bit for each an int32. */
+const PIECE_WORDS = 32;
+const PIECE_BYTES = 4 * PIECE_WORDS;
+/** In the journal, in place of an index: the pieces of a slot that were live. No run is that long. */
+const LIVE_TAG = -(2 ** 31);
 
 export class PhysicalMemory {
   /** The backing store. Its identity changes when it grows: read it again after any write. */
@@ -59,6 +67,10 @@ export class PhysicalMemory {
   private slotPa: Float64Array = new Float64Array(64).fill(-1);
   /** Of each slot: {@link DIRTY}, and the bits of the observers that watch it. */
   private marks: Uint16Array = new Uint16Array(64).fill(DIRTY);
+  /** Of each slot: its live pieces, one bit each. What is not live is zero. */
+  private live: Int32Array = new Int32Array(64);
+  /** Of each slot: pieces in which a write has nothing to note, because they are live and the page has no mark but {@link DIRTY}. */
+  private quiet: Int32Array = new Int32Array(64);
   private hashes: Int32Array = new Int32Array(128);
   private readonly observers: WriteObserver[] = [];
   /** Whether the observers are told of writes. */
@@ -206,6 +218,8 @@ export class PhysicalMemory {
       this.words = grown(this.words, new Int32Array(capacity * WORDS_PER_PAGE));
       this.slotPa = grown(this.slotPa, new Float64Array(capacity).fill(-1));
       this.marks = grown(this.marks, new Uint16Array(capacity).fill(DIRTY));
+      this.live = grown(this.live, new Int32Array(capacity));
+      this.quiet = grown(this.quiet, new Int32Array(capacity));
       this.hashes = grown(this.hashes, new Int32Array(capacity * 2));
       this.fileClasses = grown(this.fileClasses, new Uint8Array(capacity));
     }
@@ -229,6 +243,14 @@ export class PhysicalMemory {
     return index >= WORDS_PER_PAGE ? index : this.giveSlot(pa);
   }
 
+  /** Read `count` words from `pa` on, within one page, to the front of `into`. @throws BusError */
+  readWords(pa: number, into: Int32Array, count: number): void {
+    const start = this.indexOf(pa);
+    const { words } = this;
+    if (count < LONG_RUN) for (let i = 0; i < count; i++) into[i] = words[start + i]!;
+    else into.set(words.subarray(start, start + count));
+  }
+
   /** A copy of `size` bytes from `pa` (4-byte aligned, any size). @throws BusError */
   readBytes(pa: number, size: number): Uint8Array {
     const out = new Uint8Array(size);
@@ -248,7 +270,7 @@ export class PhysicalMemory {
     const old = words[index]!;
     if (this.logging) this.logWord(index, old);
     words[index] = value;
-    if (this.marks[index >>> 10] !== DIRTY) this.wroteHalf(index, old);
+    if (((this.quiet[index >>> 10]! >>> (index >>> 5)) & 1) === 0) this.wroteHalf(index, old);
   }
 
   /** Write one 32-bit word if it is `expected`, as an atomic instruction does; returns what it was. @throws BusError */
@@ -259,7 +281,7 @@ export class PhysicalMemory {
     if (old !== expected) return old;
     if (this.logging) this.logWord(index, old);
     words[index] = value;
-    if (this.marks[index >>> 10] !== DIRTY) this.wroteHalf(index, old);
+    if (((this.quiet[index >>> 10]! >>> (index >>> 5)) & 1) === 0) this.wroteHalf(index, old);
     return old;
   }
 
@@ -276,7 +298,7 @@ export class PhysicalMemory {
     if (this.logging) this.logPair(index, oldHi, oldLo);
     words[index] = lo;
     words[index + 1] = hi;
-    if (this.marks[index >>> 10] !== DIRTY) this.wrote(index, oldHi, oldLo);
+    if (((this.quiet[index >>> 10]! >>> (index >>> 5)) & 1) === 0) this.wrote(index, oldHi, oldLo);
   }
 
   /**
@@ -289,19 +311,75 @@ export class PhysicalMemory {
     const first = wordInPage(pa);
     if (first + 2 * count > WORDS_PER_PAGE) throw new RangeError(`a run of ${count} words leaves its page`);
     const start = (slot << SLOT_WORD_SHIFT) + first;
-    const words = this.words;
-    const end = start + 2 * count;
-    if (this.logging) this.logRun(start, 2 * count);
-    const watched = this.marks[slot]! > DIRTY;
-    if (watched) this.runOld.set(words.subarray(start, end));
-    storeRun(words, start, end, hi, lo, step);
+    const watched = this.beforeRun(start, 2 * count);
+    storeRun(this.words, start, start + 2 * count, hi, lo, step);
+    this.afterRun(start, 2 * count, watched, (hi | lo | step) !== 0);
+  }
+
+  /**
+   * Write the first `count` words of `from`, an even number, to `pa` (8-byte aligned), within one page. The old content is
+   * logged once.
+   * @throws RangeError when they leave the page
+   */
+  writeWords(pa: number, from: Int32Array, count: number): void {
+    const start = this.indexForWrite(pa);
+    if ((start & (WORDS_PER_PAGE - 1)) + count > WORDS_PER_PAGE) {
+      throw new RangeError(`a run of ${count / 2} words leaves its page`);
+    }
+    const watched = this.beforeRun(start, count);
+    const { words } = this;
+    if (count < LONG_RUN) for (let i = 0; i < count; i++) words[start + i] = from[i]!;
+    else words.set(from.subarray(0, count), start);
+    this.afterRun(start, count, watched, true);
+  }
+
+  /** Logs the words of a run before they are written. @returns whether somebody watches them, with their content kept */
+  private beforeRun(start: number, count: number): boolean {
+    if (this.logging) this.logRun(start, count);
+    if (this.marks[start >>> SLOT_WORD_SHIFT]! <= DIRTY) return false;
+    this.runOld.set(this.words.subarray(start, start + count));
+    return true;
+  }
+
+  private afterRun(start: number, count: number, watched: boolean, mayBeLive: boolean): void {
+    const slot = start >>> SLOT_WORD_SHIFT;
     this.marks[slot]! |= DIRTY;
-    if (watched) for (let k = 0; k < 2 * count; k += 2) this.wrote(start + k, this.runOld[k + 1]!, this.runOld[k]!);
+    if (mayBeLive) this.enliven(slot, piecesBetween(start, start + count));
+    if (!watched) return;
+    for (let k = 0; k < count; k += 2) this.wrote(start + k, this.runOld[k + 1]!, this.runOld[k]!);
   }
 
   /** Zero a whole page. */
   zeroPage(pa: number): void {
-    if (this.slotOf(pa) !== 0) this.writeRun(pa - (pa & (PAGE_SIZE - 1)), WORDS_PER_PAGE / 2, 0, 0, 0);
+    const slot = this.slotOf(pa);
+    const live = this.live[slot]!;
+    if (live === 0) return;
+    const first = firstPiece(live);
+    const pieces = 32 - Math.clz32(live) - first;
+    const page = pa - (pa & (PAGE_SIZE - 1));
+    this.writeRun(page + first * PIECE_BYTES, (pieces * PIECE_WORDS) / 2, 0, 0, 0);
+    this.setLive(slot, 0);
+  }
+
+  /** How many of the words of a page from `index` on are known to be zero: for skipping what is empty in a search. */
+  blanksFrom(index: number): number {
+    const piece = (index >>> 5) & 31;
+    const live = this.live[index >>> 10]! >>> piece;
+    if ((live & 1) !== 0) return 0;
+    const end = live === 0 ? 32 : piece + firstPiece(live);
+    return end * PIECE_WORDS - (index & (WORDS_PER_PAGE - 1));
+  }
+
+  /** Whether the page at `pa` is all zero from there on. @throws BusError */
+  isZeroFrom(pa: number): boolean {
+    let index = this.indexOf(pa);
+    const end = (index | (WORDS_PER_PAGE - 1)) + 1;
+    while (index < end) {
+      const blanks = this.blanksFrom(index);
+      if (blanks === 0 && this.words[index++] !== 0) return false;
+      index += blanks;
+    }
+    return true;
   }
 
   /** Write bytes at `pa` (4-byte aligned; a size that is not a multiple of 4 keeps the rest of the last word). */
@@ -322,6 +400,8 @@ export class PhysicalMemory {
     const count = Math.max(1, Math.ceil(wordCount / WORDS_PER_PAGE));
     const slot = this.takeSlots(count);
     this.fileClasses.fill(stateClass, slot, slot + count);
+    // Files are written in ways that note nothing.
+    this.live.fill(-1, slot, slot + count);
     return slot << SLOT_WORD_SHIFT;
   }
 
@@ -359,6 +439,7 @@ export class PhysicalMemory {
   watch(pa: number, observer: number): number {
     const slot = this.slotForWrite(pa);
     this.marks[slot]! |= observer;
+    this.quiet[slot] = 0;
     return slot;
   }
 
@@ -374,6 +455,7 @@ export class PhysicalMemory {
     const slot = index >>> SLOT_WORD_SHIFT;
     const bits = this.marks[slot]! | DIRTY;
     this.marks[slot] = bits;
+    this.enliven(slot, 1 << (index >>> 5));
     const lo = this.words[index]!;
     const hi = this.words[index + 1]!;
     if (bits === DIRTY || !this.observing || (oldLo === lo && oldHi === hi)) return;
@@ -384,13 +466,32 @@ export class PhysicalMemory {
     }
   }
 
+  /** These pieces of a page may hold something from now on. */
+  private enliven(slot: number, pieces: number): void {
+    const live = this.live[slot]!;
+    if ((live & pieces) !== pieces) this.setLive(slot, live | pieces);
+    else if (this.marks[slot] === DIRTY) this.quiet[slot] = live;
+  }
+
+  private setLive(slot: number, pieces: number): void {
+    if (this.logging) this.logLive(slot);
+    this.putLive(slot, pieces);
+  }
+
+  private putLive(slot: number, pieces: number): void {
+    this.live[slot] = pieces;
+    this.quiet[slot] = this.marks[slot] === DIRTY ? pieces : 0;
+  }
+
   /**
    * Store a word by its index with neither journal nor observers: for views of memory that are put back before anything
    * else looks (see store-buffers.ts).
    */
   putUnseen(index: number, value: number): void {
+    const slot = index >>> SLOT_WORD_SHIFT;
     this.words[index] = value;
-    this.marks[index >>> SLOT_WORD_SHIFT]! |= DIRTY;
+    this.marks[slot]! |= DIRTY;
+    this.live[slot]! |= 1 << (index >>> 5);
   }
 
   // ---- journal
@@ -410,6 +511,9 @@ export class PhysicalMemory {
       if (tag >= 0) {
         words[tag] = log[--length]!;
         marks[tag >>> SLOT_WORD_SHIFT]! |= DIRTY;
+      } else if (tag === LIVE_TAG) {
+        const slot = log[--length]!;
+        this.putLive(slot, log[--length]!);
       } else {
         const first = log[--length]!;
         const count = ~tag;
@@ -439,6 +543,10 @@ export class PhysicalMemory {
     let at = this.logLength;
     while (at > mark) {
       const tag = log[--at]!;
+      if (tag === LIVE_TAG) {
+        at -= 2;
+        continue;
+      }
       const start = tag >= 0 ? tag : log[--at]!;
       const count = tag >= 0 ? 1 : ~tag;
       at -= count;
@@ -486,6 +594,13 @@ export class PhysicalMemory {
     this.logLength = at;
   }
 
+  private logLive(slot: number): void {
+    if (this.logLength + 3 > this.log.length) this.growLog(3);
+    this.log[this.logLength++] = this.live[slot]!;
+    this.log[this.logLength++] = slot;
+    this.log[this.logLength++] = LIVE_TAG;
+  }
+
   private growLog(extra: number): void {
     let capacity = this.log.length * 2;
     while (capacity < this.logLength + extra) capacity *= 2;
@@ -514,8 +629,9 @@ export class PhysicalMemory {
    */
   pageHash(slot: number): readonly [number, number] {
     if ((this.marks[slot]! & DIRTY) !== 0) {
-      hashPage(this.words, slot << SLOT_WORD_SHIFT, this.hashes, 2 * slot);
+      hashPage(this.words, slot << SLOT_WORD_SHIFT, this.live[slot]!, this.hashes, 2 * slot);
       this.marks[slot]! &= ~DIRTY;
+      this.quiet[slot] = 0;
     }
     return [this.hashes[2 * slot]!, this.hashes[2 * slot + 1]!];
   }
@@ -542,6 +658,18 @@ export class PhysicalMemory {
   bytesInUse(): number {
     return this.slots * PAGE_SIZE;
   }
+}
+
+/** The pieces that the words from index `start` to `end`, all in one page and at least one, lie in. */
+function piecesBetween(start: number, end: number): number {
+  const first = (start >>> 5) & 31;
+  const last = ((end - 1) >>> 5) & 31;
+  return (-1 << first) & (-1 >>> (31 - last));
+}
+
+/** Number of the lowest of `pieces`, of which there is one at least. */
+function firstPiece(pieces: number): number {
+  return 31 - Math.clz32(pieces & -pieces);
 }
 
 function wordInPage(pa: number): number {

@@ -43,19 +43,29 @@ export function storeRun(words: Int32Array, start: number, end: number, hi: numb
   }
 }
 
-/** Hashes the page at index `start` of `words` into two lanes, `out[at]` and `out[at + 1]`. All zeroes hash to (0, 0). */
-export function hashPage(words: Int32Array, start: number, out: Int32Array, at: number): void {
+/** Words of a piece of a page: see {@link hashPage}. */
+const PIECE_WORDS = 32;
+
+/**
+ * Hashes the page at index `start` of `words` into two lanes, `out[at]` and `out[at + 1]`. All zeroes hash to (0, 0).
+ *
+ * @param pieces a bit for each 32 words of the page: those whose bit is clear are all zero
+ */
+export function hashPage(words: Int32Array, start: number, pieces: number, out: Int32Array, at: number): void {
   let a = 0;
   let b = 0;
-  for (let i = 0; i < WORDS_PER_PAGE; i++) {
-    const word = words[start + i]!;
-    if (word === 0) continue;
-    // Position and value are mixed together and summed, so that zero words cost and contribute nothing.
-    const h = Math.imul(word ^ Math.imul(i + 1, 0x9e3779b1), 0x85ebca6b);
-    const m = Math.imul(h ^ (h >>> 15), 0xc2b2ae35);
-    a = (a + (m ^ (m >>> 13))) | 0;
-    b = (b ^ Math.imul(m ^ (m >>> 16), 0x27d4eb2f)) + Math.imul(i + 1, word | 1);
-    b |= 0;
+  for (let rest = pieces; rest !== 0; rest &= rest - 1) {
+    const first = (31 - Math.clz32(rest & -rest)) * PIECE_WORDS;
+    for (let i = first; i < first + PIECE_WORDS; i++) {
+      const word = words[start + i]!;
+      if (word === 0) continue;
+      // Position and value are mixed together and summed, so that zero words cost and contribute nothing.
+      const h = Math.imul(word ^ Math.imul(i + 1, 0x9e3779b1), 0x85ebca6b);
+      const m = Math.imul(h ^ (h >>> 15), 0xc2b2ae35);
+      a = (a + (m ^ (m >>> 13))) | 0;
+      b = (b ^ Math.imul(m ^ (m >>> 16), 0x27d4eb2f)) + Math.imul(i + 1, word | 1);
+      b |= 0;
+    }
   }
   out[at] = a;
   out[at + 1] = b;

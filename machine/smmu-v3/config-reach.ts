@@ -16,7 +16,7 @@ import { hasContextTable } from './context-fetch.ts';
 import type { ContextReach } from './context-reach.ts';
 import { mixes, mixOptions, readMix } from './mixes.ts';
 import { NodeKind, type NodeStore } from './node-store.ts';
-import { Kind, type StaleSet, what } from './stale-set.ts';
+import { Field, Kind, type StaleSet, what } from './stale-set.ts';
 import { decodeSte, STE_SIZE, Ste, SteKind } from './ste.ts';
 import { l1Entries, l2Address, type StreamTable } from './stream-table.ts';
 import type { TableReach } from './table-reach.ts';
@@ -33,6 +33,8 @@ const CD_WORDS = CD_SIZE / 8;
 const STE_WORDS_USED = 4;
 const CD_WORDS_USED = 3;
 const STE_V = 1;
+/** STE.Config: from here on it leads to a translation, if V is set. */
+const CONFIG_STAGE1 = 5;
 
 /** A target: 0 for none, else the number of a CD node, of a root or of a context, above two bits telling which. */
 const TARGET_SHIFT = 2;
@@ -247,6 +249,10 @@ export class ConfigReach {
     if (word >= STE_WORDS_USED) return;
     const sid = this.store.base(node) + (k - word) / STE_WORDS;
     const at = pa - 8 * word;
+    if (!this.mayLead(sid, at, word === 0 ? oldLo : 0)) {
+      this.stale.add(STE_ENTRY, 0, sid, oldHi, oldLo, pa, 0, 0, 0);
+      return;
+    }
     const now = this.acquireTarget(sid, this.readSte(at));
     this.readSte(at);
     this.ste.words[2 * word] = oldLo;
@@ -257,6 +263,17 @@ export class ConfigReach {
     if (before === now) this.releaseTarget(now);
     if (!this.stale.add(STE_ENTRY, 0, sid, oldHi, oldLo, pa, 0, held, 0)) this.releaseTarget(held);
     this.keepSteMixes(sid, at, pa, oldHi, oldLo, now);
+  }
+
+  /** Whether the STE leads anywhere with any first word that it has, had before (`oldLo`), or may be cached with. */
+  private mayLead(sid: number, at: number, oldLo: number): boolean {
+    if (leads(oldLo) || leads(this.memory.read32(at))) return true;
+    const { stale } = this;
+    for (let i = 0; i < stale.size; i++) {
+      if (stale.kind(i) !== Kind.ste || stale.get(i, Field.addressLo) >>> 0 !== sid) continue;
+      if (leads(stale.get(i, Field.oldLo)) && stale.at(i) === at) return true;
+    }
+    return false;
   }
 
   /** Keeps in reach what each mix of old and new words leads to, by one more entry for the word just written. */
@@ -423,6 +440,11 @@ export class ConfigReach {
 
 const STE_ENTRY = what(Kind.ste, 0, 0, false, 0);
 const CD_ENTRY = what(Kind.cd, 0, 0, false, 0);
+
+/** Whether an STE with this first word may lead somewhere. */
+function leads(lo: number): boolean {
+  return (lo & STE_V) !== 0 && ((lo >>> 1) & 7) >= CONFIG_STAGE1;
+}
 
 function asTarget(number: number, which: number): number {
   return number === 0 ? 0 : (number << TARGET_SHIFT) | which;

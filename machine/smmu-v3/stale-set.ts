@@ -194,17 +194,19 @@ export class StaleSet {
     const addressLo = loOf(address);
     const addressHi = hiOf(address);
     const n = this.size;
+    const { words } = this.memory;
     for (let i = n - 1; i >= 0 && i >= n - LOOK_BACK; i--) {
+      const entry = records.at(i);
       if (
-        records.get(i, Field.what) === kindOf &&
-        records.get(i, Field.addressLo) === addressLo &&
-        records.get(i, Field.oldLo) === oldLo &&
-        records.get(i, Field.oldHi) === oldHi &&
-        records.get(i, Field.addressHi) === addressHi &&
-        records.get(i, Field.tag) === tag &&
-        records.get(i, Field.root) === root &&
-        records.get(i, Field.heldA) === heldA &&
-        records.get(i, Field.heldB) === heldB &&
+        words[entry] === kindOf &&
+        words[entry + Field.addressLo] === addressLo &&
+        words[entry + Field.oldLo] === oldLo &&
+        words[entry + Field.oldHi] === oldHi &&
+        words[entry + Field.addressHi] === addressHi &&
+        words[entry + Field.tag] === tag &&
+        words[entry + Field.root] === root &&
+        words[entry + Field.heldA] === heldA &&
+        words[entry + Field.heldB] === heldB &&
         this.at(i) === at
       ) {
         return false;
@@ -237,9 +239,10 @@ export class StaleSet {
     const leafLog2 = levelShift((kindOf >>> 12) & 31, (kindOf >>> 5) & 7);
     const pages = POW2[leafLog2 - 12]!;
     if (this.extendsLast(n - 1, kindOf, tag, page, oldHi, oldLo, root, pages)) return true;
+    const { words } = this.memory;
     for (let i = n - 1; i >= 0 && i >= n - LOOK_BACK; i--) {
-      if (records.get(i, Field.what) !== kindOf || records.get(i, Field.tag) !== tag) continue;
-      if (records.get(i, Field.root) !== root) continue;
+      const entry = records.at(i);
+      if (words[entry] !== kindOf || words[entry + Field.tag] !== tag || words[entry + Field.root] !== root) continue;
       const count = records.get(i, Field.count);
       const k = (page - this.page(i)) / pages;
       if (k < -1 || k > count || !this.continues(i, k, leafLog2, oldHi, oldLo)) continue;

@@ -248,6 +248,8 @@ export class TableReach {
     const at = store.address(node);
     const index = store.wordsAt(node);
     for (let i = 0; i < count; i++) {
+      i += this.memory.blanksFrom(index + 2 * i) >>> 1;
+      if (i >= count) break;
       const lo = this.memory.words[index + 2 * i]!;
       if ((lo & 1) === 0) continue;
       const hi = this.memory.words[index + 2 * i + 1]!;
@@ -299,12 +301,13 @@ export class TableReach {
       store.setRefs(found, store.refs(found) + 1);
       return;
     }
-    const empty = memory.isRam(pa) && memory.slotOf(pa) === 0;
     const node = store.add(NodeKind.table, level, root, page, pa, count, limits);
-    if (node === 0 || empty || level === 3) return;
+    if (node === 0 || level === 3) return;
     const pages = POW2[levelShift(this.granule(root), level) - 12]!;
     const at = store.wordsAt(node);
     for (let i = 0; i < count; i++) {
+      i += memory.blanksFrom(at + 2 * i) >>> 1;
+      if (i >= count) break;
       const lo = memory.words[at + 2 * i]!;
       if ((lo & 1) !== 0) this.refChild(root, level, page + i * pages, memory.words[at + 2 * i + 1]!, lo, limits);
     }

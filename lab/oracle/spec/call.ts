@@ -188,10 +188,7 @@ export class Call {
 
   /** Whether a page is all zero from byte `from` on. */
   isZero(page: number, from = 0): boolean {
-    const { memory } = this.facts;
-    const first = memory.indexOf(this.facts.paOf(page));
-    for (let i = from / 4; i < PAGE / 4; i++) if (memory.words[first + i] !== 0) return false;
-    return true;
+    return this.facts.memory.isZeroFrom(this.facts.paOf(page) + from);
   }
 
   /** Whether the tables of a domain have, at the slot of `level` for `iova`, a pointer to a further table. */
