@@ -48,8 +48,12 @@ const OBSERVERS_MAX = 8;
 /** Words of a piece: 32 of them are a page, a bit for each an int32. */
 const PIECE_WORDS = 32;
 const PIECE_BYTES = 4 * PIECE_WORDS;
-/** In the journal, in place of an index: the pieces of a slot that were live. No run is that long. */
+/**
+ * In the journal, in place of an index or the length of a run, none of which is that long: the pieces of a slot that were
+ * live; and an observer that watched it, or its negative if it did not.
+ */
 const LIVE_TAG = -(2 ** 31);
+const WATCH_TAG = LIVE_TAG + 1;
 
 export class PhysicalMemory {
   /** The backing store. Its identity changes when it grows: read it again after any write. */
@@ -346,7 +350,11 @@ export class PhysicalMemory {
     this.marks[slot]! |= DIRTY;
     if (mayBeLive) this.enliven(slot, piecesBetween(start, start + count));
     if (!watched) return;
-    for (let k = 0; k < count; k += 2) this.wrote(start + k, this.runOld[k + 1]!, this.runOld[k]!);
+    const { words, runOld } = this;
+    for (let k = 0; k < count; k += 2) {
+      const isChanged = words[start + k] !== runOld[k] || words[start + k + 1] !== runOld[k + 1];
+      if (isChanged) this.wrote(start + k, runOld[k + 1]!, runOld[k]!);
+    }
   }
 
   /** Zero a whole page. */
@@ -433,14 +441,31 @@ export class PhysicalMemory {
   }
 
   /**
-   * From now on `observer` sees writes to the page at `pa`. Watching is never taken back (so that undo cannot lose a
-   * watch): an observer ignores pages that no longer concern it.
+   * From now on `observer` sees writes to the page at `pa`, whatever is undone. It ignores pages that no longer concern
+   * it.
+   * @returns the slot of the page
    */
   watch(pa: number, observer: number): number {
     const slot = this.slotForWrite(pa);
     this.marks[slot]! |= observer;
     this.quiet[slot] = 0;
     return slot;
+  }
+
+  /**
+   * From now on `observer` sees writes to the page in `slot`, or does no more. Journaled like any write: for an observer
+   * whose interest in pages is journaled too.
+   */
+  setWatched(slot: number, observer: number, watched: boolean): void {
+    if (((this.marks[slot]! & observer) !== 0) === watched) return;
+    if (this.logging) this.logMark(slot, watched ? -observer : observer, WATCH_TAG);
+    this.putWatched(slot, observer, watched);
+  }
+
+  private putWatched(slot: number, observer: number, watched: boolean): void {
+    const marks = this.marks[slot]!;
+    this.marks[slot] = watched ? marks | observer : marks & ~observer;
+    this.quiet[slot] = this.marks[slot] === DIRTY ? this.live[slot]! : 0;
   }
 
   /** One half of the 64-bit word at `index` was written; it was `old`. */
@@ -474,7 +499,7 @@ export class PhysicalMemory {
   }
 
   private setLive(slot: number, pieces: number): void {
-    if (this.logging) this.logLive(slot);
+    if (this.logging) this.logMark(slot, this.live[slot]!, LIVE_TAG);
     this.putLive(slot, pieces);
   }
 
@@ -511,9 +536,11 @@ export class PhysicalMemory {
       if (tag >= 0) {
         words[tag] = log[--length]!;
         marks[tag >>> SLOT_WORD_SHIFT]! |= DIRTY;
-      } else if (tag === LIVE_TAG) {
+      } else if (tag <= WATCH_TAG) {
         const slot = log[--length]!;
-        this.putLive(slot, log[--length]!);
+        const old = log[--length]!;
+        if (tag === LIVE_TAG) this.putLive(slot, old);
+        else this.putWatched(slot, Math.abs(old), old > 0);
       } else {
         const first = log[--length]!;
         const count = ~tag;
@@ -543,7 +570,7 @@ export class PhysicalMemory {
     let at = this.logLength;
     while (at > mark) {
       const tag = log[--at]!;
-      if (tag === LIVE_TAG) {
+      if (tag <= WATCH_TAG) {
         at -= 2;
         continue;
       }
@@ -565,9 +592,12 @@ export class PhysicalMemory {
   }
 
   private logWord(index: number, old: number): void {
-    if (this.logLength + 2 > this.log.length) this.growLog(2);
-    this.log[this.logLength++] = old;
-    this.log[this.logLength++] = index;
+    const at = this.logLength;
+    if (at + 2 > this.log.length) this.growLog(2);
+    const { log } = this;
+    log[at] = old;
+    log[at + 1] = index;
+    this.logLength = at + 2;
   }
 
   /** Two words, as a run of them. */
@@ -594,11 +624,15 @@ export class PhysicalMemory {
     this.logLength = at;
   }
 
-  private logLive(slot: number): void {
-    if (this.logLength + 3 > this.log.length) this.growLog(3);
-    this.log[this.logLength++] = this.live[slot]!;
-    this.log[this.logLength++] = slot;
-    this.log[this.logLength++] = LIVE_TAG;
+  /** What a slot was, beside its words. */
+  private logMark(slot: number, old: number, tag: number): void {
+    const at = this.logLength;
+    if (at + 3 > this.log.length) this.growLog(3);
+    const { log } = this;
+    log[at] = old;
+    log[at + 1] = slot;
+    log[at + 2] = tag;
+    this.logLength = at + 3;
   }
 
   private growLog(extra: number): void {

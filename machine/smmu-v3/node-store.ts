@@ -13,6 +13,8 @@ export const NodeKind = { l1std: 1, ste: 2, cd: 3, table: 4, contexts: 5, contex
 /** Words of a node's record. `what`: kind[3:0] level[7:4] limits[9:8] (of the tables above a table); `range`: first word[15:0] count[31:16]. */
 export const NodeField = { next: 0, what: 1, owner: 2, baseLo: 3, baseHi: 4, range: 5, refs: 6, slot: 7 } as const;
 
+const NODE_WORDS = 8;
+
 /** What every node of a page is, packed: only last-level tables, so that a first mapping there removes nothing. */
 export const ONLY_LAST_LEVEL = 1;
 
@@ -32,7 +34,7 @@ export class NodeStore {
     this.bit = memory.observe(observer);
     this.header = memory.allocFile(3, StateClass.derived);
     this.heads = new RecordFile(memory, 1, StateClass.derived, 4096);
-    this.nodes = new RecordFile(memory, 8, StateClass.derived, 512);
+    this.nodes = new RecordFile(memory, NODE_WORDS, StateClass.derived, 512);
   }
 
   /** How many pieces of memory were not tracked because their page is reached too often. */
@@ -139,7 +141,7 @@ export class NodeStore {
    */
   add(kind: number, level: number, owner: number, base: number, pa: number, count: number, limits = 0): number {
     if (!this.memory.isRam(pa)) return 0;
-    const slot = this.memory.watch(pa, this.bit);
+    const slot = this.memory.slotForWrite(pa);
     let depth = 0;
     for (let other = this.first(slot); other !== 0; other = this.next(other)) depth++;
     if (depth >= MOST_PER_PAGE) {
@@ -147,17 +149,18 @@ export class NodeStore {
       return 0;
     }
     const node = this.take();
-    const { nodes, heads } = this;
-    nodes.put(node, NodeField.next, this.first(slot));
-    nodes.put(node, NodeField.what, kind | (level << 4) | (limits << 8));
-    nodes.put(node, NodeField.owner, owner);
-    nodes.put(node, NodeField.baseLo, loOf(base));
-    nodes.put(node, NodeField.baseHi, hiOf(base));
-    nodes.put(node, NodeField.range, ((pa & 4095) >>> 3) | (count << 16));
-    nodes.put(node, NodeField.refs, 1);
-    nodes.put(node, NodeField.slot, slot);
-    heads.put(slot, 0, node << 1);
-    this.refreshHead(slot);
+    const first = this.first(slot);
+    const at = this.nodes.atForWrite(node);
+    const words = this.memory.edit(at, NODE_WORDS);
+    words[at + NodeField.next] = first;
+    words[at + NodeField.what] = kind | (level << 4) | (limits << 8);
+    words[at + NodeField.owner] = owner;
+    words[at + NodeField.baseLo] = loOf(base);
+    words[at + NodeField.baseHi] = hiOf(base);
+    words[at + NodeField.range] = ((pa & 4095) >>> 3) | (count << 16);
+    words[at + NodeField.refs] = 1;
+    words[at + NodeField.slot] = slot;
+    this.setHead(slot, node);
     return node;
   }
 
@@ -165,26 +168,28 @@ export class NodeStore {
   remove(node: number): void {
     const slot = this.nodes.get(node, NodeField.slot);
     const after = this.next(node);
-    if (this.first(slot) === node) {
-      this.heads.put(slot, 0, after << 1);
+    let head = this.first(slot);
+    if (head === node) {
+      head = after;
     } else {
-      let before = this.first(slot);
+      let before = head;
       while (this.next(before) !== node) before = this.next(before);
       this.nodes.put(before, NodeField.next, after);
     }
-    this.refreshHead(slot);
+    this.setHead(slot, head);
     this.nodes.clear(node);
     this.nodes.put(node, NodeField.next, this.memory.words[this.header + 1]!);
     this.memory.put(this.header + 1, node);
   }
 
-  private refreshHead(slot: number): void {
-    const first = this.first(slot);
+  /** Makes `first` the first node of the page in `slot`. */
+  private setHead(slot: number, first: number): void {
     let flag = first === 0 ? 0 : ONLY_LAST_LEVEL;
     for (let node = first; node !== 0; node = this.next(node)) {
       if ((this.nodes.get(node, NodeField.what) & 0xff) !== (NodeKind.table | (3 << 4))) flag = 0;
     }
     this.heads.put(slot, 0, (first << 1) | flag);
+    this.memory.setWatched(slot, this.bit, first !== 0);
   }
 
   private take(): number {

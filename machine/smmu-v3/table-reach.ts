@@ -44,6 +44,8 @@ const F = {
 
 const AF = 1 << 10;
 const NOT_GLOBAL = 1 << 11;
+/** The low bits of a table descriptor, above the last level. */
+const TABLE = 3;
 
 export class TableReach {
   private readonly memory: PhysicalMemory;
@@ -247,11 +249,12 @@ export class TableReach {
     const first = store.base(node);
     const at = store.address(node);
     const index = store.wordsAt(node);
+    // Of what all goes, only tables matter.
+    const [mask, value] = level < 3 && rest.isNothing ? [3, TABLE] : [1, 1];
     for (let i = 0; i < count; i++) {
-      i += this.memory.blanksFrom(index + 2 * i) >>> 1;
-      if (i >= count) break;
       const lo = this.memory.words[index + 2 * i]!;
-      if ((lo & 1) === 0) continue;
+      if (lo === 0) i += Math.max(1, this.memory.blanksFrom(index + 2 * i) >>> 1) - 1;
+      if ((lo & mask) !== value) continue;
       const hi = this.memory.words[index + 2 * i + 1]!;
       this.leaveOne(root, level, limits, first + i * step, step, hi, lo, at + 8 * i, rest, nested);
     }
@@ -306,10 +309,9 @@ export class TableReach {
     const pages = POW2[levelShift(this.granule(root), level) - 12]!;
     const at = store.wordsAt(node);
     for (let i = 0; i < count; i++) {
-      i += memory.blanksFrom(at + 2 * i) >>> 1;
-      if (i >= count) break;
       const lo = memory.words[at + 2 * i]!;
-      if ((lo & 1) !== 0) this.refChild(root, level, page + i * pages, memory.words[at + 2 * i + 1]!, lo, limits);
+      if (lo === 0) i += Math.max(1, memory.blanksFrom(at + 2 * i) >>> 1) - 1;
+      if ((lo & 3) === TABLE) this.refChild(root, level, page + i * pages, memory.words[at + 2 * i + 1]!, lo, limits);
     }
   }
 
