@@ -22,7 +22,7 @@ import {
 import type { Hypervisor } from './hypervisor.ts';
 import type { LifeCycleTracker, LifeCycleViolation } from './life-cycles/index.ts';
 import { defaultProfile, type Profile } from './profiles/index.ts';
-import { makeRegisters, setNumber } from './registers.ts';
+import { copyRegisters, makeRegisters, setNumber } from './registers.ts';
 
 /** An EL1 access that stage 2 did not let through. */
 export interface Stage2Abort {
@@ -108,7 +108,7 @@ export class Boundary {
   }
 
   #crossTracked(tracker: LifeCycleTracker, cpu: number, x: Int32Array): void {
-    this.#before.set(x);
+    copyRegisters(this.#before, x);
     this.#hypervisor.hvc(cpu, x);
     const spec = decodeFunction(this.#before, this.#profile);
     if (spec !== undefined) tracker.crossed(spec, cpu, this.#before, x);

@@ -15,6 +15,7 @@ import {
   type AbortOutcome,
   type BootParameters,
   type CallSpec,
+  copyRegisters,
   decodeGuestCall,
   defaultProfile,
   FUNCTION_ID_BASE,
@@ -280,7 +281,7 @@ export class CheckedHypervisor implements Hypervisor {
       return;
     }
     const { call } = this;
-    call.x.set(x);
+    copyRegisters(call.x, x);
     call.cpu = cpu;
     this.collected.beginCall(cpu, x);
     const position = x[1] === 0 ? (x[0]! - FUNCTION_ID_BASE) | 0 : -1;
@@ -309,7 +310,7 @@ export class CheckedHypervisor implements Hypervisor {
     };
     if (!this.monitor.active || this.stopped) return serve();
     const { call } = this;
-    call.x.set(x);
+    copyRegisters(call.x, x);
     call.cpu = cpu;
     this.collected.beginGuestCall(cpu, x);
     const spec = this.mayCall(cpu) ? decodeGuestCall(x) : undefined;
@@ -386,7 +387,7 @@ export class CheckedHypervisor implements Hypervisor {
 
   private judgeRow(name: string, rules: CallRules, row: Row): void {
     const { call } = this;
-    const shortage = row.shortages.find((one) => isShortage(call, one));
+    const shortage = shortageOf(row, call);
     const problem = shortage === undefined ? judge(call, row) : judgeShortage(call, shortage);
     const decided = shortage ?? row;
     this.hits[decided.index]!++;
@@ -480,6 +481,12 @@ export class CheckedHypervisor implements Hypervisor {
     this.finish(outcome === 'inject', true);
     return outcome;
   }
+}
+
+/** The shortage of a row that the call has come to, if it has. */
+function shortageOf({ shortages }: Row, call: Call): Shortage | undefined {
+  for (let i = 0; i < shortages.length; i++) if (isShortage(call, shortages[i]!)) return shortages[i];
+  return undefined;
 }
 
 /** The first row that holds on the state before the call; null when there is none. */

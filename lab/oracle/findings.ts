@@ -1,6 +1,6 @@
 /** What the oracle found, as data. A finding names the property, the rule of it that is broken, and the call. */
 
-import { defaultProfile, formatCall, formatGuestCall, type Profile } from '#hypercall-abi';
+import { copyRegisters, defaultProfile, formatCall, formatGuestCall, type Profile } from '#hypercall-abi';
 import { PROPERTY_NAMES, type Property } from './properties.ts';
 
 /** What a finding tells beside its text: numbers are addresses, ids or counts, by name. */
@@ -46,7 +46,7 @@ export class Findings {
 
   /** From now on findings belong to the call whose registers are in `x`. */
   beginCall(cpu: number, x: Int32Array): void {
-    this.before.set(x);
+    copyRegisters(this.before, x);
     this.cpu = cpu;
     this.inCall = true;
     this.isGuests = false;

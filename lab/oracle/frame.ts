@@ -84,22 +84,26 @@ export class Frame {
     } else if (watch === Watch.journal) {
       this.moved = moved;
       this.reported = 0;
-      this.memory.eachLogged(this.mark, this.wrote);
+      this.memory.eachLoggedRun(this.mark, this.wrote);
       for (const [page, pa] of this.noted) {
         if (this.ghost.owner(page) !== Owner.hyp && !moved.has(page)) this.foreign(page, pa);
       }
     }
   }
 
-  /** A word was written in the call. Bound, so that going through the journal makes nothing. */
-  private readonly wrote = (index: number, old: number): void => {
-    const slot = index >>> SLOT_SHIFT;
+  /** Words were written in the call. Bound, so that going through the journal makes nothing. */
+  private readonly wrote = (start: number, count: number, log: Int32Array, at: number): void => {
+    const slot = start >>> SLOT_SHIFT;
     const pa = this.memory.paOfSlot(slot);
-    if (pa < 0 || this.memory.words[index] === old || slot === this.reported) return;
+    if (pa < 0 || slot === this.reported) return;
     const page = this.facts.pageOf(pa);
     if (this.ghost.owner(page) === Owner.hyp || this.moved!.has(page)) return;
+    const { words } = this.memory;
+    let i = count - 1;
+    while (i >= 0 && words[start + i] === log[at + i]) i--;
+    if (i < 0) return;
     this.reported = slot;
-    this.foreign(page, pa + 4 * (index & ((1 << SLOT_SHIFT) - 1)));
+    this.foreign(page, pa + 4 * ((start + i) & ((1 << SLOT_SHIFT) - 1)));
   };
 
   private foreign(page: number, pa: number): void {

@@ -109,6 +109,15 @@ export class Ghost {
     return this.memory.words[this.state + page]! & OWNER_MASK;
   }
 
+  /** How many of `count` pages from `page` on belong to `owner`, up to the first that does not. */
+  ownedRun(page: number, count: number, owner: number): number {
+    const { words } = this.memory;
+    const first = this.state + page;
+    let n = 0;
+    while (n < count && (words[first + n]! & OWNER_MASK) === owner) n++;
+    return n;
+  }
+
   /** Slot of the VM that has the page, when {@link owner} is guest; of the hypervisor's: its pool, plus 1. */
   ownerVm(page: number): number {
     return (this.memory.words[this.state + page]! >>> VM_SHIFT) & 0xff;

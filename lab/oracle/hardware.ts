@@ -130,18 +130,18 @@ export class Hardware {
 
   /** What is wrong with what became of an access; null when that is right. @param must whether it must be forwarded */
   judgeForwarded(must: boolean, outcome: AbortOutcome, ipa: number, write: boolean, value: number): string | null {
-    const what = `${write ? 'write' : 'read'} of the host at ${hex(ipa)}`;
-    if (typeof outcome === 'string') return `the ${what} was not made on its behalf`;
-    if (!must) return `the ${what} was made on its behalf`;
+    const what = (): string => `${write ? 'write' : 'read'} of the host at ${hex(ipa)}`;
+    if (typeof outcome === 'string') return `the ${what()} was not made on its behalf`;
+    if (!must) return `the ${what()} was made on its behalf`;
     if (!this.readsSmmus) return null;
     const smmu = this.facts.description.smmus.findIndex(({ base }) => ipa >= base && ipa < base + SMMU_BYTES);
     const offset = ipa - this.facts.description.smmus[smmu]!.base;
     const register = this.word(smmu, offset);
-    if (!write) return (outcome.value | 0) === register ? null : `the ${what} gave ${hex(outcome.value)}`;
+    if (!write) return (outcome.value | 0) === register ? null : `the ${what()} gave ${hex(outcome.value)}`;
     const stopped = (this.word(smmu, Offset.GERROR) ^ this.word(smmu, Offset.GERRORN)) & CMDQ_ERR;
-    if (stopped !== 0) return `the ${what} has stopped the command queue`;
+    if (stopped !== 0) return `the ${what()} has stopped the command queue`;
     const stays = offset === Offset.EVENTQ_CONS && ((register ^ value) & QUEUE_INDEX) !== 0;
-    return stays ? `the ${what} did not reach the register` : null;
+    return stays ? `the ${what()} did not reach the register` : null;
   }
 
   // ---- SMMUs

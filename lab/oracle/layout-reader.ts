@@ -98,6 +98,24 @@ const POOL_TOTAL = offsetOf(PoolRecord, 'totalPages');
 const VM_STATE = offsetOf(VmRecord, 'state');
 const vmStateField = fieldReader(VmRecord, 'state');
 const vmProtectedField = fieldReader(VmRecord, 'protected');
+const SMMU_MMIO_LO = offsetOf(SmmuRecord, 'mmioLo');
+const SMMU_STRTAB_LO = offsetOf(SmmuRecord, 'strtabLo');
+const SMMU_CMDQ_LO = offsetOf(SmmuRecord, 'cmdqLo');
+const VM_VCPUS = offsetOf(VmRecord, 'vcpus');
+const VM_ROOT_LO = offsetOf(VmRecord, 'rootLo');
+const VM_LOCK = offsetOf(VmRecord, 'lock');
+const VM_LOADS = offsetOf(VmRecord, 'loads');
+const VM_GUEST_PAGES = offsetOf(VmRecord, 'guestPages');
+const CPU_LOADED_VM = offsetOf(CpuRecord, 'loadedVm');
+const CPU_REQUEST_TYPE = offsetOf(CpuRecord, 'requestType');
+const POOL_LOCK = offsetOf(PoolRecord, 'lock');
+const POOL_FREE_PAGES = offsetOf(PoolRecord, 'freePages');
+const POOL_HEADS = offsetOf(PoolRecord, 'heads');
+/** Offset of the word that says how large the stream table and the command queue are. */
+const SMMU_GEOMETRY = offsetOf(SmmuRecord, 'strtabLog2');
+const strtabLog2Field = fieldReader(SmmuRecord, 'strtabLog2');
+const strtabSplitField = fieldReader(SmmuRecord, 'strtabSplit');
+const cmdqLog2Field = fieldReader(SmmuRecord, 'cmdqLog2');
 
 /** Reads records at their places. Every number is unsigned. */
 export class LayoutReader {
@@ -192,33 +210,33 @@ export class LayoutReader {
     return this.layout.smmus + index * SMMU_RECORD_BYTES;
   }
 
-  private smmuField(index: number, name: string): number {
-    return fieldReader(SmmuRecord, name)(this.memory.read32(this.smmu(index) + offsetOf(SmmuRecord, name)));
+  private geometry(index: number): number {
+    return this.memory.read32(this.smmu(index) + SMMU_GEOMETRY);
   }
 
   smmuBase(index: number): number {
-    return this.pointer(this.smmu(index) + offsetOf(SmmuRecord, 'mmioLo'));
+    return this.pointer(this.smmu(index) + SMMU_MMIO_LO);
   }
 
   streamTable(index: number): number {
-    return this.pointer(this.smmu(index) + offsetOf(SmmuRecord, 'strtabLo'));
+    return this.pointer(this.smmu(index) + SMMU_STRTAB_LO);
   }
 
   streamTableLog2(index: number): number {
-    return this.smmuField(index, 'strtabLog2');
+    return strtabLog2Field(this.geometry(index));
   }
 
   /** Split of a two-level stream table; 0 for a linear one. */
   streamTableSplit(index: number): number {
-    return this.smmuField(index, 'strtabSplit');
+    return strtabSplitField(this.geometry(index));
   }
 
   commandQueue(index: number): number {
-    return this.pointer(this.smmu(index) + offsetOf(SmmuRecord, 'cmdqLo'));
+    return this.pointer(this.smmu(index) + SMMU_CMDQ_LO);
   }
 
   commandQueueLog2(index: number): number {
-    return this.smmuField(index, 'cmdqLog2');
+    return cmdqLog2Field(this.geometry(index));
   }
 
   /** PROD as the hypervisor last made it: index and wrap bit. */
@@ -253,23 +271,23 @@ export class LayoutReader {
   }
 
   vmVcpus(slot: number): number {
-    return this.word(this.vm(slot) + offsetOf(VmRecord, 'vcpus'));
+    return this.word(this.vm(slot) + VM_VCPUS);
   }
 
   vmRoot(slot: number): number {
-    return this.pointer(this.vm(slot) + offsetOf(VmRecord, 'rootLo'));
+    return this.pointer(this.vm(slot) + VM_ROOT_LO);
   }
 
   vmLock(slot: number): number {
-    return this.word(this.vm(slot) + offsetOf(VmRecord, 'lock'));
+    return this.word(this.vm(slot) + VM_LOCK);
   }
 
   vmLoads(slot: number): number {
-    return this.word(this.vm(slot) + offsetOf(VmRecord, 'loads'));
+    return this.word(this.vm(slot) + VM_LOADS);
   }
 
   vmPages(slot: number): number {
-    return this.word(this.vm(slot) + offsetOf(VmRecord, 'guestPages'));
+    return this.word(this.vm(slot) + VM_GUEST_PAGES);
   }
 
   private cpu(cpu: number): number {
@@ -278,12 +296,12 @@ export class LayoutReader {
 
   /** Handle of the VM that is loaded on a CPU, 0 for none. */
   loadedVm(cpu: number): number {
-    return this.word(this.cpu(cpu) + offsetOf(CpuRecord, 'loadedVm'));
+    return this.word(this.cpu(cpu) + CPU_LOADED_VM);
   }
 
   /** Memory request left in a CPU's slot, 0 for none. */
   requestType(cpu: number): number {
-    return this.word(this.cpu(cpu) + offsetOf(CpuRecord, 'requestType'));
+    return this.word(this.cpu(cpu) + CPU_REQUEST_TYPE);
   }
 
   private deviceField(index: number, name: string): number {
@@ -359,11 +377,11 @@ export class LayoutReader {
   }
 
   poolLock(id: number): number {
-    return this.word(this.pool(id) + offsetOf(PoolRecord, 'lock'));
+    return this.word(this.pool(id) + POOL_LOCK);
   }
 
   poolFreePages(id: number): number {
-    return this.word(this.pool(id) + offsetOf(PoolRecord, 'freePages'));
+    return this.word(this.pool(id) + POOL_FREE_PAGES);
   }
 
   /** Pages ever donated and not given back. */
@@ -373,7 +391,7 @@ export class LayoutReader {
 
   /** First free block of 2^order pages, 0 when there is none. */
   poolHead(id: number, order: number): number {
-    return this.pointer(this.pool(id) + offsetOf(PoolRecord, 'heads') + 8 * order);
+    return this.pointer(this.pool(id) + POOL_HEADS + 8 * order);
   }
 
   /** The identity domain's table, 0 when there is none. */

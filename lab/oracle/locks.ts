@@ -13,10 +13,14 @@ export type LockReport = (rule: LockRule, text: string, cpu: number) => void;
 
 type LockClass = (typeof LOCK_ORDER)[number];
 
+/** The locks that a CPU holds, in the order in which it took them. */
 interface Held {
-  readonly at: number;
-  readonly rank: number;
+  readonly at: number[];
+  readonly rank: number[];
 }
+
+/** Global locks lie in the first page of the layout. */
+const GLOBAL_BYTES = 4096;
 
 /** A run of records that each have a lock. */
 interface LockedRecords {
@@ -41,9 +45,11 @@ export interface LockCounts {
 const DOMAIN_LOCK = DomainRecord.fields.find(({ name }) => name === 'lock')!.offset;
 
 export class Locks {
-  private readonly globals = new Map<number, number>();
+  /** By word of the page of global records: place of the lock in the order, plus 1. */
+  private readonly globals = new Uint8Array(GLOBAL_BYTES / 4);
+  private readonly globalBase: number;
   private readonly records: readonly LockedRecords[];
-  private readonly held: Held[][];
+  private readonly held: readonly Held[];
   private readonly report: LockReport;
   /** Told of each lock that was released by who held it; null while nobody asks. */
   onReleased: ((name: LockClass) => void) | null = null;
@@ -58,30 +64,38 @@ export class Locks {
       offset,
       rank: rankOf(name),
     });
-    this.globals.set(layout.vmLock, rankOf('vmTable'));
-    this.globals.set(layout.pviommuLock, rankOf('pviommu'));
-    this.globals.set(layout.deviceLock, rankOf('device'));
-    this.globals.set(layout.domainLock, rankOf('domainTable'));
-    this.globals.set(layout.hostLock, rankOf('host'));
-    this.globals.set(layout.hypLock, rankOf('hyp'));
-    for (const pool of [layout.heapPool, layout.iommuPool]) {
-      this.globals.set(pool + lockOf(PoolRecord), rankOf('pool'));
-    }
+    this.globalBase = layout.base;
+    const global = (at: number, name: LockClass): void => {
+      const word = (at - layout.base) / 4;
+      if (!(word in this.globals)) throw new RangeError(`the ${name} lock is not in the first page of the layout`);
+      this.globals[word] = rankOf(name) + 1;
+    };
+    global(layout.vmLock, 'vmTable');
+    global(layout.pviommuLock, 'pviommu');
+    global(layout.deviceLock, 'device');
+    global(layout.domainLock, 'domainTable');
+    global(layout.hostLock, 'host');
+    global(layout.hypLock, 'hyp');
+    for (const pool of [layout.heapPool, layout.iommuPool]) global(pool + lockOf(PoolRecord), 'pool');
     this.records = [
       run(layout.domains, DomainRecord.size, counts.domains, lockOf(DomainRecord), 'domain'),
       run(layout.vms, VmRecord.size, counts.vms, lockOf(VmRecord), 'guest'),
       run(layout.smmus, SmmuRecord.size, counts.smmus, lockOf(SmmuRecord), 'smmu'),
     ];
-    this.held = Array.from({ length: cpus }, () => []);
+    this.held = Array.from({ length: cpus }, () => ({ at: [], rank: [] }));
     this.report = report;
   }
 
   /** Place of the lock at `pa` in the order; -1 when that is no lock. */
   rankAt(pa: number): number {
-    for (const { base, end, size, offset, rank } of this.records) {
+    const inGlobals = pa - this.globalBase;
+    if (inGlobals >= 0 && inGlobals < GLOBAL_BYTES) return this.globals[inGlobals >>> 2]! - 1;
+    const { records } = this;
+    for (let i = 0; i < records.length; i++) {
+      const { base, end, size, offset, rank } = records[i]!;
       if (pa >= base && pa < end) return (pa - base) % size === offset ? rank : -1;
     }
-    return this.globals.get(pa) ?? -1;
+    return -1;
   }
 
   /** The word at `pa` was `before` and is `after`; if it is a lock, that takes or releases it. */
@@ -104,36 +118,53 @@ export class Locks {
   taken(cpu: number, pa: number, rank = this.rankAt(pa)): void {
     const held = this.held[cpu];
     if (held === undefined) return;
-    const last = held.at(-1);
-    if (last !== undefined && last.rank >= rank) {
-      const text = `takes the ${LOCK_ORDER[rank]} lock while it holds the ${LOCK_ORDER[last.rank]} lock`;
+    const n = held.at.length;
+    if (n !== 0 && held.rank[n - 1]! >= rank) {
+      const text = `takes the ${LOCK_ORDER[rank]} lock while it holds the ${LOCK_ORDER[held.rank[n - 1]!]} lock`;
       this.report('order', `CPU ${cpu} ${text}`, cpu);
     }
-    held.push({ at: pa, rank });
+    held.at.push(pa);
+    held.rank.push(rank);
   }
 
   /** `cpu`, whose number the lock word held, has released it. */
   released(cpu: number, pa: number, rank = this.rankAt(pa)): void {
     const held = this.held[cpu];
-    const at = held === undefined ? -1 : held.findLastIndex((one) => one.at === pa);
+    const at = held === undefined ? -1 : held.at.lastIndexOf(pa);
     if (at >= 0) {
-      held!.splice(at, 1);
+      drop(held!, at);
       this.onReleased?.(LOCK_ORDER[rank]!);
     } else this.report('not-holder', `the ${LOCK_ORDER[rank]} lock is released, which CPU ${cpu} did not hold`, cpu);
   }
 
   /** Whether `cpu` holds a lock of that class. */
   holds(cpu: number, name: LockClass): boolean {
-    return this.held[cpu]?.some(({ rank }) => LOCK_ORDER[rank] === name) ?? false;
+    return this.held[cpu]?.rank.some((rank) => LOCK_ORDER[rank] === name) ?? false;
   }
 
   /** Classes of the locks that `cpu` holds, in the order in which it took them. */
   heldBy(cpu: number): readonly string[] {
-    return this.held[cpu]!.map(({ rank }) => LOCK_ORDER[rank]!);
+    return this.held[cpu]!.rank.map((rank) => LOCK_ORDER[rank]!);
   }
 
   /** A call has ended, or was undone: what is held now is no longer this object's concern. */
   clear(): void {
-    for (const held of this.held) if (held.length !== 0) held.length = 0;
+    for (let cpu = 0; cpu < this.held.length; cpu++) {
+      const { at, rank } = this.held[cpu]!;
+      if (at.length === 0) continue;
+      at.length = 0;
+      rank.length = 0;
+    }
   }
+}
+
+/** Locks are mostly released in the order opposite to that in which they were taken. */
+function drop({ at, rank }: Held, n: number): void {
+  if (n === at.length - 1) {
+    at.pop();
+    rank.pop();
+    return;
+  }
+  at.splice(n, 1);
+  rank.splice(n, 1);
 }

@@ -28,6 +28,30 @@ const TAINTED_HI = 1 << 23;
 /** Told of an entry: the first address that it decides, its level, its two words. */
 type Visit = (ipa: number, level: number, hi: number, lo: number) => void;
 
+/** Owners by their ids in annotations. */
+const OWNERS: Readonly<Record<number, number>> = {
+  [OwnerId.host]: Owner.host,
+  [OwnerId.hyp]: Owner.hyp,
+  [OwnerId.guest]: Owner.guest,
+};
+/** Annotations by owner. */
+const ANNOTATIONS = [OwnerId.host << OWNER_SHIFT, OwnerId.hyp << OWNER_SHIFT, OwnerId.guest << OWNER_SHIFT];
+
+/** Whose all pages must be that an entry of the host's stage 2 covers from `ipa` on; -1 where it is right for nobody's. */
+function ownerIn(ipa: number, level: number, hi: number, lo: number): number {
+  if (descriptorKind(level, hi, lo) !== DescriptorKind.invalid) {
+    return outputAddress(level, hi, lo) === ipa ? Owner.host : -1;
+  }
+  return (lo & 1) === 0 ? (OWNERS[(lo >>> OWNER_SHIFT) & OWNER_BITS] ?? -1) : -1;
+}
+
+/** Whether a last-level entry says of a page of RAM at `ipa` what it must, and nothing else that could be wrong. */
+function isPlain(hi: number, lo: number, ipa: number, owner: number): boolean {
+  if ((lo & 1) === 0) return hi === 0 && lo === ANNOTATIONS[owner];
+  const isMapped = (lo & 2) !== 0 && (hi & TAINTED_HI) === 0 && owner === Owner.host;
+  return isMapped && outputAddress(3, hi, lo) === ipa;
+}
+
 export class Stage2 {
   private readonly facts: Facts;
   private readonly ghost: Ghost;
@@ -139,21 +163,28 @@ export class Stage2 {
     const block = pa - (pa % LEAF_BYTES[2]!);
     const { memory } = this.facts;
     const first = memory.indexOf(this.table);
+    const page = this.facts.ramRange(block, 512);
     for (let i = 0; i < 512; i++) {
-      this.checkHostEntry(block + i * PAGE, 3, memory.words[first + 2 * i + 1]!, memory.words[first + 2 * i]!);
+      const lo = memory.words[first + 2 * i]!;
+      const hi = memory.words[first + 2 * i + 1]!;
+      const ipa = block + i * PAGE;
+      if (page < 0 || !isPlain(hi, lo, ipa, this.ghost.owner(page + i))) this.checkHostEntry(ipa, 3, hi, lo);
     }
   }
 
   private readonly checkHostEntry: Visit = (ipa, level, hi, lo) => {
     const span = LEAF_BYTES[level]!;
     if (descriptorKind(level, hi, lo) !== DescriptorKind.invalid) this.checkHostLeaf(ipa, level, hi, lo);
+    const owner = ownerIn(ipa, level, hi, lo);
     for (const { base, size } of this.facts.description.ram) {
-      const end = Math.min(ipa + span, base + size);
-      for (let pa = Math.max(ipa, base); pa < end; pa += PAGE) {
-        const page = this.facts.pageOf(pa);
-        // Most memory is the host's and was never touched.
-        if (lo === 0 && hi === 0 && this.ghost.owner(page) === Owner.host) continue;
-        this.judgeHostPage(page, pa, level, hi, lo, 'ownership');
+      const from = Math.max(ipa, base);
+      const count = (Math.min(ipa + span, base + size) - from) / PAGE;
+      if (count <= 0) continue;
+      const page = this.facts.pageOf(from);
+      for (let i = this.ghost.ownedRun(page, count, owner); i < count; ) {
+        this.judgeHostPage(page + i, from + i * PAGE, level, hi, lo, 'ownership');
+        i++;
+        i += this.ghost.ownedRun(page + i, count - i, owner);
       }
     }
   };

@@ -566,6 +566,16 @@ export class PhysicalMemory {
 
   /** Calls `visit` with the index and the old content of each word that was logged since `mark`, the last one first. */
   eachLogged(mark: number, visit: (index: number, old: number) => void): void {
+    this.eachLoggedRun(mark, (start, count, log, at) => {
+      for (let i = count - 1; i >= 0; i--) visit(start + i, log[at + i]!);
+    });
+  }
+
+  /**
+   * The same by runs, each in one page: `visit` is given the index of the first word, how many there are, and where in
+   * the journal their old content stands.
+   */
+  eachLoggedRun(mark: number, visit: (start: number, count: number, log: Int32Array, at: number) => void): void {
     const { log } = this;
     let at = this.logLength;
     while (at > mark) {
@@ -577,7 +587,7 @@ export class PhysicalMemory {
       const start = tag >= 0 ? tag : log[--at]!;
       const count = tag >= 0 ? 1 : ~tag;
       at -= count;
-      for (let i = count - 1; i >= 0; i--) visit(start + i, log[at + i]!);
+      visit(start, count, log, at);
     }
   }
 

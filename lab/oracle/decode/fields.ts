@@ -19,6 +19,8 @@ export interface Field {
   readonly address?: true;
 }
 
+const TWO32 = 4294967296;
+
 /** A field as found: `text` is the value for people (an address in hexadecimal, a known value with its name). */
 export interface DecodedField {
   readonly name: string;
@@ -44,6 +46,8 @@ export function bits(hi: number, lo: number, top: number, bottom: number): numbe
 
 /** Bits `top` to `bottom` in place: the value with everything outside the range cleared. For addresses. */
 export function bitsInPlace(hi: number, lo: number, top: number, bottom: number): number {
+  // Most addresses have bits in both halves.
+  if (top >= 32 && bottom < 32) return ((hi & widthMask(top - 31)) >>> 0) * TWO32 + ((lo & (-1 << bottom)) >>> 0);
   return bits(hi, lo, top, bottom) * 2 ** bottom;
 }
 

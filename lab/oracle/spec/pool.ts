@@ -10,6 +10,7 @@ import { Errno, PoolId } from '#hypercall-abi';
 import { PAGE, TWO32 } from '../facts.ts';
 import { Owner } from '../ghost.ts';
 import { PageWord } from '../layout-reader.ts';
+import { NumberList } from '../touched.ts';
 import type { Call } from './call.ts';
 import { accept, type CallRules, lack, refuse, type Shortage } from './row.ts';
 
@@ -150,19 +151,22 @@ export const reclaimable: CallRules = {
 
 /** Pages of the list that a reclaim gave, in order; empty when it is no proper list. */
 const given: number[] = [];
+const seen = new NumberList(1024);
 
 /** Follow the list in x1, x2. @returns what is wrong with it, or null */
 function walkGiven(c: Call): string | null {
   given.length = 0;
+  seen.clear();
   const count = c.after[4]! >>> 0;
   let pa = c.value;
   for (let i = 0; i < count; i++) {
     const page = pa % PAGE === 0 ? c.facts.pageOf(pa) : -1;
     if (page < 0 || c.ghost.owner(page) !== Owner.hyp) return `gave 0x${pa.toString(16)}, which is no page of a pool`;
-    if (given.includes(page)) return 'gave the same page twice';
+    if (seen.has(page)) return 'gave the same page twice';
     if (c.monitor.store.firstIn(page) !== 0) return `gave 0x${pa.toString(16)}, which hardware still uses`;
     if (!c.isZero(page, 8)) return `gave 0x${pa.toString(16)} with something left in it`;
     given.push(page);
+    seen.add(page);
     pa = c.facts.read64(pa);
   }
   return pa === 0 ? null : 'gave a list that is longer than its count';
