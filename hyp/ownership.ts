@@ -22,6 +22,7 @@ import {
   hostStateOf,
   hypPage,
   hypStateOf,
+  isHostOwned,
   putHypPage,
   putHypPages,
   REFCOUNT_MAX,
@@ -238,7 +239,7 @@ function* useRam(h: Hyp, pa: number, first: number, pages: number): Steps<number
     const count = yield* readHypPages(h, first + HypPage.size * done, pages - done);
     for (let i = 0; i < count; i++) {
       const record = h.records[2 * i]!;
-      if (hostStateOf(record) !== PageState.owned) return err('EPERM');
+      if (!isHostOwned(record)) return err('EPERM');
       if (refcountOf(record) === REFCOUNT_MAX) return err('EBUSY');
     }
     done += count;

@@ -83,7 +83,7 @@ export function* allocPages(h: Hyp, pool: number, order: number): Steps<number> 
   yield* remove(h, pool, pa, found);
   while (found > order) {
     found--;
-    yield* push(h, pool, pa + PAGE_SIZE * 2 ** found, found);
+    yield* push(h, pool, pa + (PAGE_SIZE << found), found);
   }
   addCount(h, pool + FREE_PAGES, -(1 << order));
   for (let i = 0; i < 1 << order; i++) {
@@ -113,8 +113,8 @@ function* join(h: Hyp, pool: number, pa: number, order: number): Steps<void> {
   let block = pa;
   let level = order;
   while (level < POOL_ORDER_MAX) {
-    const size = PAGE_SIZE * 2 ** level;
-    const buddy = Math.floor(block / size) % 2 === 0 ? block + size : block - size;
+    const size = PAGE_SIZE << level;
+    const buddy = (block & size) === 0 ? block + size : block - size;
     const at = hypPage(h, buddy);
     if (at < 0 || !isFreeBlock(yield* readHypPage(h, at), poolTag(h, pool), level)) break;
     yield* remove(h, pool, buddy, level);
@@ -131,12 +131,12 @@ export function* addPages(h: Hyp, pool: number, pa: number, pages: number): Step
   while (done < pages) {
     const at = pa + done * PAGE_SIZE;
     let order = 0;
-    while (order < POOL_ORDER_MAX && done + 2 ** (order + 1) <= pages && at % (PAGE_SIZE * 2 ** (order + 1)) === 0) {
+    while (order < POOL_ORDER_MAX && done + (2 << order) <= pages && (at & ((PAGE_SIZE << (order + 1)) - 1)) === 0) {
       order++;
     }
     for (let i = 0; i < 1 << order; i++) h.memory.setClass(at + i * PAGE_SIZE, StateClass.dead);
     yield* join(h, pool, at, order);
-    done += 2 ** order;
+    done += 1 << order;
   }
   addCount(h, pool + FREE_PAGES, pages);
   addCount(h, pool + TOTAL_PAGES, pages);

@@ -46,7 +46,7 @@ export function* refill(h: Hyp, tellsRest: boolean): Steps<number> {
   while (count > 0) {
     const order = headLo & ORDER_MASK;
     const pa = (headHi >>> 0) * TWO32 + ((headLo & ~ORDER_MASK) >>> 0);
-    if (order > orderMax || pa % (PAGE_SIZE * 2 ** order) !== 0) result = err('EINVAL');
+    if (order > orderMax || (pa & ((PAGE_SIZE << order) - 1)) !== 0) result = err('EINVAL');
     else result = yield* donateToHyp(h, pa, 1 << order);
     if (result !== 0) break;
     const link = h.memory.indexOf(pa);

@@ -25,7 +25,8 @@ export function hypPage(h: Hyp, pa: number): number {
     const range = ram[i]!;
     const offset = pa - range.base;
     if (offset >= 0 && offset < range.size) {
-      return h.layout.vmemmap + (firstPage + Math.floor(offset / 4096)) * HypPage.size;
+      // There are fewer pages than 2^31.
+      return h.layout.vmemmap + (firstPage + ((offset / 4096) | 0)) * HypPage.size;
     }
     firstPage += range.size / 4096;
   }
@@ -51,6 +52,11 @@ export function refcountOf(record: number): number {
 export function hostStateOf(record: number): PageState {
   const number = (record >>> HOST_SHIFT) & STATE_MASK;
   return (number < NO_PAGE_BIT ? number : PageState.noPage) as PageState;
+}
+
+/** Whether the host's state is OWNED, whose number is 0. */
+export function isHostOwned(record: number): boolean {
+  return (record & (STATE_MASK << HOST_SHIFT)) === 0;
 }
 
 export function hypStateOf(record: number): PageState {
@@ -101,7 +107,7 @@ export function* putHypPage(h: Hyp, at: number): Steps<void> {
  * lie in one page of the vmemmap. @returns how many
  */
 export function* readHypPages(h: Hyp, at: number, pages: number): Steps<number> {
-  const count = Math.min(pages, (4096 - (at % 4096)) / HypPage.size);
+  const count = Math.min(pages, (4096 - (at & 4095)) / HypPage.size);
   yield { kind: 'read', at };
   h.memory.readWords(at, h.records, 2 * count);
   return count;

@@ -6,7 +6,7 @@ import { performance } from 'node:perf_hooks';
 import { HostMemory, setUpSmmu } from '#host';
 import { createHypervisor as createStepped } from '#hyp';
 import { createHypervisor } from '#hyp/plain';
-import { type CallName, type Hypervisor, succeeded } from '#hypercall-abi';
+import { type CallName, copyRegisters, type Hypervisor, succeeded } from '#hypercall-abi';
 import { createMachine, hostPort, type Machine, run, tiny } from '#machine';
 import { CheckedHypervisor } from '../oracle/index.ts';
 import { StepGenerator } from '../random/generate.ts';
@@ -124,7 +124,7 @@ export function mixRate(name: string, mix: RandomMix, kind: MixKind, rounds: num
   const mark = memory.mark();
   const x = new Int32Array(16);
   const makeCall = (cpu: number, frame: Int32Array): void => {
-    x.set(frame);
+    copyRegisters(x, frame);
     hypervisor.hvc(cpu, x);
   };
   const rates: number[] = [];

@@ -20,7 +20,7 @@ import {
   steS1ContextPtr,
   steValid,
 } from './decode/index.ts';
-import { type Facts, type Geometry, IDENTITY_VMID, type OracleSmmu, SIZE_CODES } from './facts.ts';
+import { type Facts, type Geometry, IDENTITY_VMID, type OracleSmmu, SIZE_CODES, TWO32 } from './facts.ts';
 import { hex } from './findings.ts';
 
 /** MAIR: 0 normal non-cacheable, 1 write-back, 2 device, 3 inner non-cacheable outer write-back. */
@@ -123,6 +123,51 @@ function stage2Entry(
     S2R: 1,
     S2TTB: root,
   };
+}
+
+/** Fields of a table by name. */
+const fieldMaps = new Map<readonly Field[], ReadonlyMap<string, Field>>();
+
+function fieldsByName(fields: readonly Field[]): ReadonlyMap<string, Field> {
+  let byName = fieldMaps.get(fields);
+  if (byName === undefined) {
+    byName = new Map(fields.map((field) => [field.name, field]));
+    fieldMaps.set(fields, byName);
+  }
+  return byName;
+}
+
+/** What 64 bytes must be, put together from their fields: far quicker to compare with than field by field. */
+class Image {
+  private readonly words = new Int32Array(STE_WORDS);
+  /** Bits that are judged. */
+  private readonly mask = new Int32Array(STE_WORDS);
+
+  /** Whether the 64 bytes at index `i` are exactly what is expected. No answer but yes is final. */
+  holds(fields: readonly Field[], expected: Expected, memory: Int32Array, i: number): boolean {
+    const { words, mask } = this;
+    for (let k = 0; k < STE_WORDS; k++) {
+      words[k] = 0;
+      mask[k] = -1;
+    }
+    const byName = fieldsByName(fields);
+    for (const name in expected) if (!this.put(byName.get(name)!, expected[name]!)) return false;
+    for (let k = 0; k < STE_WORDS; k++) if (((memory[i + k]! ^ words[k]!) & mask[k]!) !== 0) return false;
+    return true;
+  }
+
+  /** Puts a value in its place; one that is judged elsewhere leaves the mask. @returns whether the field can hold it */
+  private put({ word, hi, lo, address }: Field, value: number | null): boolean {
+    if (value === null) {
+      for (let bit = lo; bit <= hi; bit++) this.mask[2 * word + (bit >>> 5)]! &= ~(1 << (bit & 31));
+      return true;
+    }
+    const inPlace = address === true ? value : value * 2 ** lo;
+    if (!(inPlace >= 0 && inPlace < 2 ** (hi + 1) && inPlace % 2 ** lo === 0)) return false;
+    this.words[2 * word]! |= inPlace | 0;
+    this.words[2 * word + 1]! |= (inPlace / TWO32) | 0;
+    return true;
+  }
 }
 
 export class ExpectedStream {
@@ -238,6 +283,7 @@ export class ExpectedStream {
   /** The first field of the 64 bytes at index `i` that is not as it must be, in words. */
   private difference(fields: readonly Field[], i: number, expected: Expected): string | null {
     const { words } = this.facts.memory;
+    if (this.image.holds(fields, expected, words, i)) return null;
     this.rest.set(words.subarray(i, i + STE_WORDS));
     for (const { name, word, hi, lo, address } of fields) {
       const value = bits(words[i + 2 * word + 1]!, words[i + 2 * word]!, hi, lo);
@@ -253,6 +299,7 @@ export class ExpectedStream {
     return at < 0 ? null : `word ${at >>> 1} has bits outside of its fields`;
   }
 
+  private readonly image = new Image();
   /** Scratch of {@link difference}: bits that no field has accounted for. */
   private readonly rest = new Int32Array(STE_WORDS);
 }

@@ -28,7 +28,7 @@ export class Frame {
   private hashes = new Int32Array(0);
   private owners = new Uint8Array(0);
   private slots = 0;
-  /** Pages whose owner has changed, and the slot that {@link wrote} spoke of last. */
+  /** Pages whose owner has changed, and the slot that was spoken of last. */
   private moved: NumberList | null = null;
   private reported = 0;
   /** Addresses that were seen changed in the call, in pages that were not the hypervisor's before it. */
@@ -62,18 +62,31 @@ export class Frame {
   look(): void {
     if (this.watch !== Watch.journal) return;
     this.reported = 0;
-    this.memory.eachLogged(this.mark, this.note);
+    this.memory.eachLoggedRun(this.mark, this.note);
   }
 
-  private readonly note = (index: number, old: number): void => {
-    const slot = index >>> SLOT_SHIFT;
-    const pa = this.memory.paOfSlot(slot);
-    if (pa < 0 || this.memory.words[index] === old || slot === this.reported) return;
+  private readonly note = (start: number, count: number, log: Int32Array, at: number): void => {
+    const pa = this.changed(start, count, log, at);
+    if (pa < 0) return;
     const page = this.facts.pageOf(pa);
-    if (this.ghost.owner(page) === Owner.hyp || this.noted.has(page)) return;
-    this.reported = slot;
-    this.noted.set(page, pa + 4 * (index & ((1 << SLOT_SHIFT) - 1)));
+    if (!this.noted.has(page)) this.noted.set(page, pa);
   };
+
+  /**
+   * Where a run of words of the journal has changed something in a page that is not the hypervisor's, and was not the last
+   * to be reported; -1 where it has not.
+   */
+  private changed(start: number, count: number, log: Int32Array, at: number): number {
+    const slot = start >>> SLOT_SHIFT;
+    const pa = this.memory.paOfSlot(slot);
+    if (pa < 0 || slot === this.reported || this.ghost.owner(this.facts.pageOf(pa)) === Owner.hyp) return -1;
+    const { words } = this.memory;
+    let i = count - 1;
+    while (i >= 0 && words[start + i] === log[at + i]) i--;
+    if (i < 0) return -1;
+    this.reported = slot;
+    return pa + 4 * ((start + i) & ((1 << SLOT_SHIFT) - 1));
+  }
 
   /** The call has returned, and the ghost has taken over what it did. @param moved pages whose owner has changed */
   end(moved: NumberList): void {
@@ -93,17 +106,8 @@ export class Frame {
 
   /** Words were written in the call. Bound, so that going through the journal makes nothing. */
   private readonly wrote = (start: number, count: number, log: Int32Array, at: number): void => {
-    const slot = start >>> SLOT_SHIFT;
-    const pa = this.memory.paOfSlot(slot);
-    if (pa < 0 || slot === this.reported) return;
-    const page = this.facts.pageOf(pa);
-    if (this.ghost.owner(page) === Owner.hyp || this.moved!.has(page)) return;
-    const { words } = this.memory;
-    let i = count - 1;
-    while (i >= 0 && words[start + i] === log[at + i]) i--;
-    if (i < 0) return;
-    this.reported = slot;
-    this.foreign(page, pa + 4 * ((start + i) & ((1 << SLOT_SHIFT) - 1)));
+    const pa = this.changed(start, count, log, at);
+    if (pa >= 0 && !this.moved!.has(this.facts.pageOf(pa))) this.foreign(this.facts.pageOf(pa), pa);
   };
 
   private foreign(page: number, pa: number): void {

@@ -23,6 +23,10 @@ const SHARED_HYP = 4;
 const VM_SHIFT = 8;
 const PIN_SHIFT = 16;
 
+/** Pages that are counted together: as many as a block of the host's stage 2 covers. */
+const GROUP_LOG2 = 9;
+const GROUP = 1 << GROUP_LOG2;
+
 /** Use of a device page for DMA: a page that was mapped once never changes hands again. */
 export const DeviceUse = { none: 0, asked: 1, mapped: 2 } as const;
 
@@ -48,6 +52,8 @@ export class Ghost {
   readonly maplets: Maplets;
   private readonly facts: Facts;
   private readonly state: number;
+  /** By group of pages: how many of them are not the host's. */
+  private readonly foreign: number;
   private readonly dma: number;
   private readonly shares: number;
   private readonly domains: number;
@@ -78,6 +84,7 @@ export class Ghost {
     this.facts = facts;
     this.memory = memory;
     this.state = file(pages);
+    this.foreign = file((pages >>> GROUP_LOG2) + 1);
     this.unanswered = file(1);
     this.dma = file(pages);
     this.shares = file(pages);
@@ -114,7 +121,11 @@ export class Ghost {
     const { words } = this.memory;
     const first = this.state + page;
     let n = 0;
-    while (n < count && (words[first + n]! & OWNER_MASK) === owner) n++;
+    for (; n < count; n++) {
+      const begins = owner === Owner.host && ((page + n) & (GROUP - 1)) === 0 && n + GROUP <= count;
+      if (begins && words[this.foreign + ((page + n) >>> GROUP_LOG2)] === 0) n += GROUP - 1;
+      else if ((words[first + n]! & OWNER_MASK) !== owner) break;
+    }
     return n;
   }
 
@@ -133,13 +144,19 @@ export class Ghost {
 
   setOwner(page: number, owner: number, vm = 0): void {
     this.leavePool(page);
-    this.memory.put(this.state + page, owner | (vm << VM_SHIFT));
+    this.putOwner(page, owner, vm);
+  }
+
+  private putOwner(page: number, owner: number, more: number): void {
+    const change = (owner === Owner.host ? 0 : 1) - (this.owner(page) === Owner.host ? 0 : 1);
+    this.memory.put(this.state + page, owner | (more << VM_SHIFT));
+    if (change !== 0) this.add(this.foreign + (page >>> GROUP_LOG2), change);
   }
 
   /** The page is the hypervisor's from now on, and in that pool. */
   giveToPool(page: number, pool: number): void {
     this.leavePool(page);
-    this.memory.put(this.state + page, Owner.hyp | ((pool + 1) << VM_SHIFT));
+    this.putOwner(page, Owner.hyp, pool + 1);
     this.add(this.pools + pool, 1);
   }
 

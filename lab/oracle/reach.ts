@@ -299,7 +299,8 @@ export class Reach {
     const column = reached === Reached.live ? this.identity : this.identityStale;
     this.countRam(column, target, pages, sign, (page) => {
       this.hooks.pageTouched(page);
-      if (sign > 0 && this.ghost.owner(page) === Owner.guest && !this.facts.memory.isZeroFrom(this.facts.paOf(page))) this.exposed(page);
+      if (sign > 0 && this.ghost.owner(page) === Owner.guest && !this.facts.memory.isZeroFrom(this.facts.paOf(page)))
+        this.exposed(page);
     });
   }
 

@@ -13,7 +13,7 @@
  */
 
 import { changesSince, writtenSince } from './changes.ts';
-import { grown, hashPage, storeRun } from './runs.ts';
+import { grown, hashPage, LONG_RUN, storeRun } from './runs.ts';
 import { SlotFile } from './slot-file.ts';
 import {
   BusError,
@@ -38,8 +38,6 @@ const CHUNK_BYTES = 2 ** 30;
 /** Page numbers below this are 32-bit integers. */
 const MAX_PAGE = 2 ** 31;
 const NO_CHUNK = new Int32Array(0);
-/** From this many words on, copying through a view beats a loop. */
-const LONG_RUN = 64;
 const SLOT_WORD_SHIFT = 10;
 const MAX_PA = 2 ** 52;
 /** The page was written since its hash was taken. Almost every written page has this mark and no other. */

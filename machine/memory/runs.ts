@@ -3,6 +3,8 @@
 import { WORDS_PER_PAGE } from './types.ts';
 
 const TWO32 = 2 ** 32;
+/** From this many words on, the typed array's own ways beat a loop. */
+export const LONG_RUN = 64;
 
 /**
  * Stores 64-bit words from index `start` to `end`: word k is (hi, lo) + k * step.
@@ -11,7 +13,8 @@ const TWO32 = 2 ** 32;
  */
 export function storeRun(words: Int32Array, start: number, end: number, hi: number, lo: number, step: number): void {
   if (hi === 0 && lo === 0 && step === 0) {
-    words.fill(0, start, end);
+    if (end - start < LONG_RUN) for (let i = start; i < end; i++) words[i] = 0;
+    else words.fill(0, start, end);
     return;
   }
   let low = lo | 0;
