@@ -13,7 +13,7 @@
  */
 
 import { changesSince, writtenSince } from './changes.ts';
-import { grown, hashPage, LONG_RUN, storeRun } from './runs.ts';
+import { grown, hashPage, LONG_RUN, PIECE_WORDS, storeRun } from './runs.ts';
 import { SlotFile } from './slot-file.ts';
 import {
   BusError,
@@ -43,8 +43,6 @@ const MAX_PA = 2 ** 52;
 /** The page was written since its hash was taken. Almost every written page has this mark and no other. */
 const DIRTY = 1;
 const OBSERVERS_MAX = 8;
-/** Words of a piece: 32 of them are a page, a bit for each an int32. */
-const PIECE_WORDS = 32;
 const PIECE_BYTES = 4 * PIECE_WORDS;
 /**
  * In the journal, in place of an index or the length of a run, none of which is that long: the pieces of a slot that were

@@ -1,7 +1,5 @@
 /** The two loops over many words that memory spends its time in: storing a run of descriptors, hashing a page. */
 
-import { WORDS_PER_PAGE } from './types.ts';
-
 const TWO32 = 2 ** 32;
 /** From this many words on, the typed array's own ways beat a loop. */
 export const LONG_RUN = 64;
@@ -46,8 +44,8 @@ export function storeRun(words: Int32Array, start: number, end: number, hi: numb
   }
 }
 
-/** Words of a piece of a page: see {@link hashPage}. */
-const PIECE_WORDS = 32;
+/** Words of a piece: 32 of them are a page, a bit for each an int32. */
+export const PIECE_WORDS = 32;
 
 /**
  * Hashes the page at index `start` of `words` into two lanes, `out[at]` and `out[at + 1]`. All zeroes hash to (0, 0).
