@@ -27,12 +27,14 @@ export const z03b: DefectCard = {
       function: 'useRam',
       before: [
         "  if (pages !== 1 && !isRamRange(h, pa, pages)) return err('EINVAL');",
-        '  for (let i = 0; i < pages; i++) {',
+        '  for (let done = 0; done < pages; ) {',
+        '    const count = yield* readHypPages(h, first + HypPage.size * done, pages - done);',
       ].join('\n'),
       after: [
         '  const checked = ((pages * PAGE_SIZE) >>> 0) / PAGE_SIZE;',
         "  if (checked !== 1 && !isRamRange(h, pa, checked)) return err('EINVAL');",
-        '  for (let i = 0; i < checked; i++) {',
+        '  for (let done = 0; done < checked; ) {',
+        '    const count = yield* readHypPages(h, first + HypPage.size * done, checked - done);',
       ].join('\n'),
     },
   ],

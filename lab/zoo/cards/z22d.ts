@@ -23,7 +23,7 @@ export const z22d: DefectCard = {
     {
       file: 'hyp/refill.ts',
       function: 'refill',
-      before: "    if (order > orderMax || pa % (PAGE_SIZE * 2 ** order) !== 0) result = err('EINVAL');",
+      before: "    if (order > orderMax || (pa & ((PAGE_SIZE << order) - 1)) !== 0) result = err('EINVAL');",
       after: "    if (order > orderMax) result = err('EINVAL');",
     },
   ],
