@@ -12,6 +12,7 @@ import { tuneEngine } from '../io/engine.ts';
 import { type ReplayReport, replay } from '../replay/replay.ts';
 import { operationsOf } from '../trace/operations.ts';
 import { parseTrace } from '../trace/parse.ts';
+import { fastCheckRate, fuzzRates } from './fuzz.ts';
 import { crossingRate, hypercallRate, type Rate } from './hypercalls.ts';
 import { ioPgtable } from './io-pgtable.ts';
 import { DMA_CALLS, mixRate, recordMix } from './random-mix.ts';
@@ -108,6 +109,14 @@ for (const { what, mix } of mixes) {
   line('cost of pausing', `${(mixed.best / stepped.best).toFixed(1).padStart(9)}x`);
   line('cost of checking', `${(mixed.best / mixedChecked.best).toFixed(1).padStart(9)}x`);
 }
+process.stdout.write('\nFuzzing (preset tiny, one worker; hypercalls)\n');
+const [blind, guided] = fuzzRates();
+const commands = fastCheckRate('the same properties as commands of fast-check', 'boot');
+const undone = fastCheckRate('the same, with the journal lent to it', 'undo');
+for (const rate of [blind!, guided!, commands, undone]) rateLine(rate);
+line('blind, times fast-check', `${(blind!.median / commands.median).toFixed(1).padStart(9)}x`);
+line('blind, times fast-check with the journal', `${(blind!.median / undone.median).toFixed(1).padStart(9)}x`);
+line('cost of feedback', `${(blind!.median / guided!.median).toFixed(1).padStart(9)}x`);
 process.stdout.write('\nReplay of a real kernel (stage 1, qemu-virt)\n');
 const bareReplay = await replayLine(true);
 const checkedReplay = await replayLine(false);
