@@ -67,8 +67,8 @@ export function served(guest: Guest, name: GuestCallName, ...args: readonly (num
 }
 
 /** A guest that has the network card, attached to a domain of its own. */
-export function attached(): { readonly guest: Guest; readonly domain: number } {
-  const guest = guestOn();
+export function attached(h?: Harness): { readonly guest: Guest; readonly domain: number } {
+  const guest = guestOn(h);
   expect(guest.call('guest_dev_req_dma', 7, 1).status).toBe(0);
   const domain = guest.call('guest_alloc_domain').value;
   expect(served(guest, 'guest_attach_dev', 7, 1, 0, domain, 0)).toMatchObject({ status: 0, exit: null });

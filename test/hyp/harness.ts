@@ -3,7 +3,7 @@
 import { HostMemory, IommuDriver, type SmmuMemory, setUpSmmu } from '#host';
 import { type HypLayout, hypLayout } from '#hyp/layout';
 import { createHypervisor } from '#hyp/plain';
-import { Boundary } from '#hypercall-abi';
+import { Boundary, type Hypervisor } from '#hypercall-abi';
 import { createMachine, hostPort, type Machine, type MachineDescription, tiny } from '#machine';
 
 export interface Harness {
@@ -27,9 +27,13 @@ export function unbooted(description: MachineDescription = tiny): {
   return { machine, memory, smmuMemory };
 }
 
-export function booted(description: MachineDescription = tiny): Harness {
+/** @param create who is booted, if not the correct hypervisor */
+export function booted(
+  description: MachineDescription = tiny,
+  create: (machine: Machine) => Hypervisor = createHypervisor,
+): Harness {
   const { machine, memory, smmuMemory } = unbooted(description);
-  const hypervisor = createHypervisor(machine);
+  const hypervisor = create(machine);
   const result = hypervisor.boot({ smmus: description.smmus.map(({ base }) => base) });
   if (result !== 0) throw new Error(`boot: ${result}`);
   const boundary = new Boundary(hypervisor, machine.cpus.map(hostPort), null);

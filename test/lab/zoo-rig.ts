@@ -67,6 +67,7 @@ export function unpaused(create: (machine: Machine) => SteppedHypervisor<Touch>)
       identity: stepped.identity,
       boot: (parameters) => run(stepped.boot(parameters)),
       hvc: (cpu, x) => run(stepped.hvc(cpu, x)),
+      guestHvc: (cpu, x) => run(stepped.guestHvc!(cpu, x)),
       abort: (...access) => run(stepped.abort(...access)),
     };
   };
