@@ -42,6 +42,7 @@ import { LayoutReader } from './layout-reader.ts';
 import { Monitor } from './monitor.ts';
 import type { Property } from './properties.ts';
 import { Sections } from './sections.ts';
+import { Sometimes, type SometimesCount, type SometimesName } from './sometimes.ts';
 import {
   Call,
   type CallRules,
@@ -99,6 +100,7 @@ export class CheckedHypervisor implements Hypervisor {
   private readonly takeover: Takeover;
   private readonly call: Call;
   private readonly specification: Specification;
+  private readonly sometimes: Sometimes;
   private readonly interval: number;
   private readonly stopAtFirst: boolean;
   private readonly hits: Float64Array;
@@ -153,6 +155,8 @@ export class CheckedHypervisor implements Hypervisor {
     this.accesses = new Accesses(this.facts, this.ghost, this.collected);
     this.takeover = new Takeover(this.facts, this.ghost, this.collected, this.reader, this.monitor.touched);
     this.call = new Call(this.facts, this.ghost, this.reader, this.monitor);
+    this.sometimes = new Sometimes(this.facts, this.call);
+    this.monitor.sometimes = this.sometimes;
     const full = options.full ?? 'never';
     this.interval = full === 'never' ? 0 : full === 'every' ? 1 : full;
     this.stopAtFirst = options.stopAtFirst ?? false;
@@ -174,6 +178,16 @@ export class CheckedHypervisor implements Hypervisor {
     this.monitor.locks.clear();
     this.sections?.forget();
     this.sinceFull = 0;
+  }
+
+  /** Somebody has seen the run in a state that no call tells. */
+  saw(name: SometimesName): void {
+    this.sometimes.saw(name);
+  }
+
+  /** How often the run was in each state that it should have been in. */
+  sometimesCounts(): SometimesCount[] {
+    return this.sometimes.counts();
   }
 
   /** Whom the page at `pa` belongs to, as the calls have made it: one of Owner; the host for what is no RAM. */
@@ -213,6 +227,7 @@ export class CheckedHypervisor implements Hypervisor {
         propertiesOff: this.collected.off,
       },
       this.rows(),
+      this.sometimesCounts(),
       [
         ...(this.hardware.readsSmmus ? [] : [NO_SMMU_REGISTERS]),
         ...(this.hardware.readsCpus ? [] : [NO_SYSTEM_REGISTERS]),
@@ -232,7 +247,8 @@ export class CheckedHypervisor implements Hypervisor {
 
   /** An access of a device went through. */
   deviceReached(access: DeviceAccess): void {
-    if (this.monitor.active && !this.stopped) this.accesses.device(access);
+    if (!this.monitor.active || this.stopped) return;
+    this.accesses.device(access);
   }
 
   /** An access of the host on that CPU to `ipa` went through, and led to `pa`. */
@@ -391,6 +407,7 @@ export class CheckedHypervisor implements Hypervisor {
     const problem = shortage === undefined ? judge(call, row) : judgeShortage(call, shortage);
     const decided = shortage ?? row;
     this.hits[decided.index]!++;
+    this.sometimes.returned(name);
     this.lastRow = decided.index;
     if (problem !== null) this.wrong(name, row.id, problem);
     this.take(rules, decided);

@@ -20,5 +20,6 @@ export {
   type PropertyChoice,
   type PropertyInfo,
 } from './properties.ts';
+export { SOMETIMES, type SometimesCount, type SometimesName } from './sometimes.ts';
 export { type Specification, specificationOf } from './spec/index.ts';
 export type { Evidence, RowHits } from './statement.ts';

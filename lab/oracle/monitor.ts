@@ -36,9 +36,13 @@ import { N, NodeKind, NodeStore, Reached, T } from './node-store.ts';
 import { Reach } from './reach.ts';
 import { Routes } from './routes.ts';
 import type { Sections } from './sections.ts';
+import type { Sometimes } from './sometimes.ts';
 import { StaleSet } from './stale-set.ts';
 import { Touched } from './touched.ts';
 import { describeWay } from './ways.ts';
+
+/** Field of a level-1 descriptor that is 0 while it leads nowhere. */
+const L1STD_SPAN = 31;
 
 /** What a page of the hypervisor's layout holds. */
 const Role = {
@@ -64,6 +68,8 @@ export class Monitor {
   private readonly commands: CommandCheck;
   /** Looks at each locked section, while that is wanted. */
   sections: Sections | null = null;
+  /** Told of states that no call tells. */
+  sometimes: Sometimes | null = null;
   private readonly facts: Facts;
   private readonly memory: PhysicalMemory;
   private readonly ghost: Ghost;
@@ -233,6 +239,7 @@ export class Monitor {
         break;
       }
       case NodeKind.l1std:
+        if ((lo & L1STD_SPAN) !== 0 && (oldLo & L1STD_SPAN) === 0) this.sometimes?.saw('level-2-table-made');
         this.routes.wroteLevel1(id, pa, oldHi, oldLo, hi, lo);
         break;
     }
@@ -538,6 +545,7 @@ export class Monitor {
     const log2 = this.reader.commandQueueLog2(smmu);
     const mask = (2 << log2) - 1;
     const base = this.reader.commandQueue(smmu);
+    if (((before ^ after) & (1 << log2)) !== 0) this.sometimes?.saw('command-queue-wrapped');
     for (let index = before & mask; index !== (after & mask); index = (index + 1) & mask) {
       const i = this.memory.indexOf(base + (index & (mask >>> 1)) * COMMAND_BYTES);
       const { words } = this.memory;

@@ -1,6 +1,7 @@
 /** The evidence that stands behind "nothing found". */
 
 import type { Property } from './properties.ts';
+import type { SometimesCount } from './sometimes.ts';
 
 /** What an oracle has counted. */
 export interface Counts {
@@ -24,6 +25,10 @@ export interface Evidence extends Counts {
   readonly rowsHit: number;
   readonly rows: number;
   readonly neverHit: readonly string[];
+  /** States that the machine can be in, and how often it was. */
+  readonly sometimes: readonly SometimesCount[];
+  /** Those that were never reached. */
+  readonly neverReached: readonly string[];
   readonly notModelled: readonly string[];
 }
 
@@ -48,8 +53,22 @@ export const NO_SYSTEM_REGISTERS =
   'system registers of the CPUs: no reader was given, so that nothing says that the host is behind its stage 2';
 
 /** @param off what the oracle could not check for want of a reader */
-export function makeStatement(counts: Counts, rows: readonly RowHits[], off: readonly string[]): Evidence {
+export function makeStatement(
+  counts: Counts,
+  rows: readonly RowHits[],
+  sometimes: readonly SometimesCount[],
+  off: readonly string[],
+): Evidence {
   const neverHit = rows.filter(({ hits }) => hits === 0).map(({ id }) => id);
   const notModelled = [...off, ...NOT_MODELLED];
-  return { ...counts, rowsHit: rows.length - neverHit.length, rows: rows.length, neverHit, notModelled };
+  const neverReached = sometimes.filter(({ hits }) => hits === 0).map(({ name }) => name);
+  return {
+    ...counts,
+    sometimes,
+    neverReached,
+    rowsHit: rows.length - neverHit.length,
+    rows: rows.length,
+    neverHit,
+    notModelled,
+  };
 }

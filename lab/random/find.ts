@@ -5,7 +5,7 @@
 
 import { type CallName, defaultProfile, type Profile } from '#hypercall-abi';
 import type { MachineDescription } from '#machine';
-import type { Property } from '../oracle/index.ts';
+import type { Property, SometimesCount } from '../oracle/index.ts';
 import {
   CandidateRunner,
   CannotDo,
@@ -57,6 +57,8 @@ export interface FindProgress {
   readonly steps: number;
   /** Hypercalls made. */
   readonly calls: number;
+  /** States that runs should have been in, and how often they were. */
+  readonly sometimes: readonly SometimesCount[];
 }
 
 export interface Finding {
@@ -98,12 +100,13 @@ export function* searchViolation(options: FindOptions): Generator<FindProgress, 
   const allowed = options.calls ?? session.profile.calls.map(({ name }) => name);
   const taken = session.smmuMemory.flatMap(({ strtab, cmdq, evtq }) => [strtab, cmdq, evtq]);
   const generator = new StepGenerator(machine, allowed, new Prng(seed), taken, session.profile);
+  const sometimes = (): readonly SometimesCount[] => session.oracle?.sometimesCounts() ?? [];
   let stepCount = 0;
   let callCount = 0;
   let run = firstRun;
   const end = (steps: readonly Step[]): FindResult => {
     const found = locate(options, steps, run);
-    return { seed, found, runs: run - firstRun + 1, steps: stepCount, calls: callCount };
+    return { seed, found, runs: run - firstRun + 1, steps: stepCount, calls: callCount, sometimes: sometimes() };
   };
   for (; run < firstRun + maxRuns && callCount < maxCalls; run++) {
     const prng = new Prng(seed, run);
@@ -126,9 +129,9 @@ export function* searchViolation(options: FindOptions): Generator<FindProgress, 
       executor.checkAll();
       if (executor.newViolations().length !== 0) return end(steps);
     }
-    yield { runs: run - firstRun + 1, steps: stepCount, calls: callCount };
+    yield { runs: run - firstRun + 1, steps: stepCount, calls: callCount, sometimes: sometimes() };
   }
-  return { seed, found: null, runs: run - firstRun, steps: stepCount, calls: callCount };
+  return { seed, found: null, runs: run - firstRun, steps: stepCount, calls: callCount, sometimes: sometimes() };
 }
 
 /**

@@ -336,6 +336,7 @@ export class Executor {
   private answerStalls(): void {
     for (const one of this.stalled.splice(0)) {
       const answer = one.engine.device.stallAnswer(one.stag, one.stream);
+      if (answer !== 'waiting' && answer !== null) this.session.oracle?.saw('stall-answered');
       if (answer === 'waiting') this.stalled.push(one);
       else if (answer === 'retry') this.access(one);
     }

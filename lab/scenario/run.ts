@@ -43,7 +43,10 @@ export interface RunOptions extends Placement {
   readonly full?: NonNullable<SessionOptions['full']>;
   /** The properties that are reported; all when left out. */
   readonly properties?: readonly Property[];
-  /** Make each step on a second machine, too, that differs only in what the host must not know. */
+  /**
+   * Make each step on a second machine, too, that differs only in what the host must not know; where the scenario
+   * expects a violation of non-interference when left out.
+   */
   readonly twin?: boolean;
   /** Called after every step, while the session stands there: to show it. */
   readonly onStep?: (result: StepResult, index: number, session: Session) => void;
@@ -58,7 +61,8 @@ export function runScenario(scenario: Scenario, options: RunOptions): ScenarioRe
   checkFits(scenario, machine, options);
   const hypervisor = hypervisorOf(scenario, options);
   const { full = 'every' } = options;
-  const judged = judgedBy({ ...options, profile: profileOf(scenario) });
+  const needsTwin = scenario.steps.some((step) => isExpect(step) && step.property === 'non-interference');
+  const judged = judgedBy({ ...options, twin: options.twin ?? needsTwin, profile: profileOf(scenario) });
   const { session, executor } = makeExecutor({ ...judged, machine, hypervisor, full });
   const steps: StepResult[] = [];
   const violations: Violation[] = [];

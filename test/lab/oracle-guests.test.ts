@@ -288,4 +288,19 @@ test('a life of a guest with a device, from boot to the end, without a finding',
   expect(g.host('finalize_teardown_vm', g.vm)).toBe(0);
   expect(new Guest(rig).attach().call('guest_map_pages', 256, 0, IPA, PAGE, RW).value).toBe(PAGE);
   expect(tell(rig.oracle.findings)).toBe('');
+  expect(states(g)).toEqual(
+    expect.arrayContaining(['device-attached-to-guest', 'guest-page-reclaimed', 'teardown-with-devices']),
+  );
+  expect(states(g)).not.toContain('guest-waits-for-memory');
+});
+
+/** The interesting states that were reached. */
+function states({ rig }: Guest): string[] {
+  return rig.oracle.sometimesCounts().flatMap(({ name, hits }) => (hits > 0 ? [name] : []));
+}
+
+test('a guest that waits for memory is a state that a run should have been in', () => {
+  const g = new Guest();
+  ways['guest_map_pages/ENOMEM-iommu']!(g);
+  expect(states(g)).toContain('guest-waits-for-memory');
 });

@@ -13,6 +13,7 @@ import { readMachine } from '../../io/machine.ts';
 import { progressBar } from '../../io/progress.ts';
 import { readText } from '../../io/read-text.ts';
 import { writeText } from '../../io/write-text.ts';
+import type { SometimesCount } from '../../oracle/index.ts';
 import { type Finding, type FindOptions, searchViolation } from '../../random/find.ts';
 import { printScenario } from '../../scenario/index.ts';
 import { type Command, flagArg, numberArg, textArg } from '../command.ts';
@@ -37,6 +38,8 @@ interface SoakRecord {
   readonly seed: number;
   readonly maxSteps: number;
   readonly fullEvery: number;
+  /** Whether each step was made on two machines. */
+  readonly twin?: true;
   /** The properties that were reported, if not all of them. */
   readonly properties?: string;
   readonly runs: number;
@@ -45,6 +48,8 @@ interface SoakRecord {
   readonly milliseconds: number;
   /** Runs that ended with every lock free and every page accounted for: all of them, unless something was found. */
   readonly runsAccounted: number;
+  /** How often each state was reached in which a run should have been (lab/oracle/sometimes.ts). */
+  readonly sometimes?: Readonly<Record<string, number>>;
   readonly found: { readonly run: number; readonly text: string; readonly scenario: string } | null;
 }
 
@@ -58,6 +63,10 @@ export const soakCommand: Command = {
     { flags: '--seed <n>', describe: 'Seed of the random steps', default: 1 },
     { flags: '--state <file>', describe: 'Where what was done is kept; an existing file is gone on with' },
     ...propertyOptions,
+    {
+      flags: '--twin',
+      describe: 'Make each step on a second machine, too, which differs in what the host must not know',
+    },
     { flags: '--json', describe: 'Print one JSON document' },
   ],
   examples: ['postern soak --profile android17 --calls 10000000 --seed 1 --state soak.json'],
@@ -67,8 +76,12 @@ export const soakCommand: Command = {
     const calls = numberArg(args, 'calls')!;
     const state = textArg(args, 'state');
     const properties = propertiesArg(args);
-    const fresh = freshRecord(profile, machine, numberArg(args, 'seed')!);
-    const start = await open(state, properties === undefined ? fresh : { ...fresh, properties: properties.join() });
+    const fresh: SoakRecord = {
+      ...freshRecord(profile, machine, numberArg(args, 'seed')!),
+      ...(flagArg(args, 'twin') && { twin: true }),
+      ...(properties !== undefined && { properties: properties.join() }),
+    };
+    const start = await open(state, fresh);
     let stopped = false;
     const release = io.onInterrupt(() => {
       stopped = true;
@@ -77,7 +90,7 @@ export const soakCommand: Command = {
     const save = async (record: SoakRecord): Promise<void> => {
       if (state !== undefined) await writeText(state, `${JSON.stringify(record, null, 2)}\n`);
     };
-    const judged = properties === undefined ? {} : { properties };
+    const judged = { twin: flagArg(args, 'twin'), ...(properties !== undefined && { properties }) };
     const record = await soak(start, { ...judged, profile, machine }, calls, save, (done) => {
       progress.update(done, calls);
       return stopped;
@@ -109,7 +122,17 @@ function freshRecord(profile: Profile, machine: MachineDescription, seed: number
 }
 
 /** What must be the same in a file that is gone on with. */
-const FIXED = ['schema', 'hypervisor', 'profile', 'machine', 'seed', 'maxSteps', 'fullEvery', 'properties'] as const;
+const FIXED = [
+  'schema',
+  'hypervisor',
+  'profile',
+  'machine',
+  'seed',
+  'maxSteps',
+  'fullEvery',
+  'twin',
+  'properties',
+] as const;
 
 async function open(path: string | undefined, fresh: SoakRecord): Promise<SoakRecord> {
   if (path === undefined || !existsSync(path)) return fresh;
@@ -141,7 +164,7 @@ async function open(path: string | undefined, fresh: SoakRecord): Promise<SoakRe
 /** Go on until `calls` are made, something is found, or `stop` says so. */
 async function soak(
   start: SoakRecord,
-  judged: Pick<FindOptions, 'profile' | 'machine' | 'properties'>,
+  judged: Pick<FindOptions, 'profile' | 'machine' | 'properties' | 'twin'>,
   calls: number,
   save: (record: SoakRecord) => Promise<void>,
   stop: (calls: number) => boolean,
@@ -169,6 +192,7 @@ async function soak(
       calls: start.calls + value.calls,
       milliseconds: Math.round(start.milliseconds + performance.now() - began),
       runsAccounted: start.runsAccounted + value.runs - (found === null ? 0 : 1),
+      sometimes: added(start.sometimes, value.sometimes),
       found: found === null ? null : describe(found),
     };
     if (done || stop(record.calls)) return record;
@@ -180,12 +204,26 @@ async function soak(
   }
 }
 
+/** The counts of earlier parts of a soak and of this one. */
+function added(before: SoakRecord['sometimes'], counts: readonly SometimesCount[]): Record<string, number> {
+  return Object.fromEntries(counts.map(({ name, hits }) => [name, (before?.[name] ?? 0) + hits]));
+}
+
 function describe({ run, violation, scenario }: Finding): NonNullable<SoakRecord['found']> {
   return {
     run,
     text: `${violation.property}/${violation.rule}: ${violation.text}`,
     scenario: printScenario(scenario),
   };
+}
+
+/** How many of the interesting states were reached, and which never. */
+function reached({ sometimes = {} }: SoakRecord): string[] {
+  const names = Object.keys(sometimes);
+  const never = names.filter((name) => sometimes[name] === 0);
+  if (names.length === 0) return [];
+  const which = never.length === 0 ? '' : `; never: ${never.join(', ')}`;
+  return [`  states reached    ${names.length - never.length} of ${names.length}${which}`];
 }
 
 function rendered(record: SoakRecord, calls: number): string {
@@ -196,6 +234,7 @@ function rendered(record: SoakRecord, calls: number): string {
     `  hypercalls        ${count(record.calls)} of ${count(calls)}`,
     `  runs from boot    ${count(record.runs)}, ${count(record.steps)} steps`,
     `  violations        ${found === null ? 'none' : found.text}`,
+    ...reached(record),
     `  locks and pages   balanced and accounted for after ${count(record.runsAccounted)} of ${count(record.runs)} runs`,
     `  time              ${(record.milliseconds / 1000).toFixed(0)} s, ${count(Math.round((1000 * record.calls) / Math.max(1, record.milliseconds)))} calls/s`,
   ];
