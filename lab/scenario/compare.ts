@@ -6,6 +6,7 @@ import type { Outcome } from './execute.ts';
 import { kindOf, printCallExpectation, printDmaExpectation, printReadExpectation } from './expectation.ts';
 import { printGuestExpectation } from './guest-expectation.ts';
 import type { CallExpectation, DmaExpectation, GuestExpectation, ReadExpectation, Step, Value } from './types.ts';
+import { numberValue } from './value.ts';
 
 /** Whether the outcome is what the step expects; a step that expects nothing takes anything. */
 export function matches(step: Step, outcome: Outcome, names: NameBinder): boolean {
@@ -115,6 +116,13 @@ export function outcomeText(outcome: Outcome, names: NameBinder): string {
   }
 }
 
+/** What a register held, from the nearest number: a wrong result may be near 2^64, where that is one too large. */
+function register(value: number): Value {
+  const max = 2n ** 64n - 1n;
+  const exact = BigInt(value);
+  return numberValue(exact > max ? max : exact);
+}
+
 function callExpectation(result: CallResult, spec: CallSpec | undefined, names: NameBinder): CallExpectation {
   if (!result.supported) return { unsupported: true };
   const { errno, value, request } = result;
@@ -122,10 +130,13 @@ function callExpectation(result: CallResult, spec: CallSpec | undefined, names: 
   const asked = request === null ? {} : { request: { pool: poolName(request.pool), pages: request.pages } };
   if (returns === 'handleOrErrno') return errno === 0 ? { handle: true, ...asked } : { errno, ...asked };
   if (returns === 'bytes' && spec?.x0 === 'errno') {
-    return errno < 0 && value === 0 ? { errno, ...asked } : { errno, value, ...asked };
+    return errno < 0 && value === 0 ? { errno, ...asked } : { errno, value: register(value), ...asked };
   }
-  if (returns === 'bytes' || returns === 'pages') return { value, ...asked };
-  if (returns === 'pa' || returns === 'list') return { value: value === 0 ? 0 : names.nameOf(value), ...asked };
+  if (returns === 'bytes' || returns === 'pages') return { value: register(value), ...asked };
+  if (returns === 'pa' || returns === 'list') {
+    const named = value === 0 ? 0 : names.nameOf(value);
+    return { value: typeof named === 'number' ? register(named) : named, ...asked };
+  }
   return { errno, ...asked };
 }
 
@@ -139,8 +150,8 @@ function guestExpectation(result: GuestResult, spec: GuestCallSpec | undefined):
         : { request: { pool: poolName(exit.request.pool), pages: exit.request.pages } };
   if (result.again) return { again: true, ...asked };
   if (status === 0 && spec?.x1 === 'domain') return { domain: true, ...asked };
-  if (status === 0 && spec?.x1 === 'token') return { token: [value, value2], ...asked };
-  if (spec?.x1 === 'bytes' && (status === 0 || value !== 0)) return { status, value, ...asked };
+  if (status === 0 && spec?.x1 === 'token') return { token: [register(value), register(value2)], ...asked };
+  if (spec?.x1 === 'bytes' && (status === 0 || value !== 0)) return { status, value: register(value), ...asked };
   return { status, ...asked };
 }
 

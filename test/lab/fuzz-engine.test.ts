@@ -1,9 +1,10 @@
 import { expect, test } from 'vitest';
 import { tiny } from '#machine';
+import { scenarios } from '#scenarios';
 import { FuzzEngine } from '../../lab/fuzz/engine.ts';
 import { ALL_FEEDBACK, NO_FEEDBACK } from '../../lab/fuzz/feedback.ts';
 import { FindingMaker } from '../../lab/fuzz/finding.ts';
-import { parseScenario } from '../../lab/scenario/index.ts';
+import { parseScenario, profileOf } from '../../lab/scenario/index.ts';
 import { runScenario } from '../../lab/scenario/run.ts';
 import { buildHypervisor, cardOf, hypervisorByIdentity } from '../../lab/zoo/index.ts';
 
@@ -65,4 +66,15 @@ test.each(['Z14', 'Z23'])('%s is found, shrunk and shown by the shrunk text alon
     return;
   }
   expect.unreachable('nothing was found');
+});
+
+test('a result near 2^64 is printed and read again', () => {
+  const { createHypervisor, identity } = buildHypervisor([cardOf('Z34a')]);
+  const { steps, profile } = parseScenario(scenarios.Z34a!, 'Z34a');
+  const subject = { machine: tiny, hypervisor: createHypervisor, identity };
+  const maker = new FindingMaker({ ...subject, profile: profileOf({ profile }) });
+  const violated = { steps: steps.filter(({ kind }) => kind !== 'expect'), input: new Uint8Array(0), run: 0 };
+  const located = maker.locate(violated.steps)!;
+  const { scenario } = maker.make({ ...violated, violation: located.found.violation }, located);
+  expect(scenario).toMatch(/iova_to_phys .* -> 0xffffffffffffff/);
 });
