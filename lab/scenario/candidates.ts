@@ -68,8 +68,10 @@ export class CandidateRunner {
     for (const [i, step] of actions.entries()) {
       const outcome = this.attempt(step);
       if (i === actions.length - 1) this.end();
-      recorded.push(outcome === null ? step : withOutcome(step, outcome, executor.names));
       const violations = executor.newViolations();
+      // A call that stopped the hypervisor has no result: its registers hold what it was made with.
+      const hasResult = outcome !== null && violations.every(({ property }) => property !== 'panic');
+      recorded.push(hasResult ? withOutcome(step, outcome, executor.names) : step);
       for (const property of new Set(violations.map((violation) => violation.property))) {
         const { text } = violations.find((violation) => violation.property === property)!;
         recorded.push({ kind: 'expect', property, text: oneLine(text) });

@@ -1,7 +1,15 @@
 /** The scenario of each card shows its defect, and shows nothing on the correct hypervisor. */
 import { describe, expect, test } from 'vitest';
-import { runScenario, type Scenario } from '#lab/scenario/index';
+import {
+  CandidateRunner,
+  parseScenario,
+  printScenario,
+  profileOf,
+  runScenario,
+  type Scenario,
+} from '#lab/scenario/index';
 import { cards, hypervisorByIdentity, scenarioOf } from '#lab/zoo/index';
+import { preset } from '#machine';
 import { scenarios } from '#scenarios';
 
 /** It takes 32 ids to use a word of the bitmap up. */
@@ -37,6 +45,14 @@ describe.each(cards.flatMap((card) => (scenarioOf(card) === null ? [] : [[card.i
       const report = runScenario(scenario, { hypervisors: hypervisorByIdentity });
       expect(report.ok, account(scenario).join('\n')).toBe(true);
       expect(scenario.steps).toContainEqual(expect.objectContaining({ kind: 'expect', property: card.property }));
+    });
+
+    test('can be read again with what its steps come to', () => {
+      const runner = new CandidateRunner(preset(card.machine), hypervisorByIdentity(`postern+${id}`), 'every', {
+        profile: profileOf(card),
+      });
+      const recorded = { ...scenario, steps: runner.record(scenario.steps) };
+      expect(parseScenario(printScenario(recorded))).toEqual(recorded);
     });
 
     test('finds nothing on the correct hypervisor', () => {

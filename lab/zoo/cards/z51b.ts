@@ -14,7 +14,7 @@ export const z51b: DefectCard = {
   profile: 'android17',
   cpus: 1,
   machine: 'two-smmus',
-  property: 'spec',
+  property: 'ownership',
   edits: [
     {
       file: 'hyp/guest-domain.ts',
