@@ -58,10 +58,7 @@ function cardText(card: DefectCard): string {
   const scenario = scenarioText(id);
   const origin = [kind, ...(upstream.cve === undefined ? [] : [upstream.cve]), ...upstream.commits].join(', ');
   const where = `${profile}, ${machine}, ${cpus} CPU${cpus === 1 ? '' : 's'}`;
-  const shown =
-    scenario === null
-      ? `No scenario: ${between(card) ?? 'none has been written yet'}.`
-      : `\`\`\`scenario\n${scenario}\`\`\``;
+  const shown = scenario === null ? `No scenario: ${between(card)}.` : `\`\`\`scenario\n${scenario}\`\`\``;
   return `### ${id}: ${title}
 
 ${origin} · ${where} · reported by \`${property}\`
