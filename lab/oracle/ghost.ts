@@ -209,8 +209,9 @@ export class Ghost {
     return this.dmaCount(page) + this.pins(page);
   }
 
+  /** Times the page is shared with guests, as the 32 bits of its record. */
   shareCount(page: number): number {
-    return this.memory.words[this.shares + page]!;
+    return this.memory.words[this.shares + page]! >>> 0;
   }
 
   addShare(page: number, delta: number): void {

@@ -1,4 +1,4 @@
-/** map_sg and iotlb_sync_map: every row, lists that end half way, and a host that rewrites its list meanwhile. */
+/** map_sg and iotlb_sync_map beside their rows (test/hyp/rows): lists that end half way, and a host that rewrites its list meanwhile. */
 
 import { expect, test } from 'vitest';
 import { android16, android17, Errno, type Profile, ScatterElement, type SteppedHypervisor } from '#hypercall-abi';
@@ -7,12 +7,10 @@ import type { SourceEdit } from '#lab/zoo/card';
 import { buildHypervisor } from '#lab/zoo/loader';
 import { type Machine, type Touch, tiny } from '#machine';
 import { makeRig, PAGE, type Rig, RW, tell } from '../lab/oracle-rig.ts';
-import { makeDomain, mapList, scatterWays, sharedList, writeList } from '../lab/scatter-ways.ts';
+import { makeDomain, mapList, sharedList, writeList } from '../lab/scatter-ways.ts';
 import { SteppedRig } from './stepped-rig.ts';
 
 const BLOCK = 0x200000;
-/** Registers that are far from everything the host has touched, so that mapping them needs a table. */
-const FAR: typeof tiny = { ...tiny, mmio: [{ name: 'far', base: 0x20000000, size: 0x2000 }] };
 const profiles: readonly Profile[] = [android17, android16];
 
 function hits(rig: Rig, id: string): number {
@@ -20,13 +18,6 @@ function hits(rig: Rig, id: string): number {
 }
 
 for (const profile of profiles) {
-  test.each(Object.entries(scatterWays))(`${profile.name}: %s`, (id, way) => {
-    const rig = makeRig({ machine: FAR, profile });
-    way(rig);
-    expect(tell(rig.oracle.findings)).toBe('');
-    expect(hits(rig, id)).toBe(1);
-  });
-
   test(`${profile.name}: elements of no bytes are passed over, and the list ends`, () => {
     const rig = makeRig({ profile });
     makeDomain(rig);

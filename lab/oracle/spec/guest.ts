@@ -11,6 +11,7 @@ import type { Call } from './call.ts';
 import { accept, type CallRules, lack, type Row, refuse } from './row.ts';
 
 const BLOCK = 512;
+const SHARES_MAX = 0xffffffff;
 const PROT_WRITE = 2;
 const PROT_READ = 4;
 const PROT_ALL = 7;
@@ -49,7 +50,7 @@ function sharingVerdict(c: Call, page: number, pages: number): number {
     const p = page + i;
     const sharedWithGuests = c.ghost.owner(p) === Owner.host && c.ghost.shareCount(p) !== 0;
     if (!sharedWithGuests && !c.ghost.isHostAlone(p)) return -Errno.EPERM;
-    if (c.ghost.shareCount(p) === -1) return -Errno.EBUSY;
+    if (c.ghost.shareCount(p) === SHARES_MAX) return -Errno.EBUSY;
     if (!sharedWithGuests && c.ghost.references(p) !== 0) return -Errno.EINVAL;
   }
   return 0;

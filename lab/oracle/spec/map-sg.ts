@@ -14,6 +14,7 @@ import { mapPages, mapPagesAndroid16, planAfter, usedDomain } from './map.ts';
 import { accept, type CallRules, lack, type Row, refuse, type Shortage } from './row.ts';
 
 const call = 'map_sg';
+const HEAP = 0;
 const IOMMU = 1;
 
 /** Why the list ends where it does. */
@@ -144,23 +145,27 @@ function judgeShort(c: Call, pool: number): string | null {
   });
 }
 
-/** Write down what was mapped, element by element. */
-function apply(c: Call): void {
+/** Write down what was mapped, element by element. @param pool that ran out in the last one, or -1 */
+function applyUntil(c: Call, pool: number): void {
   let left = c.value;
   for (const { x, size, row } of elements) {
     const bytes = Math.min(left, size);
+    const isLast = bytes < size;
+    const decided = (isLast && row.shortages.find((one) => one.pool === pool)) || row;
     within(c, x, bytes, () => {
       rulesOf(c).prepare(c);
-      row.apply(c);
+      decided.apply(c);
     });
     left -= bytes;
-    if (bytes < size) return;
+    if (isLast) return;
   }
 }
 
+const apply = (c: Call): void => applyUntil(c, -1);
+
 const shortages: readonly Shortage[] = [
-  lack(call, 'iommu', { errno: 0, accept: (c) => judgeShort(c, IOMMU), apply }),
-  lack(call, 'heap', { errno: 0, accept: (c) => judgeShort(c, 0), apply }),
+  lack(call, 'iommu', { errno: 0, accept: (c) => judgeShort(c, IOMMU), apply: (c) => applyUntil(c, IOMMU) }),
+  lack(call, 'heap', { errno: 0, accept: (c) => judgeShort(c, HEAP), apply: (c) => applyUntil(c, HEAP) }),
 ];
 
 const ends = (name: End, more: readonly Shortage[]): Row =>
