@@ -1,7 +1,7 @@
 /** What the oracle sees of a guest with devices. Its rows are in test/hyp/rows. */
 import { expect, test } from 'vitest';
 import { twoSmmus } from '#machine';
-import { Guest, IPA } from '../hyp/rows/guests.ts';
+import { Guest, IPA, ways } from '../hyp/rows/guests.ts';
 import { makeRig, PAGE, tell } from './oracle-rig.ts';
 
 const RW = 3;
@@ -31,7 +31,7 @@ function states({ rig }: Guest): string[] {
 }
 
 test('a guest that waits for memory is a state that a run should have been in', () => {
-  const g = new Guest();
+  const g = new Guest(makeRig({ machine: twoSmmus }));
   ways['guest_map_pages/ENOMEM-iommu']!(g);
   expect(states(g)).toContain('guest-waits-for-memory');
 });

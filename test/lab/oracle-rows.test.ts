@@ -34,6 +34,8 @@ test('every call has rows, and a row of refusal names an error that the call may
       .rows.map(({ id }) => id)
       .filter((id) => id.startsWith(`${call.name}/`));
     expect(mine.length, call.name).toBeGreaterThan(0);
+    // A call without an errno is short for want of memory, and says so in the request alone.
+    if (call.x0 !== 'errno' && call.x1 === 'bytes') continue;
     for (const id of mine) {
       const outcome = id.slice(call.name.length + 1).split('-')[0]!;
       if (!(outcome in Errno)) continue;

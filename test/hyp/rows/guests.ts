@@ -92,7 +92,7 @@ function raw(guest: Guest, ...registers: readonly number[]): void {
 }
 
 /** How each row is reached, by its id. */
-const ways: Readonly<Record<string, (guest: Guest) => unknown>> = {
+export const ways: Readonly<Record<string, (guest: Guest) => unknown>> = {
   'host_donate_hyp_mmio/ENODEV': (g) => g.host('host_donate_hyp_mmio', GPU, 1),
   'host_donate_hyp_mmio/EBUSY': (g) => g.attach().host('host_donate_hyp_mmio', NET, 1),
   'host_donate_hyp_mmio/EPERM-given': (g) => {
