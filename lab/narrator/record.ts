@@ -4,7 +4,7 @@
  */
 import { preset } from '#machine';
 import { Executor, type Outcome } from '../scenario/execute.ts';
-import { printStep, profileOf, type Scenario, type Step } from '../scenario/index.ts';
+import { hasSchedule, printStep, profileOf, type Scenario, type Step } from '../scenario/index.ts';
 import { printValue } from '../scenario/value.ts';
 import { type HypervisorFactory, Session, type Violation } from '../session/session.ts';
 import { hex, type NameOf } from './names.ts';
@@ -71,6 +71,7 @@ export function recordScenario(
     hypervisor,
     full: 'every',
     profile: profileOf(scenario),
+    interleaved: hasSchedule(scenario.steps),
   });
   const recorder = new Recorder(session);
   const executor = new Executor(session);

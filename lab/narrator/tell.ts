@@ -56,6 +56,12 @@ function details(facts: readonly Fact[], nameOf: NameOf): string[] {
 }
 
 function sentenceOf(step: Step, outcome: Outcome, executor: Executor, nameOf: NameOf): string {
+  if (outcome.kind === 'progress' && step.kind !== 'run') {
+    if (outcome.ended?.step === step) return sentenceOf(step, outcome.ended.outcome, executor, nameOf);
+    const call = 'call' in step ? step.call : 'a call';
+    const cpu = 'cpu' in step ? `CPU ${step.cpu}` : 'A CPU';
+    return `${cpu} begins ${call}${progressEnd(outcome)}`;
+  }
   switch (step.kind) {
     case 'call': {
       const spec = executor.boundary.profile.call(step.call);
@@ -74,6 +80,15 @@ function sentenceOf(step: Step, outcome: Outcome, executor: Executor, nameOf: Na
       }
       return guestSentence({ spec: outcome.spec, cpu: step.cpu, args, result: outcome.result });
     }
+    case 'run': {
+      const ended = outcome.kind === 'progress' ? outcome.ended : null;
+      const result = ended === null ? '' : ` ${sentenceOf(ended.step, ended.outcome, executor, nameOf)}`;
+      return `CPU ${step.cpu} goes on with its call${progressEnd(outcome)}${result}`;
+    }
+    case 'drain':
+      return outcome.kind === 'drain' && outcome.drained
+        ? `A store of CPU ${step.cpu} becomes visible to everybody.`
+        : `No store of CPU ${step.cpu} waits.`;
     case 'guestHvc':
       return 'The guest crosses with registers of its own choosing.';
     case 'smmu':
@@ -103,6 +118,17 @@ function sentenceOf(step: Step, outcome: Outcome, executor: Executor, nameOf: Na
     case 'expect':
       return '';
   }
+}
+
+function progressEnd(outcome: Outcome): string {
+  if (outcome.kind !== 'progress') return '.';
+  const ends = {
+    runs: ', and is stopped in the middle of it.',
+    waits: ', until it waits for a lock that another CPU holds.',
+    ended: ', to its end.',
+    idle: ': there is none.',
+  };
+  return ends[outcome.progress];
 }
 
 function dmaSentence(step: DmaStep, outcome: Outcome, executor: Executor, nameOf: NameOf): string {

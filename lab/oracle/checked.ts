@@ -38,6 +38,7 @@ import { Frame } from './frame.ts';
 import { FullCheck } from './full-check.ts';
 import { Ghost, Owner } from './ghost.ts';
 import { Hardware } from './hardware.ts';
+import { type InterleavedCall, ordersOf } from './interleaved.ts';
 import { LayoutReader } from './layout-reader.ts';
 import { Monitor } from './monitor.ts';
 import type { Property } from './properties.ts';
@@ -79,6 +80,8 @@ export interface OracleOptions {
 }
 
 const MAX_FINDINGS = 64;
+/** Offset of SMMU_CMDQ_PROD. */
+const CMDQ_PROD = 0x98;
 
 export class CheckedHypervisor implements Hypervisor {
   readonly identity: string;
@@ -111,6 +114,8 @@ export class CheckedHypervisor implements Hypervisor {
   private callsBeforeBoot = 0;
   private sinceFull = 0;
   private foundAtBoot = 0;
+  private isInterleaved = false;
+  private isLost = false;
 
   constructor(inner: Hypervisor, machine: OracleMachine, options: OracleOptions = {}) {
     this.inner = inner;
@@ -178,6 +183,127 @@ export class CheckedHypervisor implements Hypervisor {
     this.monitor.locks.clear();
     this.sections?.forget();
     this.sinceFull = 0;
+    this.isInterleaved = false;
+    this.isLost = false;
+    this.collected.only = null;
+    this.monitor.undeferCommands(true);
+  }
+
+  // ---- calls in progress at the same time
+
+  /** Whether it has lost track: no order of calls explained what came of them. It is silent then, but for locks and panics. */
+  get lostTrack(): boolean {
+    return this.isLost;
+  }
+
+  /**
+   * Calls begin that do not run to their end at once. Until {@link endInterleaved} only what must hold at every moment is
+   * looked at: locks, what is released or given away while it may still be reached, commands, panics.
+   */
+  beginInterleaved(): void {
+    if (this.isLost) return;
+    this.isInterleaved = true;
+    this.sections?.forget();
+    this.collected.only = holdsAlways;
+    this.monitor.deferCommands();
+  }
+
+  /** A call in progress has accessed the device register at `pa`. */
+  registerAccessed(pa: number): void {
+    const smmu = this.facts.description.smmus.findIndex(({ base }) => pa === base + CMDQ_PROD);
+    if (smmu >= 0) this.monitor.commandsVisible(smmu);
+  }
+
+  /**
+   * No call is in progress any more, and all stores are visible. The calls must have had the results, and have left the
+   * state, of some order of them that keeps those apart which did not overlap. Where no order gives the results there is no
+   * verdict (a call need not be one indivisible step): the oracle has lost track then.
+   * @returns that order, or null
+   */
+  endInterleaved(calls: readonly InterleavedCall[]): readonly InterleavedCall[] | null {
+    this.monitor.undeferCommands(false);
+    if (this.isLost) return null;
+    this.isInterleaved = false;
+    this.collected.only = null;
+    this.monitor.locks.clear();
+    for (const { cpu, panic } of calls) if (panic !== null) this.panickedOn(cpu, panic);
+    const { memory } = this.facts;
+    const kept = this.collected.list.length;
+    let explained: readonly InterleavedCall[] | null = null;
+    for (const order of calls.some(({ panic }) => panic !== null) ? [] : ordersOf(calls)) {
+      const mark = memory.mark();
+      if (order.every((one) => this.explains(one))) {
+        this.checkAll();
+        if (this.collected.list.length === kept) return this.explainedBy(order);
+        explained ??= order;
+      }
+      memory.undo(mark);
+      this.collected.clear(kept);
+      this.monitor.touched.clear();
+    }
+    if (explained === null) {
+      this.isLost = true;
+      this.collected.only = (property) => property === 'lock' || property === 'panic';
+      this.monitor.touched.clear();
+      return null;
+    }
+    for (const one of explained) this.explains(one);
+    this.checkAll();
+    return this.explainedBy(explained);
+  }
+
+  private explainedBy(order: readonly InterleavedCall[]): readonly InterleavedCall[] {
+    this.callsChecked += order.length;
+    this.monitor.touched.clear();
+    return order;
+  }
+
+  /** Every CPU that has a call in progress waits for another. */
+  deadlocked(text: string): void {
+    this.collected.add('lock', 'deadlock', text);
+  }
+
+  private panickedOn(cpu: number, error: unknown): void {
+    this.collected.beginCall(cpu, this.call.x);
+    this.panicked(error);
+    this.collected.endCall();
+  }
+
+  /** Whether the result of a call is the one that the state, as the ghost has it now, asks for; the ghost takes it over. */
+  private explains({ cpu, isGuest, before, after, exit }: InterleavedCall): boolean {
+    const { call } = this;
+    call.x.set(before);
+    call.cpu = cpu;
+    if (!this.ghost.mayHaveLost && !this.facts.allAnswer()) this.ghost.setMayHaveLost();
+    const guest = isGuest && this.mayCall(cpu) ? decodeGuestCall(before) : undefined;
+    const position = before[1] === 0 ? (before[0]! - FUNCTION_ID_BASE) | 0 : -1;
+    const rules = isGuest ? guest && guestRulesOf(guest.name) : this.specification.rulesAt(position);
+    const row = rules === undefined ? null : decide(rules, call);
+    if (rules === undefined || row === null) return after[0] === -1 && after[1] === -1 && exit === null;
+    if (isGuest) this.readGuestResult(after, exit);
+    else this.readResult(this.profile.at(position)!, after);
+    const shortage = row.shortages.find((one) => isShortage(call, one));
+    const problem = shortage === undefined ? judge(call, row) : judgeShortage(call, shortage);
+    if (problem === null) this.take(rules, shortage ?? row);
+    call.exit = null;
+    return problem === null;
+  }
+
+  private readResult(spec: CallSpec, x: Int32Array): void {
+    const { call } = this;
+    const errnoRegister = spec.x0 === 'errno' ? 0 : spec.x1 === 'errno' ? 1 : -1;
+    call.returned(x, errnoRegister, spec.request);
+    if (spec.x1 === 'handleOrErrno' && x[3]! < 0) call.errno = x[2]!;
+  }
+
+  private readGuestResult(x: Int32Array, exit: GuestExit | null): void {
+    const { call } = this;
+    call.returned(x, 0, false);
+    call.exit = exit;
+    if (exit?.reason !== 'memory') return;
+    call.requestType = exit.request.pool === PoolId.heap ? RequestType.heap : RequestType.iommu;
+    call.requestPages = exit.request.pages;
+    if (x.every((word, i) => word === call.x[i])) call.errno = MADE_AGAIN;
   }
 
   /** Somebody has seen the run in a state that no call tells. */
@@ -235,9 +361,9 @@ export class CheckedHypervisor implements Hypervisor {
     );
   }
 
-  /** Decode everything and compare it with the ghost, now. */
+  /** Decode everything and compare it with the ghost, now. Calls in progress make it mean nothing. */
   checkAll(): void {
-    if (!this.monitor.active) return;
+    if (!this.monitor.active || this.isInterleaved || this.isLost) return;
     this.fullChecks++;
     this.hardware.check();
     this.full.run();
@@ -257,7 +383,7 @@ export class CheckedHypervisor implements Hypervisor {
   }
 
   private get stopped(): boolean {
-    return this.stopAtFirst && this.collected.list.length !== 0;
+    return this.isInterleaved || this.isLost || (this.stopAtFirst && this.collected.list.length !== 0);
   }
 
   private hitEntry(row: EntryRow): void {
@@ -343,13 +469,7 @@ export class CheckedHypervisor implements Hypervisor {
       return null;
     }
     this.callsChecked++;
-    call.returned(x, 0, false);
-    call.exit = exit;
-    if (exit?.reason === 'memory') {
-      call.requestType = exit.request.pool === PoolId.heap ? RequestType.heap : RequestType.iommu;
-      call.requestPages = exit.request.pages;
-      if (x.every((word, i) => word === call.x[i])) call.errno = MADE_AGAIN;
-    }
+    this.readGuestResult(x, exit);
     if (spec === undefined || rules === undefined || row === null) this.unknownGuestCall(x, exit);
     else this.judgeRow(spec.name, rules, row);
     call.exit = null;
@@ -388,9 +508,7 @@ export class CheckedHypervisor implements Hypervisor {
 
   private judgeCall(spec: CallSpec, rules: CallRules, row: Row | null, x: Int32Array): void {
     const { call } = this;
-    const errnoRegister = spec.x0 === 'errno' ? 0 : spec.x1 === 'errno' ? 1 : -1;
-    call.returned(x, errnoRegister, spec.request);
-    if (spec.x1 === 'handleOrErrno' && x[3]! < 0) call.errno = x[2]!;
+    this.readResult(spec, x);
     if (spec.x0 === 'smccc' && (x[0] !== 0 || x[1] !== 0))
       this.wrong(spec.name, 'none', 'did not return SMCCC success');
     if (row === null) {
@@ -504,6 +622,14 @@ export class CheckedHypervisor implements Hypervisor {
 function shortageOf({ shortages }: Row, call: Call): Shortage | undefined {
   for (let i = 0; i < shortages.length; i++) if (isShortage(call, shortages[i]!)) return shortages[i];
   return undefined;
+}
+
+/**
+ * Findings that stand while calls are in progress: all but whose a page is that becomes a table, which another call in
+ * progress may have decided.
+ */
+function holdsAlways(property: Property, rule: string): boolean {
+  return property !== 'structure' || (rule !== 'foreign-page' && rule !== 'free-page');
 }
 
 /** The first row that holds on the state before the call; null when there is none. */

@@ -25,6 +25,8 @@ export class Findings {
   readonly list: Finding[] = [];
   /** Findings that were left out because there were enough of their kind. */
   suppressed = 0;
+  /** Which findings are collected at the moment; all of them when null. */
+  only: ((property: Property, rule: string) => boolean) | null = null;
   private readonly limit: number;
   private readonly profile: Profile;
   private readonly properties: ReadonlySet<Property>;
@@ -68,7 +70,7 @@ export class Findings {
   }
 
   add(property: Property, rule: string, text: string, detail: Detail = {}): void {
-    if (!this.properties.has(property)) return;
+    if (!this.properties.has(property) || (this.only !== null && !this.only(property, rule))) return;
     const count = this.count(property, rule);
     if (count >= SAME_RULE_LIMIT || this.list.length >= this.limit || this.repeats(property, rule, text)) {
       this.suppressed++;

@@ -84,6 +84,8 @@ export class Monitor {
   /** A word per SMMU: 1 while its last SYNC is not answered. */
   private readonly waiting: number;
   private readonly linkedRoots: number;
+  /** Moves of PROD whose commands hardware has not been told of, while stores may wait. */
+  private deferred: { readonly smmu: number; readonly before: number; readonly after: number }[] | null = null;
 
   constructor(facts: Facts, ghost: Ghost, findings: Findings, reader: LayoutReader, domains: number) {
     this.facts = facts;
@@ -542,6 +544,33 @@ export class Monitor {
   // ---- the command queue
 
   private producerMoved(smmu: number, before: number, after: number): void {
+    if (this.deferred === null) this.commandsQueued(smmu, before, after);
+    else this.deferred.push({ smmu, before, after });
+  }
+
+  /**
+   * While stores of a CPU wait, commands are not in memory when the hypervisor's record of PROD moves: from now on they are
+   * looked at when {@link commandsVisible} says that hardware does.
+   */
+  deferCommands(): void {
+    this.deferred ??= [];
+  }
+
+  /** The register PROD of an SMMU was written: what was queued there is what hardware finds in memory now. */
+  commandsVisible(smmu: number): void {
+    const due = this.deferred?.filter((one) => one.smmu === smmu) ?? [];
+    this.deferred = this.deferred?.filter((one) => one.smmu !== smmu) ?? null;
+    for (const { before, after } of due) this.commandsQueued(smmu, before, after);
+  }
+
+  /** Stores are visible at once again. @param forget whether what waits is never looked at */
+  undeferCommands(forget: boolean): void {
+    const due = this.deferred ?? [];
+    this.deferred = null;
+    if (!forget) for (const { smmu, before, after } of due) this.commandsQueued(smmu, before, after);
+  }
+
+  private commandsQueued(smmu: number, before: number, after: number): void {
     const log2 = this.reader.commandQueueLog2(smmu);
     const mask = (2 << log2) - 1;
     const base = this.reader.commandQueue(smmu);

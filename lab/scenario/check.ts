@@ -4,7 +4,7 @@ import type { MachineDescription } from '#machine';
 import { InputError } from '../input-error.ts';
 import { firstStepLine } from './print.ts';
 import { namedStreams } from './streams.ts';
-import type { Scenario, Step, Value } from './types.ts';
+import { hasSchedule, type Scenario, type Step, type Value } from './types.ts';
 import { isName, isPage } from './value.ts';
 
 /** Where the steps of a scenario stand, for messages. */
@@ -23,6 +23,7 @@ export function lineOf(scenario: Scenario, i: number, { lines }: Placement): num
 /** @throws InputError at the first step that the machine cannot do */
 export function checkFits(scenario: Scenario, machine: MachineDescription, placement: Placement = {}): void {
   const devices = new Set(namedStreams(machine).map(({ name }) => name));
+  const begun = new Set<number>();
   scenario.steps.forEach((step, i) => {
     const fail = (field: string, expected: string, got: string): never => {
       const file = placement.file ?? 'scenario';
@@ -30,6 +31,12 @@ export function checkFits(scenario: Scenario, machine: MachineDescription, place
     };
     if ('cpu' in step && step.cpu >= machine.cpus) {
       fail('cpu', `a CPU from 0 to ${machine.cpus - 1}`, `@cpu${step.cpu}`);
+    }
+    if ('cpu' in step && hasSchedule(scenario.steps)) {
+      if (step.kind === 'run' && !begun.has(step.cpu))
+        fail('cpu', `a call that was begun on CPU ${step.cpu} before`, 'none');
+      // A whole call that finds a lock taken stays in progress, too.
+      if (isCrossing(step)) begun.add(step.cpu);
     }
     const known = `one of the devices of ${machine.name}: ${[...devices].join(', ')}`;
     if (step.kind === 'dma' && !devices.has(step.device)) fail('device', known, step.device);
@@ -50,6 +57,10 @@ export function checkFits(scenario: Scenario, machine: MachineDescription, place
     const width = ('width' in step && step.width) || 4;
     if (address !== null && !isAligned(address, width)) fail('address', `a multiple of ${width}`, 'one that is not');
   });
+}
+
+function isCrossing({ kind }: Step): boolean {
+  return kind === 'call' || kind === 'hvc' || kind === 'guest' || kind === 'guestHvc' || kind === 'topup';
 }
 
 /** The address of an access. */

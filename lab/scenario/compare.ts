@@ -10,6 +10,13 @@ import { numberValue } from './value.ts';
 
 /** Whether the outcome is what the step expects; a step that expects nothing takes anything. */
 export function matches(step: Step, outcome: Outcome, names: NameBinder): boolean {
+  if (outcome.kind === 'progress') {
+    const { ended, progress } = outcome;
+    if (ended !== null) return matches(ended.step, ended.outcome, names);
+    // A whole call that could not be run to its end has not come to what is expected of it.
+    const isWhole = !('yields' in step) || step.yields === undefined;
+    return progress !== 'waits' || !isWhole || !('expect' in step) || step.expect === undefined;
+  }
   if (!('expect' in step) || step.expect === undefined) return true;
   switch (outcome.kind) {
     case 'call':
@@ -23,6 +30,7 @@ export function matches(step: Step, outcome: Outcome, names: NameBinder): boolea
     case 'dma':
       return dmaMatches(step.expect as DmaExpectation, outcome.pa, outcome.fault, names);
     case 'smmu':
+    case 'drain':
     case 'expect':
       return true;
   }
@@ -91,7 +99,10 @@ export function withOutcome(step: Step, outcome: Outcome, names: NameBinder): St
       return { ...step, expect: outcome.read } as Step;
     case 'dma':
       return { ...step, expect: dmaExpectation(outcome.pa, outcome.fault, names) } as Step;
+    case 'progress':
+      return outcome.ended?.step === step ? withOutcome(step, outcome.ended.outcome, names) : step;
     case 'smmu':
+    case 'drain':
     case 'expect':
       return step;
   }
@@ -110,6 +121,10 @@ export function outcomeText(outcome: Outcome, names: NameBinder): string {
       return printReadExpectation(outcome.read);
     case 'dma':
       return printDmaExpectation(dmaExpectation(outcome.pa, outcome.fault, names));
+    case 'progress':
+      return progressText(outcome, names);
+    case 'drain':
+      return outcome.drained ? 'visible' : 'nothing waits';
     case 'smmu':
     case 'expect':
       return '';
@@ -121,6 +136,12 @@ function register(value: number): Value {
   const max = 2n ** 64n - 1n;
   const exact = BigInt(value);
   return numberValue(exact > max ? max : exact);
+}
+
+function progressText({ progress, ended }: Extract<Outcome, { kind: 'progress' }>, names: NameBinder): string {
+  if (ended !== null) return outcomeText(ended.outcome, names);
+  const texts = { runs: 'in progress', waits: 'waits for a lock', idle: 'nothing in progress', ended: 'ended' };
+  return texts[progress];
 }
 
 function callExpectation(result: CallResult, spec: CallSpec | undefined, names: NameBinder): CallExpectation {

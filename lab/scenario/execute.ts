@@ -13,7 +13,10 @@ import {
   decodeGuestResult,
   decodeResult,
   Errno,
+  encodeCall,
+  encodeGuestCall,
   type GuestCallSpec,
+  type GuestExit,
   type GuestResult,
   guestCallNamed,
   listHead,
@@ -23,10 +26,13 @@ import {
   VmDescription,
 } from '#hypercall-abi';
 import { BusError, type DmaDevice, type DmaRead, type DmaWrite } from '#machine';
+import type { InterleavedCall } from '../oracle/interleaved.ts';
 import { platformOf } from '../session/platform.ts';
 import { fromLifeCycle, type Session, type Violation } from '../session/session.ts';
+import { Waiting } from '../session/stepped.ts';
 import type { WatchedDevice } from '../session/watched.ts';
 import { type BoundNames, CannotDo, NameBinder } from './bind.ts';
+import { type Begun, type Ended, InterleavedCalls, type Progress } from './interleaved.ts';
 import { RecordedTracker } from './recorded-tracker.ts';
 import { type NamedStream, namedStreams } from './streams.ts';
 import type {
@@ -56,6 +62,8 @@ export type Outcome =
   | { readonly kind: 'write'; readonly access: AccessExpectation }
   | { readonly kind: 'read'; readonly read: ReadExpectation }
   | { readonly kind: 'dma'; readonly pa: number; readonly fault: string | null; readonly data?: number }
+  | { readonly kind: 'progress'; readonly progress: Progress; readonly ended: Ended | null }
+  | { readonly kind: 'drain'; readonly drained: boolean }
   | { readonly kind: 'smmu' }
   | { readonly kind: 'expect' };
 
@@ -83,6 +91,8 @@ export class Executor {
   readonly boundary: Boundary;
   private readonly session: Session;
   private readonly tracker: RecordedTracker | null;
+  /** Null where no call can be left in progress. */
+  private readonly interleaved: InterleavedCalls | null;
   private readonly mark: number;
   private readonly streams: ReadonlyMap<string, NamedStream>;
   /** Accesses that wait for page_response. */
@@ -99,6 +109,12 @@ export class Executor {
     // A boundary of its own, because its tracker must be taken back to boot for every run.
     this.boundary = oracle === null ? session.boundary : new Boundary(oracle, session.ports, this.tracker);
     this.names = new NameBinder(machine.description, session.hostMemory);
+    this.interleaved =
+      session.stepped === null
+        ? null
+        : new InterleavedCalls(session.stepped, oracle, (order) => {
+            for (const one of order ?? []) this.crossed(one);
+          });
     this.streams = new Map(namedStreams(machine.description).map((stream) => [stream.name, stream]));
     this.mark = machine.memory.mark();
   }
@@ -127,6 +143,7 @@ export class Executor {
   }
 
   private undo(mark: number): void {
+    this.interleaved?.reset();
     this.session.machine.memory.undo(mark);
     this.session.oracle?.reset();
     this.seenFindings = 0;
@@ -164,6 +181,17 @@ export class Executor {
    */
   perform(step: Step): Outcome {
     if ('cpu' in step && step.cpu >= this.boundary.cpus) throw new CannotDo(`no CPU ${step.cpu}`);
+    if (this.interleaved === null) return this.dispatch(step);
+    if ('cpu' in step && step.kind !== 'run' && step.kind !== 'drain') this.interleaved.requireIdle(step.cpu);
+    try {
+      return this.dispatch(step);
+    } catch (error) {
+      if (error instanceof Waiting) throw new CannotDo(error.message);
+      throw error;
+    }
+  }
+
+  private dispatch(step: Step): Outcome {
     switch (step.kind) {
       case 'call':
         return this.call(step);
@@ -183,6 +211,10 @@ export class Executor {
         return { kind: 'write', access: this.describe(step) };
       case 'dma':
         return this.dma(step);
+      case 'run':
+        return this.scheduled().run(step.cpu, step.yields);
+      case 'drain':
+        return this.scheduled().drain(step.cpu, step.store ?? 0);
       case 'smmu':
         return this.smmu(step);
       case 'expect':
@@ -190,23 +222,64 @@ export class Executor {
     }
   }
 
-  private guest({ cpu, call, args, bind }: GuestStep): Outcome {
+  private guest(step: GuestStep): Outcome {
+    const { cpu, call, args, bind } = step;
     const spec = guestCallNamed(call);
     const values = spec.args.map(({ name, unit }) => this.names.resolveGuest(args[name] ?? 0, unit));
-    const result = this.boundary.guestCall(cpu, call, ...values);
-    if (bind !== undefined && result.status === 0) this.names.bindGuestDomain(bind, result.value);
-    return { kind: 'guest', result, spec };
+    const done = (result: GuestResult): Outcome => {
+      if (bind !== undefined && result.status === 0) this.names.bindGuestDomain(bind, result.value);
+      return { kind: 'guest', result, spec };
+    };
+    if (!this.staysInProgress(step)) return done(this.boundary.guestCall(cpu, call, ...values));
+    const x = this.boundary.guestRegisters(cpu);
+    encodeGuestCall(x, spec, values);
+    const finish = (exit: GuestExit | null): Outcome => done(decodeGuestResult(x, spec, exit));
+    return this.begin({ step, cpu, x, isGuest: true, finish });
   }
 
-  private guestHvc({ cpu, registers }: GuestHvcStep): Outcome {
+  /** @throws CannotDo on a session that has no stepped build */
+  private scheduled(): InterleavedCalls {
+    if (this.interleaved === null) throw new CannotDo('calls cannot be left in progress here');
+    return this.interleaved;
+  }
+
+  /** Whether a call runs pause by pause: it is not to run to its end, or others are in progress. */
+  private staysInProgress(step: Step): boolean {
+    return ('yields' in step && step.yields !== undefined) || (this.interleaved?.isBusy ?? false);
+  }
+
+  private begin(begun: Begun): Outcome {
+    return this.scheduled().begin(begun, 'yields' in begun.step ? (begun.step.yields ?? 'end') : 'end');
+  }
+
+  /** A call that was in progress together with others counts, for the life cycles, where it took effect. */
+  private crossed({ cpu, isGuest, before, after }: InterleavedCall): void {
+    if (isGuest) {
+      const spec = decodeGuestCall(before);
+      if (spec !== undefined) this.tracker?.guestCrossed(spec, cpu, before, after);
+    } else {
+      const spec = decodeFunction(before, this.boundary.profile);
+      if (spec !== undefined) this.tracker?.crossed(spec, cpu, before, after);
+    }
+  }
+
+  private guestHvc(step: GuestHvcStep): Outcome {
+    const { cpu, registers } = step;
     const x = this.boundary.guestRegisters(cpu);
     this.load(x, registers);
     const spec = decodeGuestCall(x);
-    const exit = this.boundary.guestHvc(cpu);
-    return { kind: 'guest', result: decodeGuestResult(x, spec ?? UNKNOWN_GUEST_CALL, exit), spec };
+    const finish = (exit: GuestExit | null): Outcome => ({
+      kind: 'guest',
+      result: decodeGuestResult(x, spec ?? UNKNOWN_GUEST_CALL, exit),
+      spec,
+    });
+    if (this.staysInProgress(step)) return this.begin({ step, cpu, x, isGuest: true, finish });
+    return finish(this.boundary.guestHvc(cpu));
   }
 
   private smmu({ smmu, answers }: SmmuStep): Outcome {
+    // The oracle decides when a command is written whether it was answered.
+    if (this.interleaved?.isBusy) throw new CannotDo('no SMMU stops or goes on while calls are in progress');
     const { machine } = this.session;
     const at = machine.description.smmus.findIndex(({ name }) => name === smmu);
     if (at < 0) throw new CannotDo(`no SMMU ${smmu}`);
@@ -228,26 +301,45 @@ export class Executor {
     const spec = this.boundary.profile.call(step.call);
     const args: ArgumentValue[] = [];
     for (const { name, unit } of spec.args) args.push(this.names.resolve(step.args[name] ?? 0, unit));
-    const result = this.boundary.call(step.cpu, step.call, ...args);
-    if (step.call === 'page_response') this.answerStalls();
-    if (step.bind !== undefined) this.names.bindVm(step.bind, result.value);
-    return { kind: 'call', result, spec };
+    const done = (result: CallResult): Outcome => {
+      if (step.call === 'page_response') this.answerStalls();
+      if (step.bind !== undefined) this.names.bindVm(step.bind, result.value);
+      return { kind: 'call', result, spec };
+    };
+    return this.hostCall(step, step.cpu, spec, args, done);
   }
 
-  private hvc({ cpu, registers }: HvcStep): Outcome {
+  private hostCall(
+    step: Step,
+    cpu: number,
+    spec: CallSpec,
+    args: readonly ArgumentValue[],
+    done: (result: CallResult) => Outcome,
+  ): Outcome {
+    if (!this.staysInProgress(step)) return done(this.boundary.call(cpu, spec.name, ...args));
+    const x = this.boundary.registers(cpu);
+    encodeCall(x, spec, args);
+    const finish = (): Outcome => done(decodeResult(x, spec, this.boundary.profile));
+    return this.begin({ step, cpu, x, isGuest: false, finish });
+  }
+
+  private hvc(step: HvcStep): Outcome {
+    const { cpu, registers } = step;
     const x = this.boundary.registers(cpu);
     this.load(x, registers);
     const spec = decodeFunction(x, this.boundary.profile);
-    this.boundary.hvc(cpu);
-    if (spec?.name === 'page_response') this.answerStalls();
-    return {
-      kind: 'call',
-      result: spec === undefined ? UNSUPPORTED : decodeResult(x, spec, this.boundary.profile),
-      spec,
+    const finish = (): Outcome => {
+      if (spec?.name === 'page_response') this.answerStalls();
+      const result = spec === undefined ? UNSUPPORTED : decodeResult(x, spec, this.boundary.profile);
+      return { kind: 'call', result, spec };
     };
+    if (this.staysInProgress(step)) return this.begin({ step, cpu, x, isGuest: false, finish });
+    this.boundary.hvc(cpu);
+    return finish();
   }
 
-  private topup({ cpu, pool, chunks, order }: TopupStep): Outcome {
+  private topup(step: TopupStep): Outcome {
+    const { cpu, pool, chunks, order } = step;
     const spec = this.boundary.profile.call('alloc_mgt_refill');
     let head = 0;
     for (let i = 0; i < chunks; i++) {
@@ -258,8 +350,7 @@ export class Executor {
       }
       head = listHead(pa, order);
     }
-    const result = this.boundary.call(cpu, 'alloc_mgt_refill', PoolId[pool], head, chunks);
-    return { kind: 'call', result, spec };
+    return this.hostCall(step, cpu, spec, [PoolId[pool], head, chunks], (result) => ({ kind: 'call', result, spec }));
   }
 
   private describe({ cpu, at, vm, isProtected, vcpus }: DescribeStep): AccessExpectation {

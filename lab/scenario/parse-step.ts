@@ -32,8 +32,9 @@ export function parseStep(text: string, file: string, line: number, profile: Pro
   if (/^expect(\s|$)/.test(text)) return parseExpect(text, file, line);
   const rest = new Line(text, file, line, profile);
   const first = rest.next('a step');
-  const cpu = /^@cpu(\d{1,4})$/.exec(first);
-  if (cpu !== null) return parseHost(rest, Number(cpu[1]));
+  const cpu = /^@cpu(\d{1,4})(?::(\d{1,6}|end))?$/.exec(first);
+  if (cpu !== null)
+    return cpu[2] === undefined ? parseHost(rest, Number(cpu[1])) : parsePart(rest, Number(cpu[1]), cpu[2]);
   if (rest.words[0] === '=') {
     // `vm1 = @cpu0 reserve_vm` says the same as `@cpu0 vm1 = reserve_vm`.
     const [, where = ''] = rest.words.splice(0, 2);
@@ -54,12 +55,46 @@ function parseExpect(text: string, file: string, line: number): Step {
   return { kind: 'expect', property, ...(match?.[2] && { text: match[2] }) };
 }
 
+/** `@cpu0:3 CALL …` begins a call and runs three pauses of it, `@cpu0:3` and `@cpu0:end` run the one in progress. */
+function parsePart(rest: Line, cpu: number, text: string): Step {
+  const yields = text === 'end' ? text : Number(text);
+  if (rest.words.length > 0) {
+    if (yields === 'end')
+      rest.fail({ expected: `@cpu${cpu}:end alone, or @cpu${cpu} and a call`, got: quoted(rest.words.join(' ')) });
+    const step = parseHost(rest, cpu);
+    if (step.kind !== 'call' && step.kind !== 'hvc' && step.kind !== 'guest' && step.kind !== 'guestHvc') {
+      return rest.fail({ expected: `a call after @cpu${cpu}:${text}`, got: quoted(step.kind) });
+    }
+    return { ...step, yields };
+  }
+  if (rest.expected !== null) {
+    rest.fail({
+      field: '->',
+      expected: 'nothing: what is expected of a call stands where it begins',
+      got: quoted(rest.expected),
+    });
+  }
+  return { kind: 'run', cpu, yields };
+}
+
+/** `@cpu0 drain`, `@cpu0 drain 2`. */
+function parseDrain(rest: Line, cpu: number): Step {
+  const text = rest.words.shift();
+  if (text !== undefined && !SMALL.test(text))
+    rest.fail({ field: 'store', expected: 'a number, 0 for the oldest', got: quoted(text) });
+  rest.end();
+  if (rest.expected !== null)
+    rest.fail({ field: '->', expected: 'nothing: this step has no result', got: quoted(rest.expected) });
+  return { kind: 'drain', cpu, ...(text !== undefined && Number(text) > 0 && { store: Number(text) }) };
+}
+
 function parseHost(rest: Line, cpu: number): Step {
   const word = rest.next('a step of the host');
   if (word === 'write') return parseWrite(rest, cpu);
   if (word === 'read') return parseRead(rest, cpu);
   if (word === 'topup') return parseTopup(rest, cpu);
   if (word === 'describe') return parseDescribe(rest, cpu);
+  if (word === 'drain') return parseDrain(rest, cpu);
   if (word === 'hvc') return parseHvc(rest, cpu);
   if (word === 'guest_hvc') return parseGuestHvc(rest, cpu);
   if (rest.words[0] !== '=') return parseAnyCall(rest, cpu, word);

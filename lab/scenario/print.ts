@@ -68,7 +68,7 @@ export function printStep(step: Step, profile: Profile = defaultProfile): string
       return printGuestCall(step, profile);
     case 'guestHvc': {
       const expected = step.expect && printGuestExpectation(step.expect, guestHvcKind(step.registers));
-      return `@cpu${step.cpu} guest_hvc${registerFields(step.registers)}${arrow(expected)}`;
+      return `${on(step)} guest_hvc${registerFields(step.registers)}${arrow(expected)}`;
     }
     case 'write':
       return `@cpu${step.cpu} write ${place(step.at)} ${word(step.value)}${width(step.width)}${arrow(step.expect)}`;
@@ -90,6 +90,10 @@ export function printStep(step: Step, profile: Profile = defaultProfile): string
       const how = `${pasid === undefined ? '' : ` pasid=${pasid}`}${cached ? ' cached' : ''}`;
       return `${device} ${access} ${place(iova)}${written}${how}${arrow(expected)}`;
     }
+    case 'run':
+      return `@cpu${step.cpu}:${step.yields}`;
+    case 'drain':
+      return `@cpu${step.cpu} drain${step.store === undefined ? '' : ` ${step.store}`}`;
     case 'smmu':
       return `${step.smmu} ${step.answers ? 'answers again' : 'stops answering'}`;
     case 'expect':
@@ -100,13 +104,18 @@ export function printStep(step: Step, profile: Profile = defaultProfile): string
 function printCall(step: CallStep, profile: Profile): string {
   const spec = profile.call(step.call);
   const expected = step.expect === undefined ? undefined : printCallExpectation(step.expect, spec.x1);
-  return `@cpu${step.cpu} ${named(step)}${fields(step.args, spec.args, step.call, profile)}${arrow(expected)}`;
+  return `${on(step)} ${named(step)}${fields(step.args, spec.args, step.call, profile)}${arrow(expected)}`;
 }
 
 function printGuestCall(step: GuestStep, profile: Profile): string {
   const spec = guestCallNamed(step.call);
   const expected = step.expect === undefined ? undefined : printGuestExpectation(step.expect, spec.x1);
-  return `@cpu${step.cpu} ${named(step)}${fields(step.args, spec.args, null, profile)}${arrow(expected)}`;
+  return `${on(step)} ${named(step)}${fields(step.args, spec.args, null, profile)}${arrow(expected)}`;
+}
+
+/** Where a call is made, and how far it is run. */
+function on({ cpu, yields }: { readonly cpu: number; readonly yields?: number }): string {
+  return yields === undefined ? `@cpu${cpu}` : `@cpu${cpu}:${yields}`;
 }
 
 /** The call, and the name that its result gets. */
@@ -131,7 +140,7 @@ function fields(
 function printHvc(step: HvcStep, profile: Profile): string {
   const kind = hvcKind(step.registers, profile);
   const expected = step.expect === undefined ? undefined : printCallExpectation(step.expect, kind);
-  return `@cpu${step.cpu} hvc${registerFields(step.registers)}${arrow(expected)}`;
+  return `${on(step)} hvc${registerFields(step.registers)}${arrow(expected)}`;
 }
 
 function registerFields(registers: readonly Value[]): string {

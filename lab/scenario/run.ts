@@ -1,5 +1,6 @@
 /** Runs a scenario on a machine of its own, with an account of every step. */
 
+import type { Profile } from '#hypercall-abi';
 import { DescriptionError, type MachineDescription, preset } from '#machine';
 import { InputError } from '../input-error.ts';
 import type { Property } from '../oracle/index.ts';
@@ -11,7 +12,7 @@ import { matches, outcomeText } from './compare.ts';
 import type { Executor, Outcome } from './execute.ts';
 import { printStep } from './print.ts';
 import { makeExecutor } from './twin.ts';
-import { type ExpectStep, profileOf, type Scenario, type Step } from './types.ts';
+import { type ExpectStep, hasSchedule, profileOf, type Scenario, type Step } from './types.ts';
 
 /** What became of one step. */
 export interface StepResult {
@@ -20,6 +21,8 @@ export interface StepResult {
   readonly text: string;
   /** What came back, in the words of the format. */
   readonly result: string;
+  /** What was expected, in the same words; null where anything was. Of a call, where it ends. */
+  readonly expected: string | null;
   readonly asExpected: boolean;
   /** What was found wrong after it. */
   readonly violations: readonly Violation[];
@@ -63,7 +66,13 @@ export function runScenario(scenario: Scenario, options: RunOptions): ScenarioRe
   const { full = 'every' } = options;
   const needsTwin = scenario.steps.some((step) => isExpect(step) && step.property === 'non-interference');
   const judged = judgedBy({ ...options, twin: options.twin ?? needsTwin, profile: profileOf(scenario) });
-  const { session, executor } = makeExecutor({ ...judged, machine, hypervisor, full });
+  const { session, executor } = makeExecutor({
+    ...judged,
+    machine,
+    hypervisor,
+    full,
+    interleaved: hasSchedule(scenario.steps),
+  });
   const steps: StepResult[] = [];
   const violations: Violation[] = [];
   let isExpectedFound = false;
@@ -87,6 +96,7 @@ export function runScenario(scenario: Scenario, options: RunOptions): ScenarioRe
       line,
       text: printStep(step, session.profile),
       result: step.kind === 'expect' ? (asExpected ? 'found' : 'not found') : outcomeText(outcome, executor.names),
+      expected: step.kind === 'expect' ? null : expectedText(step, outcome, session.profile),
       asExpected,
       violations: found,
     };
@@ -95,6 +105,12 @@ export function runScenario(scenario: Scenario, options: RunOptions): ScenarioRe
   });
   const first = steps.findIndex(({ asExpected }) => !asExpected);
   return { steps, violations, ok: first < 0, firstDifference: first < 0 ? null : first };
+}
+
+/** What should come of the step, or of the call that ends in it; null for nothing in particular. */
+function expectedText(step: Step, outcome: Outcome, profile: Profile): string | null {
+  const due = outcome.kind === 'progress' ? (outcome.ended?.step ?? null) : step;
+  return due === null ? null : (printStep(due, profile).split(' -> ')[1] ?? null);
 }
 
 /** Index of the step that an expectation at `i` is about. */

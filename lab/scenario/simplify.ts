@@ -76,6 +76,7 @@ function* fewerNames(steps: readonly Step[]): Generator<readonly Step[]> {
 }
 
 function* simplerStep(step: Step, profile: Profile | undefined): Generator<Step> {
+  yield* simplerSchedule(step);
   if ('cpu' in step && step.cpu > 0) yield { ...step, cpu: 0 };
   if (step.kind === 'topup') {
     for (const chunks of smallerNumbers(step.chunks)) if (chunks > 0) yield { ...step, chunks };
@@ -123,6 +124,20 @@ function* simplerStep(step: Step, profile: Profile | undefined): Generator<Step>
     for (const simpler of simplerValues(step, field, value)) {
       yield mapValues(step, (old, name) => (name === field ? simpler : old));
     }
+  }
+}
+
+/** A call that runs to its end, or that stops earlier; the oldest store. */
+function* simplerSchedule(step: Step): Generator<Step> {
+  if (step.kind === 'run') {
+    if (step.yields !== 'end') for (const yields of smallerNumbers(step.yields)) yield { ...step, yields };
+  } else if (step.kind === 'drain') {
+    const { store = 0, ...rest } = step;
+    if (store > 0) yield rest;
+  } else if ('yields' in step && step.yields !== undefined) {
+    const { yields, ...rest } = step;
+    yield rest;
+    for (const smaller of smallerNumbers(yields)) yield { ...step, yields: smaller };
   }
 }
 

@@ -47,8 +47,16 @@ export interface CallExpectation {
   readonly request?: { readonly pool: PoolName; readonly pages: number };
 }
 
+/**
+ * How far a call that is begun is run: so many pauses. It stays in progress then. Left out: to its end. What is expected of
+ * a call is expected of it when it ends, wherever that is.
+ */
+export interface Begins {
+  readonly yields?: number;
+}
+
 /** A hypercall. `args` has every argument of the call table. */
-export interface CallStep {
+export interface CallStep extends Begins {
   readonly kind: 'call';
   readonly cpu: number;
   readonly call: CallName;
@@ -59,7 +67,7 @@ export interface CallStep {
 }
 
 /** A crossing with registers as they are: x0 to x7, those left out are 0. */
-export interface HvcStep {
+export interface HvcStep extends Begins {
   readonly kind: 'hvc';
   readonly cpu: number;
   readonly registers: readonly Value[];
@@ -87,7 +95,7 @@ export interface GuestExpectation {
 }
 
 /** The guest whose vCPU is loaded on that CPU makes one of its calls. `args` has every argument. */
-export interface GuestStep {
+export interface GuestStep extends Begins {
   readonly kind: 'guest';
   readonly cpu: number;
   readonly call: GuestCallName;
@@ -98,7 +106,7 @@ export interface GuestStep {
 }
 
 /** The guest crosses with registers as they are: x0 to x7, those left out are 0. */
-export interface GuestHvcStep {
+export interface GuestHvcStep extends Begins {
   readonly kind: 'guestHvc';
   readonly cpu: number;
   readonly registers: readonly Value[];
@@ -181,6 +189,20 @@ export interface SmmuStep {
   readonly answers: boolean;
 }
 
+/** The call in progress on that CPU runs so many pauses further, or to its end. */
+export interface RunStep {
+  readonly kind: 'run';
+  readonly cpu: number;
+  readonly yields: number | 'end';
+}
+
+/** A store of that CPU that waits becomes visible to everybody: the oldest one, or number `store` from there. */
+export interface DrainStep {
+  readonly kind: 'drain';
+  readonly cpu: number;
+  readonly store?: number;
+}
+
 /** A finding that belongs to the step before. */
 export interface ExpectStep {
   readonly kind: 'expect';
@@ -199,6 +221,8 @@ export type Step =
   | DescribeStep
   | DmaStep
   | SmmuStep
+  | RunStep
+  | DrainStep
   | ExpectStep;
 
 export interface Scenario {
@@ -210,6 +234,13 @@ export interface Scenario {
   readonly hypervisor: string;
   readonly title?: string;
   readonly steps: readonly Step[];
+}
+
+/** Whether calls of these steps are left in progress: such steps need the stepped build. */
+export function hasSchedule(steps: readonly Step[]): boolean {
+  return steps.some(
+    (step) => step.kind === 'run' || step.kind === 'drain' || ('yields' in step && step.yields !== undefined),
+  );
 }
 
 /** The profile whose calls the scenario makes. @throws RangeError when there is none of that name */

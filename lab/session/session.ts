@@ -4,18 +4,26 @@
  */
 
 import { HostMemory, IommuDriver, type SmmuMemory, setUpSmmu } from '#host';
+import { createHypervisor as createStepped } from '#hyp';
 import { createHypervisor } from '#hyp/plain';
 import { Boundary, type Hypervisor, LifeCycleTracker, type LifeCycleViolation, type Profile } from '#hypercall-abi';
 import { createMachine, type HostPort, type Machine, type MachineDescription, streamsOf } from '#machine';
 import { CheckedHypervisor, type Finding, type Property } from '../oracle/index.ts';
 import { oracleView } from './oracle-view.ts';
 import { platformOf } from './platform.ts';
+import { SteppedCpus, type SteppedHypervisorFactory } from './stepped.ts';
 import { WatchedDevice, watchedPort } from './watched.ts';
 
 /** Makes a hypervisor for a machine: ours, an edited one, or somebody else's. */
-export type HypervisorFactory = (machine: Machine, profile?: Profile) => Hypervisor;
+export interface HypervisorFactory {
+  (machine: Machine, profile?: Profile): Hypervisor;
+  /** Makes the same one, stepped: what scenarios with schedule points need. */
+  readonly stepped?: () => SteppedHypervisorFactory;
+}
 
 export interface SessionOptions {
+  /** Run the stepped build, whose calls can be in progress on several CPUs at once. */
+  readonly interleaved?: boolean;
   readonly machine: MachineDescription;
   /** The hypervisor under test; ours when left out. */
   readonly hypervisor?: HypervisorFactory;
@@ -47,8 +55,18 @@ export function fullInterval({ ram }: MachineDescription): number {
   return Math.max(256, Math.round(pages / 100));
 }
 
+/** @throws RangeError when a stepped build is asked for where there is none */
+function makeHypervisor(machine: Machine, { hypervisor, interleaved, profile }: SessionOptions): Hypervisor {
+  if (!interleaved) return (hypervisor ?? createHypervisor)(machine, profile);
+  const stepped = hypervisor === undefined ? createStepped : hypervisor.stepped?.();
+  if (stepped === undefined) throw new RangeError('this hypervisor has no stepped build, which schedule points need');
+  return new SteppedCpus(stepped(machine, profile), machine);
+}
+
 export class Session {
   readonly machine: Machine;
+  /** The hypervisor pause by pause, where the session was asked for that. */
+  readonly stepped: SteppedCpus | null;
   /** The contract that the hypervisor keeps. */
   readonly profile: Profile;
   readonly boundary: Boundary;
@@ -69,8 +87,9 @@ export class Session {
   /** @throws Error when the hypervisor refuses to boot */
   constructor(options: SessionOptions) {
     const machine = createMachine(options.machine);
-    const inner = (options.hypervisor ?? createHypervisor)(machine, options.profile);
+    const inner = makeHypervisor(machine, options);
     this.machine = machine;
+    this.stepped = inner instanceof SteppedCpus ? inner : null;
     this.oracle = options.unchecked
       ? null
       : new CheckedHypervisor(inner, oracleView(machine), {

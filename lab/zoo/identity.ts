@@ -2,16 +2,12 @@
 
 import { createHypervisor as createStepped } from '#hyp';
 import { createHypervisor } from '#hyp/plain';
-import type { Profile, SteppedHypervisor } from '#hypercall-abi';
-import type { Machine, Touch } from '#machine';
 import { InputError, quoted } from '../input-error.ts';
 import type { HypervisorFactory } from '../session/session.ts';
+import type { SteppedHypervisorFactory } from '../session/stepped.ts';
 import type { DefectCard } from './card.ts';
 import { cards } from './cards/index.ts';
 import { BASE_IDENTITY, buildHypervisor } from './loader.ts';
-
-/** Puts a hypervisor on a machine that pauses wherever another CPU could step in. */
-export type SteppedHypervisorFactory = (machine: Machine, profile?: Profile) => SteppedHypervisor<Touch>;
 
 /** The card with that id. @throws InputError naming the ids there are */
 export function cardOf(id: string): DefectCard {
@@ -40,7 +36,9 @@ export function editedHypervisor(ids: readonly string[]): HypervisorFactory {
 /** The hypervisor of that identity: `postern`, `postern+Z14`. @throws as {@link editedHypervisor} */
 export function hypervisorByIdentity(identity: string): HypervisorFactory {
   const found = cardsOf(identity);
-  return found.length === 0 ? createHypervisor : buildHypervisor(found).createHypervisor;
+  const create: HypervisorFactory = found.length === 0 ? createHypervisor : buildHypervisor(found).createHypervisor;
+  const stepped = (): SteppedHypervisorFactory => steppedHypervisorByIdentity(identity);
+  return Object.assign(((machine, profile) => create(machine, profile)) as HypervisorFactory, { stepped });
 }
 
 /** The same, stepped. @throws as {@link editedHypervisor} */

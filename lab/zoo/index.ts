@@ -9,7 +9,6 @@ export {
   cardsOf,
   editedHypervisor,
   hypervisorByIdentity,
-  type SteppedHypervisorFactory,
   steppedHypervisorByIdentity,
 } from './identity.ts';
 export { BASE_IDENTITY, type BuildOptions, type BuiltHypervisor, buildHypervisor, identityOf } from './loader.ts';

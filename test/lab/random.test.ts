@@ -156,5 +156,4 @@ const GUEST_ROWS = [
   'guest_free_domain/ok',
   'guest_map_pages/page',
   'guest_map_pages/ok',
-  'guest_unmap_pages/ok',
 ];

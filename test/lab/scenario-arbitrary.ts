@@ -111,6 +111,12 @@ const guestHvc = fc
 
 const smmu = fc.record({ kind: fc.constant('smmu' as const), smmu: name, answers: fc.boolean() });
 
+const part = optional(
+  fc.oneof(call, hvc, guest, guestHvc) as fc.Arbitrary<object>,
+  'yields',
+  fc.nat(99),
+) as fc.Arbitrary<Step>;
+
 const access = fc.constantFrom('ok' as const, 'abort' as const, 'bus error' as const);
 const write = fc.record({ kind: fc.constant('write' as const), cpu, at: place, value: place });
 const read = fc.record({ kind: fc.constant('read' as const), cpu, at: place });
@@ -155,6 +161,9 @@ export const anyStep: fc.Arbitrary<Step> = fc.oneof(
   hvc,
   guest,
   guestHvc,
+  part,
+  fc.record({ kind: fc.constant('run' as const), cpu, yields: fc.oneof(fc.nat(99), fc.constant('end' as const)) }),
+  optional(fc.record({ kind: fc.constant('drain' as const), cpu }), 'store', fc.integer({ min: 1, max: 9 })),
   smmu,
   optional(optional(write, 'width', fc.constantFrom(1 as const, 2 as const, 8 as const)), 'expect', access),
   optional(

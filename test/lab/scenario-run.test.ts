@@ -45,6 +45,7 @@ test('a result that is not the expected one is the first difference, with the li
     line: 8,
     text: '@cpu0 free_domain domain=d1 -> 0',
     result: '-ENODEV',
+    expected: '0',
     asExpected: false,
     violations: [],
   });

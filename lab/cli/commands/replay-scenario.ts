@@ -61,6 +61,9 @@ function summary(
   const count = steps.filter(({ kind }) => kind !== 'expect').length;
   const what = `${count} steps on ${machine}, hypervisor ${hypervisor}: ${violations.length} violations`;
   if (ok) return `${what}; all as expected`;
-  const { line, text } = results[firstDifference!]!;
-  return `${what}; the first step that is not as expected stands on line ${line}: ${text}`;
+  const { line, text, expected, result, violations: found } = results[firstDifference!]!;
+  const [unexpected] = found;
+  const wanted = expected === null || expected === result ? 'no violation' : expected;
+  const came = unexpected === undefined ? result : `${result}, and a violation of ${unexpected.property}`;
+  return `${what}; the first step that is not as expected stands on line ${line}: ${text}\n  expected ${wanted}, came to ${came}`;
 }

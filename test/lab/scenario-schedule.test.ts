@@ -1,0 +1,151 @@
+/** Calls in progress on several CPUs: the same every time, silent on the correct hypervisor, and races found. */
+import { expect, test } from 'vitest';
+import type { HypervisorFactory } from '#lab/session/session';
+import type { SourceEdit } from '#lab/zoo/card';
+import { buildHypervisor } from '#lab/zoo/loader';
+import { tiny, twoSmmus } from '#machine';
+import { StepGenerator } from '../../lab/random/generate.ts';
+import { Prng } from '../../lab/random/index.ts';
+import {
+  CandidateRunner,
+  CannotDo,
+  parseScenario,
+  runScenario,
+  type Step,
+  shrink,
+  withoutExpectation,
+} from '../../lab/scenario/index.ts';
+import { makeExecutor } from '../../lab/scenario/twin.ts';
+import { hypervisorByIdentity } from '../../lab/zoo/index.ts';
+
+const hypervisors = hypervisorByIdentity;
+const header = 'postern scenario v0\nprofile android17\nmachine tiny\nhypervisor postern\n';
+const attached = `${header}@cpu0 topup iommu 8 -> 0
+@cpu0 alloc_domain domain=d1 type=s1 -> 0
+@cpu0 attach_dev domain=d1 endpoint=disk -> 0
+`;
+const map = (cpu: string, iova: string, page: string): string =>
+  `${cpu} map_pages domain=d1 iova=${iova} paddr=page:${page} pgsize=0x1000 pgcount=1 prot=read|write -> 0, 0x1000 bytes\n`;
+
+test('an entry that was unmapped may be used until its call has waited for the SMMU, and not after', () => {
+  const text = `${attached}${map('@cpu0', '0x1000', 'a')}disk write 0x1000 1 -> page:a
+@cpu0:9 unmap_pages domain=d1 iova=0x1000 pgsize=0x1000 pgcount=1 -> 0x1000 bytes
+disk write 0x1000 2 -> page:a
+@cpu1 host_share_hyp pfn=page:a -> -EINVAL
+@cpu0:end
+disk write 0x1000 3 cached -> fault F_TRANSLATION
+@cpu1 host_share_hyp pfn=page:a -> 0
+`;
+  const run = () => runScenario(parseScenario(text), { hypervisors });
+  const report = run();
+  expect(report.steps.filter(({ asExpected }) => !asExpected)).toEqual([]);
+  expect(report.steps.at(-3)).toMatchObject({ text: '@cpu0:end', result: '0x1000 bytes', expected: '0x1000 bytes' });
+  expect(run()).toEqual(report);
+});
+
+test('what is expected of a call is looked at where it ends', () => {
+  const text = `${attached}@cpu0:2 free_domain domain=d1 -> 0\n@cpu0:1\n@cpu0:end\n`;
+  const report = runScenario(parseScenario(text), { hypervisors });
+  expect(report.firstDifference).toBe(5);
+  expect(report.steps[5]).toMatchObject({ expected: '0', result: '-EINVAL', asExpected: false });
+});
+
+test('a call that waits for a lock stays in progress; its CPU can do nothing else', () => {
+  const text = `${attached}@cpu0:3 alloc_domain domain=d2 type=s1 -> 0\n@cpu1 alloc_domain domain=d3 type=s1\n`;
+  const waits = runScenario(parseScenario(`${text}@cpu0:end\n@cpu1:end\n`), { hypervisors });
+  expect(waits.steps.slice(3).map(({ result }) => result)).toEqual(['in progress', 'waits for a lock', '0', '0']);
+  expect(waits.ok).toBe(true);
+  expect(() => runScenario(parseScenario(`${text}@cpu1 read page:a\n`), { hypervisors })).toThrow(
+    /CPU 1 has alloc_domain in progress; @cpu1:end would run it to its end/,
+  );
+  expect(() => runScenario(parseScenario(`${header}@cpu0:3\n`), { hypervisors })).toThrow(
+    /cpu: expected a call that was begun on CPU 0 before/,
+  );
+});
+
+test.each([tiny, twoSmmus])('random interleavings violate nothing on the correct hypervisor, on $name', (machine) => {
+  const options = { machine, hypervisor: hypervisorByIdentity('postern'), full: 'never', interleaved: true } as const;
+  const { session, executor } = makeExecutor(options);
+  const calls = session.profile.calls.map(({ name }) => name);
+  const generator = new StepGenerator(machine, calls, new Prng(1));
+  const perform = (step: Step): void => {
+    try {
+      const outcome = executor.perform(step);
+      generator.world.observe(step, outcome.kind === 'progress' ? (outcome.ended?.outcome ?? outcome) : outcome);
+    } catch (error) {
+      if (!(error instanceof CannotDo)) throw error;
+    }
+    expect(executor.newViolations()).toEqual([]);
+  };
+  let judged = 0;
+  for (let run = 0; run < 25; run++) {
+    const prng = new Prng(9, run);
+    executor.reset();
+    generator.reset(prng);
+    for (let i = 0; i < 100 && !session.oracle!.lostTrack; i++, judged++) {
+      const step = generator.next();
+      const moved = 'cpu' in step && prng.chance(50) ? { ...step, cpu: prng.below(2) } : step;
+      const isBegun = (moved.kind === 'call' || moved.kind === 'guest') && i > 15 && prng.chance(50);
+      perform(isBegun ? { ...moved, yields: prng.below(30) } : moved);
+      if (prng.chance(40))
+        perform({ kind: 'run', cpu: prng.below(2), yields: prng.chance(30) ? 'end' : prng.below(20) });
+      if (prng.chance(10)) perform({ kind: 'drain', cpu: prng.below(2) });
+    }
+  }
+  expect(judged).toBeGreaterThan(800);
+});
+
+function edited(...edits: readonly SourceEdit[]): HypervisorFactory {
+  const sets = [{ id: 'X1', edits }];
+  const stepped = () => buildHypervisor(sets, { plain: false }).createHypervisor;
+  return Object.assign(buildHypervisor(sets).createHypervisor, { stepped });
+}
+
+const NO_BARRIER: SourceEdit = {
+  file: 'hyp/smmu.ts',
+  function: 'publishCommands',
+  before: "  yield { kind: 'barrier', at: smmu };",
+  after: '',
+};
+const NO_LOCK = ['lock', 'unlock'].map(
+  (which): SourceEdit => ({
+    file: 'hyp/map.ts',
+    function: 'mapInDomain',
+    before: `  yield* ${which}(h, domain + DOMAIN_LOCK);`,
+    after: '',
+  }),
+);
+
+test('a missing barrier shows as commands that hardware does not find, and shrinks to one call and one point', () => {
+  const text = `${attached}${map('@cpu0', '0x1000', 'a')}${map('@cpu1', '0x2000', 'b')}@cpu0:40 unmap_pages domain=d1 iova=0x1000 pgsize=0x1000 pgcount=1
+@cpu1:3 alloc_domain domain=d3 type=s2
+@cpu0 drain
+@cpu0:end
+@cpu1:end
+`;
+  const scenario = parseScenario(text);
+  const steps = scenario.steps.map(withoutExpectation);
+  expect(new CandidateRunner(tiny, hypervisorByIdentity('postern')).run(steps)).toBeNull();
+  const runner = new CandidateRunner(tiny, edited(NO_BARRIER));
+  const found = runner.run(steps)!;
+  expect(found).toMatchObject({ property: 'commands' });
+  const small = shrink(scenario, found, (candidate) => runner.run(candidate));
+  expect(small.oneMinimal).toBe(true);
+  const points = small.scenario.steps.filter((step) => step.kind === 'run' || step.kind === 'drain');
+  expect(points.length).toBeLessThan(2);
+  expect(small.stepsAfter).toBeLessThan(6);
+});
+
+test('two maps in one table without its lock leave a state that no order of them has', () => {
+  const runner = new CandidateRunner(tiny, edited(...NO_LOCK), 'every');
+  const correct = new CandidateRunner(tiny, hypervisorByIdentity('postern'), 'every');
+  const found = new Set<string>();
+  for (let first = 1; first < 60; first++) {
+    const text = `${attached}${map(`@cpu0:${first}`, '0x1000', 'a')}${map('@cpu1', '0x1000', 'b')}@cpu0:end\n@cpu1:end\n`;
+    const steps = parseScenario(text).steps.map(withoutExpectation);
+    const violation = runner.run(steps);
+    if (violation !== null) found.add(violation.property);
+    expect(correct.run(steps)).toBeNull();
+  }
+  expect([...found]).not.toEqual([]);
+});
