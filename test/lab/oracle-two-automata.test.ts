@@ -123,7 +123,7 @@ function race(
 test.each(machines)('the hypervisor as it is leaves nothing, and both say so, machine $name', (machine) => {
   for (const isBusy of [true, false]) {
     const nothing = { step: -1, mine: [], others: [], entries: 0 };
-    expect(race(machine, createHypervisor, 1, 200, isBusy)).toEqual(nothing);
+    expect(race(machine, createHypervisor, 1, isBusy ? 150 : 100, isBusy)).toEqual(nothing);
   }
 });
 
@@ -180,7 +180,7 @@ test.each(edits)('both say what is left: %s', (id, file, name, before, after) =>
   const { createHypervisor: broken } = buildHypervisor([{ id, edits: [{ file, function: name, before, after }] }]);
   let entries = 0;
   for (const machine of machines) {
-    const result = race(machine, broken, 5, 260, true);
+    const result = race(machine, broken, 5, 220, true);
     expect({ ...result, entries: 0 }).toEqual({ step: -1, mine: [], others: [], entries: 0 });
     entries += result.entries;
   }
