@@ -4,6 +4,7 @@ import type { MachineDescription } from '#machine';
 import { ALL_FEEDBACK, type FeedbackChoice, NO_FEEDBACK } from '../fuzz/feedback.ts';
 import { stepsOfTrace } from '../fuzz/from-trace.ts';
 import type { FuzzJob } from '../fuzz/job.ts';
+import type { FuzzNames } from '../fuzz/worker.ts';
 import type { FuzzSetup } from '../io/fuzz-folder.ts';
 import { readMachine } from '../io/machine.ts';
 import { displayName, readText } from '../io/read-text.ts';
@@ -47,7 +48,14 @@ export async function fuzzSetup(args: CommandArgs): Promise<FuzzSetup> {
     stopAtFirst: !keepGoing,
   };
   const workers = countArg(args, 'jobs', '--jobs', WORKERS_MAX);
-  return { job, workers, firstWorker: shardArg(args) * WORKERS_MAX, keepGoing, recipes: [] };
+  return {
+    job,
+    workers,
+    firstWorker: shardArg(args) * WORKERS_MAX,
+    keepGoing,
+    required: listArg(args, 'require') ?? [],
+    recipes: [],
+  };
 }
 
 interface Start {
@@ -76,11 +84,16 @@ async function startOf(args: CommandArgs): Promise<Start> {
   return { machine: await readMachine(machine ?? scenario.machine), profile: findProfile(scenario.profile)!, steps };
 }
 
-/** Names in `--weights` that are no step's. @throws UsageError */
-export function checkWeights({ job, recipes }: FuzzSetup): void {
+/** What only a booted machine can tell: names in `--weights` and `--require` that mean nothing. @throws UsageError */
+export function checkNames({ job, required }: FuzzSetup, { recipes, rows, sometimes }: FuzzNames): void {
   for (const name of Object.keys(job.weights ?? {})) {
     if (recipes.includes(name)) continue;
     throw new UsageError(`--weights: there is no step '${name}'; there are ${recipes.join(', ')}`);
+  }
+  for (const name of required) {
+    if (rows.includes(name) || sometimes.includes(name)) continue;
+    const known = `rows of the call specification (${rows.slice(0, 3).join(', ')}, …) and ${sometimes.join(', ')}`;
+    throw new UsageError(`--require: nothing is called '${name}'; there are ${known}`);
   }
 }
 

@@ -1,8 +1,8 @@
 /** What `postern fuzz` says: while it runs, of each finding, and at the end. */
 import type { FuzzProgress } from '../fuzz/coordinator.ts';
 import type { FuzzFinding } from '../fuzz/finding.ts';
+import type { FuzzNames } from '../fuzz/worker.ts';
 import type { FuzzFolder, FuzzSetup } from '../io/fuzz-folder.ts';
-import type { FuzzNames } from '../io/fuzz-workers.ts';
 import { renderStory } from '../narrator/render.ts';
 import { tell } from '../narrator/tell.ts';
 import { encodeShare, parseScenario } from '../scenario/index.ts';
@@ -31,6 +31,10 @@ export interface FuzzStatistics {
   readonly rows: number;
   readonly rowsOf: number;
   readonly neverHit: readonly string[];
+  /** States that a run should have been in: how often, by name. */
+  readonly sometimes: Readonly<Record<string, number>>;
+  /** What was asked for with --require and never reached. */
+  readonly missing: readonly string[];
   readonly violations: number;
   readonly findings: readonly Omit<FuzzFinding, 'input'>[];
   /** Why it ended. */
@@ -38,13 +42,15 @@ export interface FuzzStatistics {
 }
 
 export function fuzzStatistics(
-  { job, workers }: FuzzSetup,
-  { rows: names }: FuzzNames,
+  { job, workers, required }: FuzzSetup,
+  names: FuzzNames,
   seconds: number,
   progress: FuzzProgress,
   ended: FuzzStatistics['ended'],
 ): FuzzStatistics {
   const { runs, steps, calls, corpus, edges, states, rows, rowPairs, violations, hits, findings } = progress;
+  const reached = names.sometimes.map((name, i): [string, number] => [name, progress.sometimes[i] ?? 0]);
+  const counts = new Map([...names.rows.map((name, i): [string, number] => [name, hits[i] ?? 0]), ...reached]);
   return {
     schema: 'postern/fuzz-stats/0',
     hypervisor: job.hypervisor,
@@ -63,8 +69,10 @@ export function fuzzStatistics(
     states,
     rowPairs,
     rows,
-    rowsOf: names.length,
-    neverHit: names.filter((_, i) => (hits[i] ?? 0) === 0),
+    rowsOf: names.rows.length,
+    neverHit: names.rows.filter((name) => counts.get(name) === 0),
+    sometimes: Object.fromEntries(reached),
+    missing: required.filter((name) => counts.get(name) === 0),
     violations,
     findings: findings.map(({ input: _, ...finding }) => finding),
     ended,
@@ -111,7 +119,9 @@ export function findingText(finding: FuzzFinding, folder: FuzzFolder | null, sto
 export function summaryText(statistics: FuzzStatistics, folder: FuzzFolder | null): string {
   const { hypervisor, profile, machine, seed, seconds, runs, calls, callsPerSecond, corpus, edges, edgesOf } =
     statistics;
-  const { states, rows, rowsOf, findings, neverHit, ended } = statistics;
+  const { states, rows, rowsOf, findings, neverHit, missing, ended } = statistics;
+  const reached = Object.entries(statistics.sometimes);
+  const never = reached.flatMap(([name, hits]) => (hits === 0 ? [name] : []));
   const lines = [
     `${hypervisor}, ${profile} on ${machine}, seed ${seed}: ${ended === 'interrupted' ? 'interrupted' : 'done'} after ${clockText(seconds)}`,
     `  inputs      ${count(runs)}, ${count(calls)} hypercalls, ${count(callsPerSecond)} a second`,
@@ -121,6 +131,8 @@ export function summaryText(statistics: FuzzStatistics, folder: FuzzFolder | nul
       : [`  edges       ${count(edges)} of ${count(edgesOf)} (${Math.round((100 * edges) / edgesOf)} %)`]),
     `  states      ${count(states)} that differ in kind`,
     `  rows        ${rows} of ${rowsOf} of the call specification decided${neverHit.length === 0 ? '' : `; never: ${shortList(neverHit)}`}`,
+    `  sometimes   ${reached.length - never.length} of ${reached.length} states that a run should have been in${never.length === 0 ? '' : `; never: ${shortList(never)}`}`,
+    ...(missing.length === 0 ? [] : [`  missing     ${missing.join(', ')}: required, and never reached`]),
     `  findings    ${findings.length === 0 ? 'none' : findings.map(({ property, rule, call }) => `${property} (${rule}) at ${call}`).join('; ')}`,
     ...(folder === null ? [] : [`  folder      ${folder.path}`]),
   ];

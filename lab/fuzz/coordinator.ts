@@ -5,7 +5,7 @@
 
 import { countOf } from './feedback.ts';
 import type { FuzzFinding } from './finding.ts';
-import type { EpochReport, Seen, WorkerState } from './worker.ts';
+import type { EpochReport, WorkerState } from './worker.ts';
 
 /** A worker, wherever it works. */
 export interface WorkerHandle {
@@ -42,6 +42,7 @@ export interface FuzzProgress {
   readonly rows: number;
   readonly rowPairs: number;
   readonly hits: Float64Array;
+  readonly sometimes: Float64Array;
   readonly findings: readonly FuzzFinding[];
   /** Inputs and findings of this epoch alone. */
   readonly newInputs: readonly Uint8Array[];
@@ -181,6 +182,7 @@ export class Coordinator {
       rows: hits.reduce((count, hit) => count + (hit > 0 ? 1 : 0), 0),
       rowPairs: united(states, 'rows'),
       hits,
+      sometimes: total(states.map(({ seen }) => seen.sometimes)),
       findings: [...this.findings],
       newInputs: this.inputs.slice(inputsBefore),
       newFindings: this.findings.slice(findingsBefore),
@@ -194,7 +196,7 @@ function sameBytes(one: Uint8Array, other: Uint8Array): boolean {
 }
 
 /** How many bytes are not 0 in at least one of them. */
-function united(states: readonly WorkerProgress[], kind: Exclude<keyof Seen, 'hits'>): number {
+function united(states: readonly WorkerProgress[], kind: 'edges' | 'states' | 'rows'): number {
   const [first, ...others] = states.map(({ seen }) => seen[kind]);
   if (first === undefined) return 0;
   return countOf(first.map((byte, i) => others.reduce((all, other) => all | other[i]!, byte)));

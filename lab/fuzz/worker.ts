@@ -52,6 +52,8 @@ export interface Seen {
   readonly rows: Uint8Array;
   /** How often each row of the call specification decided. */
   readonly hits: Float64Array;
+  /** How often each state was reached that a run should have been in. */
+  readonly sometimes: Float64Array;
 }
 
 /** All that a worker needs to go on after an epoch as if it had never stopped. */
@@ -62,13 +64,22 @@ export interface WorkerState {
   readonly seen: Seen;
 }
 
+/** What is counted by number, by name; the same for all workers of a run. */
+export interface FuzzNames {
+  /** What the first bytes of records choose. */
+  readonly recipes: readonly string[];
+  readonly rows: readonly string[];
+  readonly sometimes: readonly string[];
+}
+
 export class FuzzWorker {
   private readonly engine: FuzzEngine;
   private readonly options: WorkerOptions;
   private readonly known = new Set<string>();
   private maker: FindingMaker | null = null;
   private violations = 0;
-  private hitsBefore: Float64Array | null = null;
+  /** What was counted before this boot. */
+  private before: Pick<Seen, 'hits' | 'sometimes'> | null = null;
 
   constructor(options: WorkerOptions) {
     this.options = options;
@@ -80,9 +91,14 @@ export class FuzzWorker {
     return this.engine.counts;
   }
 
-  /** Names of the recipes that the first bytes of records choose, and of the rows of the call specification. */
-  get names(): { readonly recipes: readonly string[]; readonly rows: readonly string[] } {
-    return { recipes: this.engine.recipes, rows: this.engine.session.oracle!.rows().map(({ id }) => id) };
+  /** What recipes, rows of the call specification and states are called. */
+  get names(): FuzzNames {
+    const oracle = this.engine.session.oracle!;
+    return {
+      recipes: this.engine.recipes,
+      rows: oracle.rows().map(({ id }) => id),
+      sometimes: oracle.sometimesCounts().map(({ name }) => name),
+    };
   }
 
   /**
@@ -142,12 +158,14 @@ export class FuzzWorker {
 
   private seen(): Seen {
     const { feedback, session } = this.engine;
-    const hits = hitsOf(session).map((count, i) => count + (this.hitsBefore?.[i] ?? 0));
+    const { hits, sometimes } = countsOf(session);
+    const { before } = this;
     return {
       edges: feedback.seenEdges.slice(),
       states: feedback.seenStates.slice(),
       rows: feedback.seenRows.slice(),
-      hits,
+      hits: hits.map((count, i) => count + (before?.hits[i] ?? 0)),
+      sometimes: sometimes.map((count, i) => count + (before?.sometimes[i] ?? 0)),
     };
   }
 
@@ -159,14 +177,20 @@ export class FuzzWorker {
     engine.feedback.restoreSeen(seen);
     this.violations = violations;
     // What this boot has counted, an earlier one has counted already.
-    const atBoot = hitsOf(engine.session);
-    this.hitsBefore = seen.hits.map((count, i) => count - atBoot[i]!);
+    const atBoot = countsOf(engine.session);
+    this.before = {
+      hits: seen.hits.map((count, i) => count - atBoot.hits[i]!),
+      sometimes: seen.sometimes.map((count, i) => count - atBoot.sometimes[i]!),
+    };
   }
 }
 
 /** Epochs of a worker have streams of random numbers of their own. */
 const EPOCHS_MAX = 2 ** 20;
 
-function hitsOf({ oracle }: Session): Float64Array {
-  return Float64Array.from(oracle!.rows(), ({ hits }) => hits);
+function countsOf({ oracle }: Session): Pick<Seen, 'hits' | 'sometimes'> {
+  return {
+    hits: Float64Array.from(oracle!.rows(), ({ hits }) => hits),
+    sometimes: Float64Array.from(oracle!.sometimesCounts(), ({ hits }) => hits),
+  };
 }

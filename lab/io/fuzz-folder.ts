@@ -22,6 +22,8 @@ export interface FuzzSetup {
   /** Number of the first worker among those of all machines. */
   readonly firstWorker: number;
   readonly keepGoing: boolean;
+  /** Rows and states that must be reached, or a run without findings says nothing. */
+  readonly required: readonly string[];
   /** Names of the recipes that the first bytes of records choose. */
   readonly recipes: readonly string[];
 }
@@ -33,6 +35,7 @@ interface StoredWorker extends Omit<WorkerProgress, 'seen'> {
     readonly states: string;
     readonly rows: string;
     readonly hits: readonly number[];
+    readonly sometimes: readonly number[];
   };
 }
 
@@ -173,8 +176,11 @@ async function writeWhole(path: string, content: string | Uint8Array): Promise<v
 
 function packed({ seen, ...rest }: WorkerProgress): StoredWorker {
   const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64');
-  const { edges, states, rows, hits } = seen;
-  return { ...rest, seen: { edges: text(edges), states: text(states), rows: text(rows), hits: [...hits] } };
+  const { edges, states, rows, hits, sometimes } = seen;
+  return {
+    ...rest,
+    seen: { edges: text(edges), states: text(states), rows: text(rows), hits: [...hits], sometimes: [...sometimes] },
+  };
 }
 
 function unpacked({ seen, ...rest }: StoredWorker, file: string): WorkerProgress {
@@ -182,9 +188,15 @@ function unpacked({ seen, ...rest }: StoredWorker, file: string): WorkerProgress
     if (typeof text !== 'string') throw new InputError({ file, field: 'workers', expected: 'what a worker has seen' });
     return new Uint8Array(Buffer.from(text, 'base64'));
   };
-  const { edges, states, rows, hits } = seen;
+  const { edges, states, rows, hits, sometimes } = seen;
   return {
     ...rest,
-    seen: { edges: bytes(edges), states: bytes(states), rows: bytes(rows), hits: Float64Array.from(hits) },
+    seen: {
+      edges: bytes(edges),
+      states: bytes(states),
+      rows: bytes(rows),
+      hits: Float64Array.from(hits),
+      sometimes: Float64Array.from(sometimes),
+    },
   };
 }

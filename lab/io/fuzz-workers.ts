@@ -4,11 +4,8 @@ import { Worker } from 'node:worker_threads';
 import type { WorkerHandle } from '../fuzz/coordinator.ts';
 import type { EngineCounts } from '../fuzz/engine.ts';
 import { type FuzzJob, workerOf } from '../fuzz/job.ts';
-import type { EpochReport, FuzzWorker, WorkerState } from '../fuzz/worker.ts';
+import type { EpochReport, FuzzNames, FuzzWorker, WorkerState } from '../fuzz/worker.ts';
 import { Counters, type EpochOrder, type ThreadData } from './fuzz-messages.ts';
-
-/** What records and rows are called; the same for all workers. */
-export type FuzzNames = FuzzWorker['names'];
 
 export interface FuzzThread extends WorkerHandle {
   readonly names: FuzzNames;
@@ -78,7 +75,7 @@ class LocalWorker implements FuzzThread {
 }
 
 class ThreadWorker implements FuzzThread {
-  names: FuzzNames = { recipes: [], rows: [] };
+  names: FuzzNames = { recipes: [], rows: [], sometimes: [] };
   private readonly thread: Worker;
   private readonly counters: Counters;
 

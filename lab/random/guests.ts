@@ -10,8 +10,10 @@ import type { PageHolder, Vm, World } from './world.ts';
 
 const VMS_MAX = 4;
 const SINGLES = 8;
-/** CR0, GBPA, GERROR, GERRORN, CMDQ_PROD, EVENTQ_PROD, EVENTQ_CONS. */
+/** CR0, GBPA, GERROR, GERRORN, CMDQ_PROD, EVENTQ_PROD, EVENTQ_CONS: those that hosts have to do with. */
 const REGISTERS = [0x20, 0x44, 0x60, 0x64, 0x98, 0x100a8, 0x100ac];
+/** Where the others are that have a meaning: ID, control, interrupt, table and queue registers. */
+const REGISTERS_END = 0xe0;
 /** Widths of an access other than a word's. */
 const WIDTHS = [1, 2, 8] as const;
 const NARROW = [1, 2] as const;
@@ -193,13 +195,18 @@ export class GuestSteps {
     const { prng } = this;
     const cpu = this.cpu();
     const at: number | PageRef = prng.chance(15)
-      ? prng.pick(this.machine.smmus).base + prng.pick(REGISTERS)
+      ? prng.pick(this.machine.smmus).base + this.register()
       : { ...this.page(), ...(prng.chance(50) && { byte: 4 * prng.between(1, 4) }) };
     const isAlignedTo8 = (typeof at === 'number' ? at : (at.byte ?? 0)) % 8 === 0;
     const width = prng.chance(90) ? {} : { width: prng.pick(isAlignedTo8 ? WIDTHS : NARROW) };
     return prng.chance(50)
       ? { kind: 'read', cpu, at, ...width }
       : { kind: 'write', cpu, at, value: prng.next(), ...width };
+  }
+
+  /** Offset of a register of an SMMU. */
+  private register(): number {
+    return this.prng.chance(60) ? this.prng.pick(REGISTERS) : 4 * this.prng.below(REGISTERS_END / 4);
   }
 
   /** Any page that was ever used. */

@@ -99,6 +99,7 @@ test.each([
   [['--weights', 'map'], "--weights: expected NAME=WEIGHT such as map=40, got 'map'"],
   [['--calls', 'map_page'], "--calls: android17 has no call 'map_page'; there are "],
   [['--feedback', 'luck'], "--feedback: expected edges, states, rows (a,b), or none, got 'luck'"],
+  [['--require', 'luck'], "--require: nothing is called 'luck'; there are rows"],
   [['--shard', '3/2'], "--shard: expected i/n with i from 1 to n, and n at most 1024, got '3/2'"],
   [['--max-steps', '0'], '--max-steps: expected a number from 1 to 100000, got 0'],
   [['--resume'], '--resume needs -o: the folder of the run to go on with'],
@@ -107,6 +108,12 @@ test.each([
   const { code, err } = await postern('fuzz', '--runs', '1', ...args);
   expect(err).toContain(message);
   expect(code).toBe(2);
+});
+
+test('a run that never reached what it had to reach is inconclusive', async () => {
+  const { code, out } = await postern('fuzz', '--runs', '2', '--calls', 'alloc_domain', '--require', 'unmap_pages/ok');
+  expect(out).toContain('missing     unmap_pages/ok: required, and never reached');
+  expect(code).toBe(3);
 });
 
 test('a folder with a run in it is not overwritten, and one without is not resumed', async () => {

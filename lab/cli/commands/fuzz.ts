@@ -6,7 +6,7 @@ import { FuzzFolder, type FuzzSetup, type Stored } from '../../io/fuzz-folder.ts
 import { type FuzzThread, startWorkers } from '../../io/fuzz-workers.ts';
 import { statusLine } from '../../io/progress.ts';
 import { type CliIo, type Command, type CommandArgs, flagArg, numberArg, textArg, UsageError } from '../command.ts';
-import { checkWeights, fuzzSetup } from '../fuzz-args.ts';
+import { checkNames, fuzzSetup } from '../fuzz-args.ts';
 import { findingStory, findingText, fuzzStatistics, statusText, summaryText } from '../fuzz-report.ts';
 import { profileOption } from '../profile-arg.ts';
 import { propertyOptions } from '../property-args.ts';
@@ -42,6 +42,10 @@ export const fuzzCommand: Command = {
     { flags: '--from <file>', describe: 'Begin every input where this scenario, or the trace of a kernel, ends' },
     { flags: '--corpus <folder>', describe: 'Begin with these inputs: the folder of a run, or any folder of files' },
     { flags: '--shard <i/n>', describe: 'This is machine i of n that share one seed' },
+    {
+      flags: '--require <names>',
+      describe: 'Rows or states (a,b) without which finding nothing is inconclusive: exit code 3',
+    },
     { flags: '--keep-going', describe: 'Go on after a finding; the same one is told once' },
     { flags: '-j, --jobs <n>', describe: 'Workers side by side', default: 1 },
     { flags: '-o, --output <folder>', describe: 'Keep queue, findings, numbers and state there' },
@@ -60,7 +64,7 @@ export const fuzzCommand: Command = {
     const threads = await startWorkers(asked.job, asked.workers, asked.firstWorker);
     try {
       const setup: FuzzSetup = { ...asked, recipes: threads[0]!.names.recipes };
-      checkWeights(setup);
+      checkNames(setup, threads[0]!.names);
       if (opened !== null) checkRecipes(opened.stored.setup, setup, path!);
       const corpus = textArg(args, 'corpus');
       const known = corpus === undefined ? null : await readCorpus(corpus);
@@ -144,7 +148,8 @@ async function fuzz({ setup, stored, folder, threads, known, args, io }: Run): P
   const ended = ending.isInterrupted ? 'interrupted' : progress.findings.length > 0 ? 'found' : 'over';
   const statistics = fuzzStatistics(setup, names, view.seconds, progress, ended);
   io.out(json ? `${JSON.stringify(statistics, null, 2)}\n` : summaryText(statistics, folder));
-  return progress.findings.length === 0 ? 0 : 1;
+  if (progress.findings.length > 0) return 1;
+  return statistics.missing.length > 0 ? 3 : 0;
 }
 
 /** When to stop, and why. */
