@@ -41,6 +41,8 @@ const SERVE_GUEST = 95;
 const TRY_AGAIN = 85;
 const WRONG_ARGUMENT = 10;
 const GUEST_GOES_ON = 80;
+/** Units of which products are made. */
+const WRAPPING: ReadonlySet<string> = new Set(['pages', 'count']);
 /** Recipes that are tried before a garbage crossing takes the place of a step. */
 const TRIES = 8;
 
@@ -279,6 +281,11 @@ export class StepGenerator {
     if (args.length === 0) return step;
     const { name, unit } = prng.pick(args);
     let value = edge(this.edges, unit, prng);
+    const right = step.args[name];
+    // So much more that the product with a page's size wraps to the right one, at 32 bits or at 64.
+    if (WRAPPING.has(unit) && typeof right === 'number' && prng.chance(40)) {
+      value = right + (prng.chance(50) ? 2 ** 52 : 2 ** 20);
+    }
     if (unit === 'domain' && this.world.domains.length > 0 && prng.chance(50)) {
       value = { name: prng.pick(this.world.domains).name };
     }
