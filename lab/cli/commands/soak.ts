@@ -12,7 +12,7 @@ import { InputError } from '../../input-error.ts';
 import { readMachine } from '../../io/machine.ts';
 import { progressBar } from '../../io/progress.ts';
 import { readText } from '../../io/read-text.ts';
-import { writeText } from '../../io/write-text.ts';
+import { replaceText } from '../../io/write-text.ts';
 import type { SometimesCount } from '../../oracle/index.ts';
 import { type Finding, type FindOptions, searchViolation } from '../../random/find.ts';
 import { printScenario } from '../../scenario/index.ts';
@@ -88,8 +88,10 @@ export const soakCommand: Command = {
     });
     const progress = progressBar(io, `soak ${profile.name}`, !flagArg(args, 'json'));
     const save = async (record: SoakRecord): Promise<void> => {
-      if (state !== undefined) await writeText(state, `${JSON.stringify(record, null, 2)}\n`);
+      if (state !== undefined) await replaceText(state, `${JSON.stringify(record, null, 2)}\n`);
     };
+    // Better to hear now than after hours that it cannot be kept.
+    await save(start);
     const judged = { twin: flagArg(args, 'twin'), ...(properties !== undefined && { properties }) };
     const record = await soak(start, { ...judged, profile, machine }, calls, save, (done) => {
       progress.update(done, calls);
@@ -155,10 +157,25 @@ async function open(path: string | undefined, fresh: SoakRecord): Promise<SoakRe
   }
   for (const field of ['runs', 'steps', 'calls', 'milliseconds', 'runsAccounted'] as const) {
     const value = known?.[field];
-    if (typeof value === 'number' && value >= 0) continue;
+    if (isCount(value)) continue;
     throw new InputError({ file: path, field, expected: 'a count', got: JSON.stringify(value) ?? 'nothing' });
   }
+  for (const [name, value] of Object.entries(known?.sometimes ?? {})) {
+    if (isCount(value)) continue;
+    throw new InputError({ file: path, field: `sometimes.${name}`, expected: 'a count', got: JSON.stringify(value) });
+  }
+  if (!isFound(known?.found)) {
+    const expected = 'null, or what was found: run, text and scenario';
+    throw new InputError({ file: path, field: 'found', expected, got: JSON.stringify(known?.found) ?? 'nothing' });
+  }
   return known as SoakRecord;
+}
+
+const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0;
+
+function isFound(value: SoakRecord['found'] | undefined): boolean {
+  if (value === null) return true;
+  return isCount(value?.run) && typeof value?.text === 'string' && typeof value.scenario === 'string';
 }
 
 /** Go on until `calls` are made, something is found, or `stop` says so. */
