@@ -2,7 +2,8 @@
 
 import type { ScatterList } from '#host';
 import { type HypLayout, hypLayout } from '#hyp/layout';
-import type { CallName, CallResult, MemoryRequest } from '#hypercall-abi';
+import { type CallName, type CallResult, defaultProfile, type MemoryRequest, type Profile } from '#hypercall-abi';
+import { LayoutReader } from '#lab/oracle/layout-reader';
 import type { MachineDescription } from '#machine';
 import { makeRig, PAGE, type Rig } from '../lab/oracle-rig.ts';
 
@@ -29,13 +30,17 @@ export interface Done {
 
 export class SweepRig {
   readonly rig: Rig;
+  readonly profile: Profile;
   private readonly layout: HypLayout;
+  private readonly pools: LayoutReader;
   /** Pages of the heap that the host has taken back. */
   private readonly spare: number[] = [];
 
-  constructor(machine: MachineDescription) {
-    this.rig = makeRig({ machine, full: 'never' });
-    this.layout = hypLayout(machine);
+  constructor(machine: MachineDescription, profile: Profile = defaultProfile) {
+    this.rig = makeRig({ machine, profile, full: 'never' });
+    this.profile = profile;
+    this.layout = hypLayout(machine, profile);
+    this.pools = new LayoutReader(this.rig.machine.memory, this.layout);
   }
 
   call(name: CallName, ...args: readonly number[]): CallResult {
@@ -50,7 +55,33 @@ export class SweepRig {
   }
 
   free(pool: number): number {
-    return this.call('alloc_mgt_reclaimable', pool).value;
+    return this.pools.poolFreePages(pool);
+  }
+
+  /** A call that makes domain 1. Where the first attach builds the table, the IOMMU is not known yet. */
+  allocation(iommu: number, stage: 1 | 2): Work {
+    const { s1, s2 } = this.profile.domainTypes;
+    const type = stage === 1 ? s1 : s2;
+    const args = this.profile.tableBuilt === 'alloc' ? [0, iommu, 1, type] : [1, type];
+    return { name: 'alloc_domain', args };
+  }
+
+  /** A call that attaches a stream to domain 1. */
+  attachment(iommu: number, sid: number, bits = 0): Work {
+    const args = [iommu, 1, sid, 0, bits, 0].slice(0, this.profile.call('attach_dev').args.length);
+    return { name: 'attach_dev', args };
+  }
+
+  /** A call that gives pages to the guest that is loaded. */
+  gift(isProtected: boolean, pa: number, gfn: number, pages: number): Work {
+    if (this.profile.has('map_guest')) return { name: 'map_guest', args: [pa / PAGE, gfn, pages, 7] };
+    if (isProtected) return { name: 'donate_guest', args: [pa / PAGE, gfn, pages] };
+    return { name: 'share_guest', args: [pa / PAGE, gfn, 7, pages] };
+  }
+
+  /** @throws Error when the work does not succeed at once */
+  mustDo({ name, args }: Work): CallResult {
+    return this.must(name, ...args);
   }
 
   /** Pages of a pool that are in use: tables, descriptors, what was lost. */
@@ -62,12 +93,14 @@ export class SweepRig {
 
   /** Take every free page back from both pools. */
   drain(): void {
+    // Where no pool can be named, one call takes of both: any page of either is as good for the heap afterwards.
+    const isNamed = this.profile.call('alloc_mgt_reclaim').args.length > 1;
     for (const pool of [IOMMU, HEAP]) {
       for (;;) {
-        let head = this.call('alloc_mgt_reclaim', pool, ALL).value;
+        let head = this.call('alloc_mgt_reclaim', ...(isNamed ? [pool] : []), ALL).value;
         if (head === 0) break;
         while (head !== 0) {
-          if (pool === HEAP) this.spare.push(head);
+          if (pool === HEAP || !isNamed) this.spare.push(head);
           head = this.rig.session.boundary.read32(0, head)! >>> 0;
         }
       }
@@ -132,16 +165,17 @@ function continued(name: CallName, args: readonly number[], { value }: CallResul
 
 /** Make a VM with a vCPU on CPU 0. @returns its handle */
 export function makeVm(sweep: SweepRig, isProtected: boolean): number {
-  const { handle, kvm, pgd } = describeVm(sweep, isProtected);
-  sweep.must('init_vm', kvm, pgd);
-  sweep.call('vcpu_load', handle, 0);
+  const { kvm, pgd, ...vm } = describeVm(sweep, isProtected);
+  const made = sweep.must('init_vm', kvm, pgd);
+  const handle = vm.handle === 0 ? made.value : vm.handle;
+  sweep.call('vcpu_load', ...[handle, 0, 0].slice(0, sweep.profile.call('vcpu_load').args.length));
   return handle;
 }
 
-/** Everything that init_vm needs: a reserved handle, a shared description, a page for the table. */
+/** Everything that init_vm needs: a reserved handle where there are such, a shared description, a page for the table. */
 export function describeVm(sweep: SweepRig, isProtected: boolean): { handle: number; kvm: number; pgd: number } {
   const { rig } = sweep;
-  const handle = sweep.call('reserve_vm').value;
+  const handle = sweep.profile.has('reserve_vm') ? sweep.call('reserve_vm').value : 0;
   const kvm = rig.page();
   sweep.must('host_share_hyp', kvm / PAGE);
   const words = [handle, isProtected ? 1 : 0, 1];
@@ -149,12 +183,18 @@ export function describeVm(sweep: SweepRig, isProtected: boolean): { handle: num
   return { handle, kvm, pgd: rig.page() };
 }
 
-/** End a VM that has these guest pages, as (gfn, count) pairs. */
-export function endVm(sweep: SweepRig, handle: number, pages: readonly (readonly [number, number])[]): void {
+/** End a VM that has these pages, as [address, guest page, count]. */
+export function endVm(
+  sweep: SweepRig,
+  handle: number,
+  pages: readonly (readonly [pa: number, gfn: number, count: number])[],
+): void {
+  const isNamed = sweep.profile.call('reclaim_dying_guest_page').args.length > 3;
   sweep.call('vcpu_put');
   sweep.must('start_teardown_vm', handle);
-  for (const [gfn, count] of pages) {
-    const back = sweep.call('reclaim_dying_guest_page', handle, gfn, count);
+  for (const [pa, gfn, count] of pages) {
+    const args = isNamed ? [handle, pa / PAGE, gfn, Math.log2(count)] : [handle, gfn, count];
+    const back = sweep.call('reclaim_dying_guest_page', ...args);
     if (back.errno !== 0) sweep.must('unshare_guest', handle, gfn, count);
   }
   sweep.must('finalize_teardown_vm', handle);

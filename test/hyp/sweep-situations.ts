@@ -1,7 +1,7 @@
 /** The situations of the sweep: what stands before a call that can allocate, the call, and how all of it is freed. */
 
 import { ScatterList, type ScatterRange } from '#host';
-import { DomainType } from '#hypercall-abi';
+import { type ProfileName, VM_HANDLE_BASE } from '#hypercall-abi';
 import { type MachineDescription, tiny, twoSmmus } from '#machine';
 import { PAGE, RW } from '../lab/oracle-rig.ts';
 import { describeVm, endVm, IOMMU, makeVm, type SweepRig, type Work } from './sweep-rig.ts';
@@ -22,6 +22,9 @@ const roomy: MachineDescription = {
 };
 const wideAddresses: MachineDescription = { ...tiny, name: 'oas 42', smmus: [{ ...tiny.smmus[0]!, oas: 42 }] };
 
+/** Stage at which a domain translates. */
+type Stage = 1 | 2;
+
 export interface Situation {
   readonly name: string;
   readonly machine: MachineDescription;
@@ -36,34 +39,52 @@ export interface Prepared {
   readonly end: () => void;
 }
 
-function makeDomain(sweep: SweepRig, iommu: number, type: number): void {
+function makeDomain(sweep: SweepRig, iommu: number, stage: Stage): void {
   sweep.rig.refill(IOMMU, 1);
-  sweep.finish({ name: 'alloc_domain', args: [0, iommu, 1, type] });
+  sweep.finish(sweep.allocation(iommu, stage));
   sweep.rig.refill(IOMMU, 20);
 }
 
-function allocation(name: string, machine: MachineDescription, type: number): Situation {
+function allocation(name: string, machine: MachineDescription, stage: Stage): Situation {
   const prepare = (sweep: SweepRig): Prepared => {
     sweep.rig.refill(IOMMU, 1);
-    return { work: { name: 'alloc_domain', args: [0, 0, 1, type] }, end: () => void sweep.must('free_domain', 1) };
+    return { work: sweep.allocation(0, stage), end: () => void sweep.must('free_domain', 1) };
   };
   return { name, machine, allocations: 1, prepare };
 }
 
-function attachment(name: string, allocations: number, iommu: number, sid: number, type: number, bits = 0): Situation {
+function attachment(name: string, allocations: number, iommu: number, sid: number, stage: Stage, bits = 0): Situation {
   const prepare = (sweep: SweepRig): Prepared => {
-    makeDomain(sweep, iommu, type);
+    makeDomain(sweep, iommu, stage);
     const end = (): void => {
       sweep.must('detach_dev', iommu, 1, sid, 0);
       sweep.must('free_domain', 1);
     };
-    return { work: { name: 'attach_dev', args: [iommu, 1, sid, 0, bits, 0] }, end };
+    return { work: sweep.attachment(iommu, sid, bits), end };
   };
   return { name, allocations, machine: twoSmmus, prepare };
 }
 
+/** Upstream has room for a request in these two; no memory is needed. */
+function freeing(name: string, stage: Stage): Situation {
+  const prepare = (sweep: SweepRig): Prepared => {
+    makeDomain(sweep, 0, stage);
+    return { work: { name: 'free_domain', args: [1] }, end: () => {} };
+  };
+  return { name, machine: tiny, allocations: 0, prepare };
+}
+
+function detachment(name: string, stage: Stage): Situation {
+  const prepare = (sweep: SweepRig): Prepared => {
+    makeDomain(sweep, 0, stage);
+    sweep.mustDo(sweep.attachment(0, 0));
+    return { work: { name: 'detach_dev', args: [0, 1, 0, 0] }, end: () => void sweep.must('free_domain', 1) };
+  };
+  return { name, machine: tiny, allocations: 0, prepare };
+}
+
 interface MapOptions {
-  readonly type?: number;
+  readonly stage?: Stage;
   readonly machine?: MachineDescription;
   readonly prot?: number;
   readonly before?: (sweep: SweepRig) => void;
@@ -73,8 +94,8 @@ interface MapOptions {
 /** A map (or what `options.name` says) in a domain with one stream attached. */
 function mapping(name: string, allocations: number, args: readonly number[], options: MapOptions = {}): Situation {
   const prepare = (sweep: SweepRig): Prepared => {
-    makeDomain(sweep, 0, options.type ?? DomainType.s1);
-    sweep.must('attach_dev', 0, 1, 0, 0, 0, 0);
+    makeDomain(sweep, 0, options.stage ?? 1);
+    sweep.mustDo(sweep.attachment(0, 0));
     options.before?.(sweep);
     const end = (): void => {
       sweep.must('detach_dev', 0, 1, 0, 0);
@@ -96,8 +117,8 @@ function mapped(iova: number, pgsize = PAGE): (sweep: SweepRig) => void {
 /** A list that is mapped in a domain with one stream attached. */
 function scatter(name: string, allocations: number, iova: number, ranges: readonly ScatterRange[]): Situation {
   const prepare = (sweep: SweepRig): Prepared => {
-    makeDomain(sweep, 0, DomainType.s1);
-    sweep.must('attach_dev', 0, 1, 0, 0, 0, 0);
+    makeDomain(sweep, 0, 1);
+    sweep.mustDo(sweep.attachment(0, 0));
     const page = sweep.rig.page();
     sweep.list = new ScatterList(sweep.rig.session.boundary, page, ranges);
     sweep.must('host_share_hyp', page / PAGE);
@@ -126,13 +147,13 @@ function guest(
   const prepare = (sweep: SweepRig): Prepared => {
     sweep.rig.refill(IOMMU, 1);
     const handle = makeVm(sweep, isProtected);
-    const has: [number, number][] = [[gfn, pages]];
+    const has: [number, number, number][] = [[pa, gfn, pages]];
     if (first !== undefined) {
-      sweep.must('map_guest', first[0] / PAGE, first[1], 1, 7);
-      has.push([first[1], 1]);
+      sweep.mustDo(sweep.gift(isProtected, ...first, 1));
+      has.push([...first, 1]);
     }
     return {
-      work: { name: 'map_guest', args: [pa / PAGE, gfn, pages, 7] },
+      work: sweep.gift(isProtected, pa, gfn, pages),
       end: () => {
         endVm(sweep, handle, has);
       },
@@ -149,7 +170,8 @@ function newVm(name: string, allocations: number, pgd?: number): Situation {
     return {
       work: { name: 'init_vm', args: [vm.kvm, pgd ?? vm.pgd] },
       end: () => {
-        endVm(sweep, vm.handle, []);
+        // The first handle, where none was reserved.
+        endVm(sweep, vm.handle === 0 ? VM_HANDLE_BASE : vm.handle, []);
         sweep.must('host_unshare_hyp', vm.kvm / PAGE);
       },
     };
@@ -184,16 +206,10 @@ function registers(name: string, allocations: number, pfn: number, pages: number
   return { name, allocations, machine: twoSmmus, prepare };
 }
 
-export const situations: readonly Situation[] = [
-  allocation('alloc_domain, stage 1', tiny, DomainType.s1),
-  allocation('alloc_domain, stage 2', tiny, DomainType.s2),
-  allocation('alloc_domain, stage 2 with more root pages', wideAddresses, DomainType.s2),
-  attachment('attach_dev, stage 1, linear stream table', 1, 1, 5, DomainType.s1),
-  attachment('attach_dev, stage 1, no level-2 stream table', 2, 0, 0x10, DomainType.s1),
-  attachment('attach_dev, stage 1, room for 512 PASIDs', 2, 0, 0x10, DomainType.s1, 9),
-  attachment('attach_dev, stage 2, no level-2 stream table', 1, 0, 0x200, DomainType.s2),
+/** Maps in a domain that has its table: the same in every profile. */
+const maps: readonly Situation[] = [
   mapping('map_pages, stage 1, no tables', 3, [0, RAM, PAGE, 1]),
-  mapping('map_pages, stage 2, no tables', 2, [0, RAM, PAGE, 1], { type: DomainType.s2 }),
+  mapping('map_pages, stage 2, no tables', 2, [0, RAM, PAGE, 1], { stage: 2 }),
   mapping('map_pages, tables are there', 0, [PAGE, RAM, PAGE, 1], { before: mapped(0), machine: roomy }),
   mapping('map_pages across two last-level tables', 4, [BLOCK - PAGE, RAM, PAGE, 2]),
   mapping('map_pages across two level-2 tables', 5, [GIB - PAGE, RAM, PAGE, 2]),
@@ -215,6 +231,9 @@ export const situations: readonly Situation[] = [
     machine: roomy,
     before: mapped(0, BLOCK),
   }),
+];
+
+const lists: readonly Situation[] = [
   scatter('map_sg, no tables', 3, 0, [
     { phys: FAR_RAM, pgsize: PAGE, pgcount: 1 },
     { phys: FAR_RAM + 4 * PAGE, pgsize: PAGE, pgcount: 2 },
@@ -228,17 +247,54 @@ export const situations: readonly Situation[] = [
     { phys: FAR_DEVICE, pgsize: PAGE, pgcount: 2 },
     { phys: FAR_RAM, pgsize: PAGE, pgcount: 1 },
   ]),
-  guest('map_guest, donated, no tables at all', 4, true, [FAR_RAM, 0, 1]),
-  guest('map_guest, donated, a block', 4, true, [FAR_RAM, 512, 512]),
-  guest('map_guest, donated, a far page', 3, true, [FAR_RAM + PAGE, 2 ** 27, 1], [FAR_RAM, 0]),
-  guest('map_guest, donated, tables are there', 0, true, [FAR_RAM + PAGE, 1, 1], [FAR_RAM, 0]),
-  guest('map_guest, shared, no tables', 3, false, [FAR_RAM, 0, 1]),
-  guest('map_guest, shared, a block', 3, false, [FAR_RAM, 512, 512]),
-  newVm('init_vm', 0),
-  newVm('init_vm, top-level table in untouched RAM', 1, FAR_RAM),
+];
+
+/** Pages for guests; what the call is called, the profile says. */
+const gifts: readonly Situation[] = [
+  guest('a page for a guest, donated, no tables at all', 4, true, [FAR_RAM, 0, 1]),
+  guest('a page for a guest, donated, a block', 4, true, [FAR_RAM, 512, 512]),
+  guest('a page for a guest, donated, a far page', 3, true, [FAR_RAM + PAGE, 2 ** 27, 1], [FAR_RAM, 0]),
+  guest('a page for a guest, donated, tables are there', 0, true, [FAR_RAM + PAGE, 1, 1], [FAR_RAM, 0]),
+  guest('a page for a guest, shared, no tables', 3, false, [FAR_RAM, 0, 1]),
+  guest('a page for a guest, shared, a block', 3, false, [FAR_RAM, 512, 512]),
+];
+
+const vms: readonly Situation[] = [newVm('init_vm', 0), newVm('init_vm, top-level table in untouched RAM', 1, FAR_RAM)];
+
+const android17: readonly Situation[] = [
+  allocation('alloc_domain, stage 1', tiny, 1),
+  allocation('alloc_domain, stage 2', tiny, 2),
+  allocation('alloc_domain, stage 2 with more root pages', wideAddresses, 2),
+  attachment('attach_dev, stage 1, linear stream table', 1, 1, 5, 1),
+  attachment('attach_dev, stage 1, no level-2 stream table', 2, 0, 0x10, 1),
+  attachment('attach_dev, stage 1, room for 512 PASIDs', 2, 0, 0x10, 1, 9),
+  attachment('attach_dev, stage 2, no level-2 stream table', 1, 0, 0x200, 2),
+  ...maps,
+  ...lists,
+  ...gifts,
+  ...vms,
   donation('refill of the IOMMU pool from untouched RAM', 1, IOMMU, FAR_RAM, 3),
   donation('refill of the heap from untouched RAM', 1, 0, FAR_RAM, 0),
   registers('host_donate_hyp_mmio, no last-level table', 1, 0x0a010, 2),
   identity('set_identity, linear stream table', 0, 1, 5),
   identity('set_identity, no level-2 stream table', 1, 0, 0x200),
 ];
+
+/** Where the first attach builds the table, and an allocation makes at most a page of domain records. */
+const older: readonly Situation[] = [
+  allocation('alloc_domain, no page of records', tiny, 1),
+  attachment('attach_dev, stage 1, linear stream table', 2, 1, 5, 1),
+  attachment('attach_dev, stage 1, no level-2 stream table', 3, 0, 0x10, 1),
+  attachment('attach_dev, stage 1, room for 512 PASIDs', 3, 0, 0x10, 1, 9),
+  attachment('attach_dev, stage 2, no level-2 stream table', 2, 0, 0x200, 2),
+  detachment('detach_dev', 1),
+  freeing('free_domain', 1),
+  ...maps,
+];
+
+/** The situations of each profile. */
+export const situations: Readonly<Record<ProfileName, readonly Situation[]>> = {
+  android17,
+  android16: [...older, ...lists, ...gifts, ...vms],
+  'rfc-v2': older,
+};
