@@ -84,17 +84,34 @@ export function buildHypervisor(
   const known = builds.get(key);
   if (known !== undefined) return known;
 
-  const identity = identityOf(ordered);
-  const { entry, edges } = link(applyEdits(sources, ordered), plain, counted, identity);
+  const built = buildTree(applyEdits(sources, ordered), identityOf(ordered), { plain, counted });
+  if (builds.size === KEPT_BUILDS) builds.delete(builds.keys().next().value!);
+  builds.set(key, built);
+  return built;
+}
+
+/**
+ * Builds a hypervisor from sources, by path, as they are; those that are not edited should be the very strings of the
+ * project, which are compiled once. Nothing is kept of it.
+ * @param identity its name in reports and stack traces
+ * @throws EditError when it cannot be parsed or linked
+ */
+export function buildSources(tree: Sources, identity: string): BuiltHypervisor<Hypervisor> {
+  return buildTree(tree, identity, { plain: true }) as BuiltHypervisor<Hypervisor>;
+}
+
+function buildTree(
+  tree: Sources,
+  identity: string,
+  { plain, counted = false }: BuildOptions,
+): BuiltHypervisor<unknown> {
+  const { entry, edges } = link(tree, plain, counted, identity);
   const create = entry.createHypervisor as Create;
-  const built = {
+  return {
     identity,
     edges,
     createHypervisor: (on: Machine, profile?: Profile) => ({ ...create(on, profile), identity }),
   };
-  if (builds.size === KEPT_BUILDS) builds.delete(builds.keys().next().value!);
-  builds.set(key, built);
-  return built;
 }
 
 /** By id, `Z9` before `Z14`: the order in which sets are named must not make two hypervisors of one. */
