@@ -10,7 +10,7 @@ export function directedEngine(cpu: CpuClock): Engine {
   return {
     name: 'directed',
     describe: 'the scenario of the card, step by step; no search',
-    limit: (card) => between(card) ?? (scenarioOf(card) === null ? 'the card has no scenario' : null),
+    limit: (card) => (scenarioOf(card) !== null ? null : (between(card) ?? 'the card has no scenario')),
     hunt: (card) => {
       const began = cpu();
       const scenario = scenarioOf(card);

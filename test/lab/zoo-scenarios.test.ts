@@ -8,7 +8,7 @@ import {
   runScenario,
   type Scenario,
 } from '#lab/scenario/index';
-import { cards, hypervisorByIdentity, scenarioOf } from '#lab/zoo/index';
+import { cardOf, cards, hypervisorByIdentity, scenarioOf } from '#lab/zoo/index';
 import { preset } from '#machine';
 import { scenarios } from '#scenarios';
 
@@ -24,9 +24,13 @@ function account(scenario: Scenario): string[] {
   ]);
 }
 
-test('every card has a scenario, but for those that show between calls only, and every scenario a card', () => {
-  const shown = cards.filter(({ interleaved }) => interleaved === undefined).map(({ id }) => id);
-  expect(Object.keys(scenarios).toSorted()).toEqual(shown.toSorted());
+/** What shows only in the results of calls that overlap, for which the oracles have no verdict. */
+const WITHOUT = ['Z64g', 'Z65'];
+
+test('every card has a scenario, but for two, and every scenario a card', () => {
+  const ids = cards.map(({ id }) => id);
+  expect(Object.keys(scenarios).toSorted()).toEqual(ids.filter((id) => !WITHOUT.includes(id)).toSorted());
+  for (const id of WITHOUT) expect(cardOf(id).interleaved).toBe('cpus');
 });
 
 describe.each(cards.flatMap((card) => (scenarioOf(card) === null ? [] : [[card.id, card] as const])))(

@@ -17,7 +17,7 @@ export const z56: DefectCard = {
   cpus: 1,
   machine: 'tiny',
   interleaved: 'stores',
-  property: 'invalidation',
+  property: 'commands',
   edits: [
     { file: 'hyp/smmu.ts', function: 'publishCommands', before: "  yield { kind: 'barrier', at: smmu };", after: '' },
   ],
