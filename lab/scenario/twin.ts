@@ -3,10 +3,11 @@
  * could tell them apart (lab/oracle/non-interference.ts). The second machine has no oracles of its own.
  */
 
-import type { MachineDescription } from '#machine';
+import { hex, type MachineDescription } from '#machine';
 import { NonInterference, type TwinDifference } from '../oracle/index.ts';
 import { Session, type SessionOptions, type Violation } from '../session/session.ts';
 import { CannotDo } from './bind.ts';
+import { outcomeText } from './compare.ts';
 import { Executor, type Outcome, type Savepoint } from './execute.ts';
 import type { Step } from './types.ts';
 
@@ -117,9 +118,11 @@ export class TwinExecutor extends Executor {
   }
 
   private compareStep(step: Step, outcomes: readonly [Outcome, Outcome]): TwinDifference | null {
-    const [left, right] = outcomes.map((outcome) => JSON.stringify(this.visible(step, outcome)));
-    if (left !== right)
-      return { rule: 'result', text: `the step comes to ${left}, and to ${right} with another secret` };
+    const [left, right] = outcomes.map((outcome) => this.visible(step, outcome));
+    if (JSON.stringify(left) !== JSON.stringify(right)) {
+      const [mine, others] = outcomes.map((outcome) => this.told(outcome));
+      return { rule: 'result', text: `the step comes to ${mine}, and to ${others} with another secret` };
+    }
     for (let cpu = 0; cpu < this.boundary.cpus; cpu++) {
       const mine = this.boundary.registers(cpu);
       const others = this.other.boundary.registers(cpu);
@@ -133,8 +136,14 @@ export class TwinExecutor extends Executor {
 
   /** What the host or its device learns of a step. What a guest's device reads is the guest's. */
   private visible(step: Step, outcome: Outcome): unknown {
-    if (outcome.kind !== 'dma' || step.kind !== 'dma' || outcome.data === undefined) return outcome;
-    return this.isGuests(step.device) ? { ...outcome, data: undefined } : outcome;
+    if (outcome.kind === 'call' || outcome.kind === 'guest') return outcome.result;
+    if (outcome.kind !== 'dma' || step.kind !== 'dma' || !this.isGuests(step.device)) return outcome;
+    return { ...outcome, data: undefined };
+  }
+
+  private told(outcome: Outcome): string {
+    const text = outcomeText(outcome, this.names);
+    return outcome.kind === 'dma' && outcome.data !== undefined ? `${text} (${hex(outcome.data >>> 0)})` : text;
   }
 
   private isGuests(device: string): boolean {

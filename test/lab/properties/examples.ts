@@ -18,6 +18,14 @@ export interface PropertyExample {
   readonly edit: SourceEdit;
 }
 
+/** A scenario as the format wants it. */
+export function textOf({ machine = 'tiny', steps }: PropertyExample): string {
+  const lines = steps.split('\n').map((line) => line.trim());
+  return ['postern scenario v0', 'profile android17', `machine ${machine}`, 'hypervisor postern', ...lines, ''].join(
+    '\n',
+  );
+}
+
 /** Memory for tables, a domain of stage 1, and the disk attached to it. */
 const DISK = `
   @cpu0 topup iommu 8

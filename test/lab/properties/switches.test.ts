@@ -6,15 +6,7 @@ import { PROPERTY_NAMES, type Property } from '#lab/oracle/index';
 import { parseScenario, runScenario, type ScenarioReport } from '#lab/scenario/index';
 import type { HypervisorFactory } from '#lab/session/session';
 import { buildHypervisor } from '#lab/zoo/loader';
-import { examples, type PropertyExample } from './examples.ts';
-
-/** A scenario as the format wants it. */
-function textOf({ machine = 'tiny', steps }: PropertyExample): string {
-  const lines = steps.split('\n').map((line) => line.trim());
-  return ['postern scenario v0', 'profile android17', `machine ${machine}`, 'hypervisor postern', ...lines, ''].join(
-    '\n',
-  );
-}
+import { examples, type PropertyExample, textOf } from './examples.ts';
 
 function run(
   example: PropertyExample,
