@@ -4,7 +4,6 @@ import { createHypervisor } from '#hyp/plain';
 import { PROPERTIES, PROPERTY_NAMES, SOMETIMES } from '#lab/oracle/index';
 import { CandidateRunner, parseScenario, printScenario, type Step } from '#lab/scenario/index';
 import type { HypervisorFactory } from '#lab/session/session';
-import { cards, unifiedDiff } from '#lab/zoo/index';
 import { buildHypervisor } from '#lab/zoo/loader';
 import { preset } from '#machine';
 import { examples, type PropertyExample, textOf } from './examples.ts';
