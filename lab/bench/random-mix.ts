@@ -1,6 +1,7 @@
 /**
  * How fast a random mix of hypercalls is: a random host is recorded once, call by call, and its calls are then made
- * again and again from boot. Without oracles, with all of them, in the build that pauses, and with every call undone.
+ * again and again from boot. Without oracles, with all of them, with the life cycles too, in the build that pauses, and
+ * with every call undone.
  */
 import { performance } from 'node:perf_hooks';
 import { HostMemory, setUpSmmu } from '#host';
@@ -11,7 +12,7 @@ import { createMachine, hostPort, type Machine, run, tiny } from '#machine';
 import { CheckedHypervisor } from '../oracle/index.ts';
 import { StepGenerator } from '../random/generate.ts';
 import { Prng } from '../random/prng.ts';
-import { CannotDo, Executor } from '../scenario/index.ts';
+import { CannotDo, Executor, type Outcome } from '../scenario/index.ts';
 import { oracleView } from '../session/oracle-view.ts';
 import { fullInterval, Session } from '../session/session.ts';
 import type { Rate } from './hypercalls.ts';
@@ -23,7 +24,7 @@ const RUN_STEPS = 200;
 
 /** What the host does, in order: hypercalls and stores to its memory, with aborts where they map on demand. */
 type Act =
-  | { readonly kind: 'hvc'; readonly cpu: number; readonly x: Int32Array }
+  | { readonly kind: 'hvc' | 'guestHvc'; readonly cpu: number; readonly x: Int32Array }
   | { readonly kind: 'write32'; readonly cpu: number; readonly ipa: number; readonly value: number }
   | { readonly kind: 'write64'; readonly cpu: number; readonly ipa: number; readonly hi: number; readonly lo: number }
   | { readonly kind: 'abort'; readonly cpu: number; readonly ipa: number; readonly write: boolean };
@@ -32,7 +33,7 @@ export interface RandomMix {
   /** Each run begins at boot. */
   readonly runs: readonly (readonly Act[])[];
   readonly calls: number;
-  /** Share of the calls that succeeded, 0 to 1. */
+  /** Share of the calls that did what they were asked to, at least in part, 0 to 1. */
   readonly success: number;
 }
 
@@ -73,7 +74,7 @@ export function recordMix(wrongArguments: number, calls?: readonly CallName[]): 
         const outcome = executor.perform(step);
         if (outcome.kind === 'call') {
           made++;
-          if (succeeded(outcome.result)) good++;
+          if (isGood(outcome)) good++;
         }
         generator.world.observe(step, outcome);
       } catch (error) {
@@ -84,6 +85,11 @@ export function recordMix(wrongArguments: number, calls?: readonly CallName[]): 
     runs.push(acts);
   }
   return { runs, calls: made, success: good / made };
+}
+
+/** Whether a call did anything: where it gives bytes or an address, they tell. */
+function isGood({ result, spec }: Outcome & { kind: 'call' }): boolean {
+  return spec?.x1 === 'bytes' || spec?.x1 === 'pa' ? result.value !== 0 : succeeded(result);
 }
 
 function recorder(machine: Machine, inner: Hypervisor, record: (act: Act) => void): Hypervisor {
@@ -107,6 +113,10 @@ function recorder(machine: Machine, inner: Hypervisor, record: (act: Act) => voi
       record({ kind: 'hvc', cpu, x: Int32Array.from(x) });
       inner.hvc(cpu, x);
     },
+    guestHvc: (cpu, x) => {
+      record({ kind: 'guestHvc', cpu, x: Int32Array.from(x) });
+      return inner.guestHvc!(cpu, x);
+    },
     abort: (cpu, ipa, write) => {
       record({ kind: 'abort', cpu, ipa, write });
       return inner.abort(cpu, ipa, write);
@@ -115,48 +125,86 @@ function recorder(machine: Machine, inner: Hypervisor, record: (act: Act) => voi
 }
 
 /** How the calls are made: by whom, and whether each is made, undone, and made again. */
-export type MixKind = 'plain' | 'checked' | 'stepped' | 'undone';
+export type MixKind = 'plain' | 'checked' | 'tracked' | 'stepped' | 'undone';
 
-/** @param rounds how often all runs are made; a third of that warms up */
-export function mixRate(name: string, mix: RandomMix, kind: MixKind, rounds: number): Rate {
-  const { machine, hypervisor, reset } = booted(kind);
-  const { memory } = machine;
-  const mark = memory.mark();
-  const x = new Int32Array(16);
-  const makeCall = (cpu: number, frame: Int32Array): void => {
-    copyRegisters(x, frame);
-    hypervisor.hvc(cpu, x);
-  };
-  const rates: number[] = [];
-  for (let round = -Math.ceil(rounds / 3); round < rounds; round++) {
-    let time = 0;
-    let calls = 0;
-    for (const acts of mix.runs) {
-      memory.undo(mark);
-      reset();
-      const start = performance.now();
-      for (const act of acts) {
-        if (act.kind === 'hvc') {
-          calls++;
-          if (kind === 'undone') {
-            const before = memory.mark();
-            makeCall(act.cpu, act.x);
-            memory.undo(before);
-          }
-          makeCall(act.cpu, act.x);
-        } else if (act.kind === 'abort') hypervisor.abort(act.cpu, act.ipa, act.write);
-        else if (act.kind === 'write32') machine.cpus[act.cpu]!.el1Write32(act.ipa, act.value);
-        else machine.cpus[act.cpu]!.el1Write64(act.ipa, act.hi, act.lo);
-      }
-      time += performance.now() - start;
-    }
-    if (round >= 0) rates.push((calls * 1000) / time);
-  }
-  rates.sort((a, b) => b - a);
-  return { name, best: rates[0]!, median: rates[rates.length >> 1]! };
+/** Makes acts, timed, and goes back to boot. */
+interface Player {
+  readonly machine: Machine;
+  readonly reset: () => void;
+  readonly hvc: (cpu: number, x: Int32Array) => void;
+  readonly guestHvc: (cpu: number, x: Int32Array) => void;
+  readonly abort: (cpu: number, ipa: number, write: boolean) => void;
+  readonly write32: (cpu: number, ipa: number, value: number) => void;
+  readonly write64: (cpu: number, ipa: number, hi: number, lo: number) => void;
 }
 
-function booted(kind: MixKind): { machine: Machine; hypervisor: Hypervisor; reset: () => void } {
+/** A rate, and what it takes to go back to boot from the end of a run, in nanoseconds. */
+export interface MixRate extends Rate {
+  readonly undoOfRun: number;
+}
+
+/** @param rounds how often all runs are made; a third of that warms up */
+export function mixRate(name: string, mix: RandomMix, kind: MixKind, rounds: number): MixRate {
+  const player = kind === 'tracked' ? trackedPlayer() : barePlayer(kind);
+  const { memory } = player.machine;
+  const mark = memory.mark();
+  const rates: number[] = [];
+  let undoOfRun = Number.POSITIVE_INFINITY;
+  for (let round = -Math.ceil(rounds / 3); round < rounds; round++) {
+    let time = 0;
+    let undo = 0;
+    let calls = 0;
+    for (const acts of mix.runs) {
+      const end = performance.now();
+      memory.undo(mark);
+      player.reset();
+      const start = performance.now();
+      calls += play(player, acts, kind === 'undone');
+      time += performance.now() - start;
+      undo += start - end;
+    }
+    if (round < 0) continue;
+    rates.push((calls * 1000) / time);
+    undoOfRun = Math.min(undoOfRun, (undo * 1e6) / mix.runs.length);
+  }
+  rates.sort((a, b) => b - a);
+  return { name, best: rates[0]!, median: rates[rates.length >> 1]!, undoOfRun };
+}
+
+/** @returns how many of the acts were calls */
+function play(player: Player, acts: readonly Act[], undone: boolean): number {
+  const { memory } = player.machine;
+  let calls = 0;
+  for (const act of acts) {
+    switch (act.kind) {
+      case 'hvc':
+      case 'guestHvc': {
+        const make = act.kind === 'hvc' ? player.hvc : player.guestHvc;
+        calls++;
+        if (undone) {
+          const before = memory.mark();
+          make(act.cpu, act.x);
+          memory.undo(before);
+        }
+        make(act.cpu, act.x);
+        break;
+      }
+      case 'abort':
+        player.abort(act.cpu, act.ipa, act.write);
+        break;
+      case 'write32':
+        player.write32(act.cpu, act.ipa, act.value);
+        break;
+      case 'write64':
+        player.write64(act.cpu, act.ipa, act.hi, act.lo);
+        break;
+    }
+  }
+  return calls;
+}
+
+/** A hypervisor without a boundary, with oracles or not. */
+function barePlayer(kind: MixKind): Player {
   const machine = createMachine(tiny);
   const memory = new HostMemory(tiny);
   const port = hostPort(machine.cpus[0]!);
@@ -167,7 +215,46 @@ function booted(kind: MixKind): { machine: Machine; hypervisor: Hypervisor; rese
   const hypervisor = oracle ?? (kind === 'stepped' ? steppedToEnd(machine, plain) : plain);
   const result = hypervisor.boot({ smmus: tiny.smmus.map(({ base }) => base) });
   if (result !== 0) throw new Error(`boot: ${result}`);
-  return { machine, hypervisor, reset: () => oracle?.reset() };
+  const x = new Int32Array(16);
+  return {
+    machine,
+    reset: () => oracle?.reset(),
+    hvc: (cpu, frame) => {
+      copyRegisters(x, frame);
+      hypervisor.hvc(cpu, x);
+    },
+    guestHvc: (cpu, frame) => {
+      copyRegisters(x, frame);
+      hypervisor.guestHvc!(cpu, x);
+    },
+    abort: (cpu, ipa, write) => hypervisor.abort(cpu, ipa, write),
+    write32: (cpu, ipa, value) => machine.cpus[cpu]!.el1Write32(ipa, value),
+    write64: (cpu, ipa, hi, lo) => machine.cpus[cpu]!.el1Write64(ipa, hi, lo),
+  };
+}
+
+/** What engines work on: a session with all oracles and life cycles, through the boundary. */
+function trackedPlayer(): Player {
+  const session = new Session({ machine: tiny });
+  const { machine, ports } = session;
+  const oracle = session.oracle!;
+  const executor = new Executor(session);
+  const { boundary } = executor;
+  return {
+    machine,
+    reset: () => executor.reset(),
+    hvc: (cpu, frame) => {
+      copyRegisters(boundary.registers(cpu), frame);
+      boundary.hvc(cpu);
+    },
+    guestHvc: (cpu, frame) => {
+      copyRegisters(boundary.guestRegisters(cpu), frame);
+      boundary.guestHvc(cpu);
+    },
+    abort: (cpu, ipa, write) => oracle.abort(cpu, ipa, write),
+    write32: (cpu, ipa, value) => ports[cpu]!.el1Write32(ipa, value),
+    write64: (cpu, ipa, hi, lo) => ports[cpu]!.el1Write64(ipa, hi, lo),
+  };
 }
 
 /** The build that pauses, run to its end each time. */

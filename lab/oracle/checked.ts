@@ -152,6 +152,7 @@ export class CheckedHypervisor implements Hypervisor {
       this.stage2,
     );
     this.frame = new Frame(this.facts, this.ghost, this.collected);
+    this.stage2.frame = this.frame;
     this.sections =
       (options.sections ?? options.full === 'every')
         ? new Sections(this.facts, this.collected, this.reader, this.monitor, this.comparison, this.frame)

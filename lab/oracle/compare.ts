@@ -30,6 +30,8 @@ export class Comparison {
   private readonly monitor: Monitor;
   private readonly stage2: Stage2;
   private readonly expected: ExpectedStream;
+  /** Whether the identity domain can lead to all RAM. */
+  private readonly mirrorsAll: boolean;
   /** Whether the call that is being judged failed, so that nothing may have changed. */
   private failed = false;
 
@@ -49,6 +51,7 @@ export class Comparison {
     this.monitor = monitor;
     this.stage2 = stage2;
     this.expected = expected;
+    this.mirrorsAll = facts.description.ram.every(({ base, size }) => base + size <= facts.identityGeometry.inputEnd);
   }
 
   /** Compare what was touched, and forget it. @param failed whether the call left nothing changed, by its own word */
@@ -124,8 +127,20 @@ export class Comparison {
     return this.pageStates(page) === expected;
   }
 
+  /** Whether the record of a page of the host's that is shared with nobody is as it must be. No answer but yes is final. */
+  private isPlainPage(page: number): boolean {
+    const { ghost, reader, facts } = this;
+    const { reach } = this.monitor;
+    if (!this.mirrorsAll || !ghost.isPlain(page) || reach.identityMappings(page) !== facts.identitySmmus.length)
+      return false;
+    // Nothing but the reference count is not zero.
+    const references = ghost.dmaCount(page);
+    return references < 0x10000 && references === reach.mappedCount(page) && reader.isJustReferenced(page, references);
+  }
+
   /** The record of one page. */
   page(page: number): void {
+    if (this.isPlainPage(page)) return;
     const { ghost } = this;
     const record = this.reader.page(page);
     const owner = ghost.owner(page);

@@ -23,7 +23,7 @@ export class Frame {
   private readonly findings: Findings;
   // Scratch of one call.
   private watch: number = Watch.not;
-  private mark = 0;
+  private mark = -1;
   /** Two lanes of hash per slot, and whose its page was. */
   private hashes = new Int32Array(0);
   private owners = new Uint8Array(0);
@@ -31,6 +31,10 @@ export class Frame {
   /** Pages whose owner has changed, and the slot that was spoken of last. */
   private moved: NumberList | null = null;
   private reported = 0;
+  /** What {@link wroteOnly} asks for, and its answer. */
+  private onlySlot = 0;
+  private onlyIndex = 0;
+  private isOnly = false;
   /** Addresses that were seen changed in the call, in pages that were not the hypervisor's before it. */
   private readonly noted = new Map<number, number>();
 
@@ -87,6 +91,21 @@ export class Frame {
     this.reported = slot;
     return pa + 4 * ((start + i) & ((1 << SLOT_SHIFT) - 1));
   }
+
+  /** Whether the journal says that the call has written nothing in a slot but the 64-bit word at `index`, if that. */
+  wroteOnly(slot: number, index: number): boolean {
+    if (this.mark < 0) return false;
+    this.onlySlot = slot;
+    this.onlyIndex = index;
+    this.isOnly = true;
+    this.memory.eachLoggedRun(this.mark, this.noteOther);
+    return this.isOnly;
+  }
+
+  private readonly noteOther = (start: number, count: number): void => {
+    if (start >>> SLOT_SHIFT !== this.onlySlot) return;
+    if (start < this.onlyIndex || start + count > this.onlyIndex + 2) this.isOnly = false;
+  };
 
   /** The call has returned, and the ghost has taken over what it did. @param moved pages whose owner has changed */
   end(moved: NumberList): void {

@@ -33,7 +33,8 @@ export const DeviceUse = { none: 0, asked: 1, mapped: 2 } as const;
 /** Life of a VM slot. */
 export const VmLife = { free: 0, reserved: 1, live: 2, dying: 3 } as const;
 
-const DOMAIN_STRIDE = 9;
+/** A power of two, so that no record lies across two pages of its file. */
+const DOMAIN_STRIDE = 16;
 const VM_STRIDE = 8;
 const SMMU_STRIDE = 2;
 const D = { used: 0, stage: 1, smmu: 2, attached: 3, maplets: 4, hashA: 5, hashB: 6, leaves: 7, type: 8 } as const;
@@ -173,6 +174,12 @@ export class Ghost {
   /** Whether the host has it, and nobody else may touch it. */
   isHostAlone(page: number): boolean {
     return (this.memory.words[this.state + page]! & (OWNER_MASK | SHARED_HYP)) === 0 && this.shareCount(page) === 0;
+  }
+
+  /** Whether the page is the host's, shared with nobody and not pinned. */
+  isPlain(page: number): boolean {
+    const { words } = this.memory;
+    return words[this.state + page] === 0 && words[this.shares + page] === 0;
   }
 
   /** Whether the page is the host's, shared with nobody, and neither mapped for DMA nor pinned. */
@@ -320,6 +327,14 @@ export class Ghost {
   }
 
   /** Whether what a domain (-1: none) leads to may be that page: only its owner's own. */
+  /** How many of `count` pages from `page` on may be reached by domain `id`, up to the first that may not. */
+  reachableRun(id: number, page: number, count: number): number {
+    if (id < 0 || this.domainOwner(id) === 0) return this.ownedRun(page, count, Owner.host);
+    let n = 0;
+    while (n < count && this.mayReach(id, page + n)) n++;
+    return n;
+  }
+
   mayReach(id: number, page: number): boolean {
     const vm = id < 0 ? 0 : this.domainOwner(id);
     const owner = this.owner(page);
@@ -354,7 +369,11 @@ export class Ghost {
     meaning: number,
     touched: (page: number) => void,
   ): void {
-    this.maplets.insert(this.domainMaplets(id), iova, level, targetPage, meaning);
+    const { maplets } = this;
+    const root = this.domainMaplets(id);
+    const at = maplets.find(root, iova, level);
+    if (maplets.level === level && !maplets.isNode(at)) maplets.insertFound(at, targetPage, meaning);
+    else maplets.insert(root, iova, level, targetPage, meaning);
     this.weigh(id, iova, level, targetPage, meaning, 1, touched);
   }
 
@@ -366,7 +385,7 @@ export class Ghost {
     if (maplets.level !== level) return;
     if (maplets.isLeaf(at)) {
       this.weigh(id, iova, level, maplets.targetPage(at), maplets.meaning(at), -1, touched);
-      maplets.remove(root, iova, level);
+      maplets.removeFound(at);
       return;
     }
     maplets.forEachBelow(at, level, iova, (leafIova, leafLevel, leaf) => {
@@ -386,20 +405,31 @@ export class Ghost {
   ): void {
     const at = this.domain(id);
     const iovaPage = iova / LEAF_BYTES[3]!;
-    this.add(at + D.hashA, sign * leafHash(iovaPage, level, targetPage, meaning, false));
-    this.add(at + D.hashB, sign * leafHash(iovaPage, level, targetPage, meaning, true));
-    this.add(at + D.leaves, sign);
+    // Side by side: one entry of the journal for all three.
+    const words = this.memory.edit(at + D.hashA, 3);
+    words[at + D.hashA]! += sign * leafHash(iovaPage, level, targetPage, meaning, false);
+    words[at + D.hashB]! += sign * leafHash(iovaPage, level, targetPage, meaning, true);
+    words[at + D.leaves]! += sign;
     this.count(targetPage, level, sign, touched);
   }
 
   /** Count a leaf on every page of RAM that it leads to. */
   private count(targetPage: number, level: number, sign: number, touched: (page: number) => void): void {
     const { facts } = this;
-    const pages = LEAF_BYTES[level]! / LEAF_BYTES[3]!;
-    for (let i = 0; i < pages; i++) {
-      const page = facts.pageOf((targetPage + i) * LEAF_BYTES[3]!);
-      if (page < 0) continue;
-      this.add(this.dma + page, sign);
+    if (level === 3) {
+      const page = facts.pageOf(targetPage * PAGE);
+      if (page >= 0) this.countRun(page, 1, sign, touched);
+      return;
+    }
+    facts.forEachRamPiece(targetPage * PAGE, LEAF_BYTES[level]!, (first, pages) => {
+      this.countRun(first, pages, sign, touched);
+    });
+  }
+
+  private countRun(first: number, pages: number, sign: number, touched: (page: number) => void): void {
+    if (pages === 1) this.add(this.dma + first, sign);
+    else this.memory.addRun(this.dma + first, pages, sign);
+    for (let page = first; page < first + pages; page++) {
       if (sign < 0 && this.losing) this.addPin(page);
       touched(page);
     }

@@ -38,6 +38,12 @@ export function offsetOf(table: RecordTable, name: string): number {
   return fieldOf(table, name).offset;
 }
 
+/** The bits of a field in its word. */
+function maskOf(table: RecordTable, name: string): number {
+  const { lsb, width } = fieldOf(table, name);
+  return (width === 32 ? -1 : (1 << width) - 1) << lsb;
+}
+
 /** Takes a field out of the 32-bit word that holds it, as an unsigned number. */
 export function fieldReader(table: RecordTable, name: string): (word: number) => number {
   const { lsb, width } = fieldOf(table, name);
@@ -50,6 +56,8 @@ const PAGE_HOST = fieldReader(HypPage, 'hostState');
 const PAGE_HYP = fieldReader(HypPage, 'hypStateComplement');
 const PAGE_ORDER = fieldReader(HypPage, 'order');
 
+const PAGE_STATES = maskOf(HypPage, 'hostState') | maskOf(HypPage, 'hypStateComplement');
+
 /** NOPAGE is 3 or, with this bit, 8. */
 const NO_PAGE_BIT = 8;
 
@@ -60,6 +68,8 @@ export const PageWord = {
   /** The hypervisor's state; the record holds its complement. */
   hypState: (word: number): number =>
     PAGE_HYP(word) < NO_PAGE_BIT ? PAGE_HYP(word) ^ PageState.noPage : PAGE_HYP(word) ^ NO_PAGE_BIT,
+  /** The bits of both fields, in place: equal where both are. */
+  states: (word: number): number => word & PAGE_STATES,
   /** The two fields as they stand. */
   hostNumber: PAGE_HOST,
   hypNumber: PAGE_HYP,
@@ -147,6 +157,12 @@ export class LayoutReader {
   isPlainPage(page: number): boolean {
     const at = this.memory.indexOf(this.layout.vmemmap + page * PAGE_RECORD_BYTES);
     return this.memory.words[at] === 0 && this.memory.words[at + 1] === 0;
+  }
+
+  /** Whether all that a page's record says is that number of references: else it is the host's alone. */
+  isJustReferenced(page: number, references: number): boolean {
+    const at = this.memory.indexOf(this.layout.vmemmap + page * PAGE_RECORD_BYTES);
+    return this.memory.words[at] === references && this.memory.words[at + 1] === 0;
   }
 
   pageShares(page: number): number {

@@ -10,8 +10,9 @@ import type { PhysicalMemory } from '#machine/memory';
 import { PAGE } from './facts.ts';
 import { RecordFile } from './record-file.ts';
 
-/** Leaves in the node, then its entries of two words each. */
+/** Leaves in the node, nodes below it, then its entries of two words each. */
 const LEAVES = 0;
+const NODES = 1;
 const ENTRIES = 2;
 const STRIDE = ENTRIES + 2 * 512;
 const NODE = 1;
@@ -88,7 +89,7 @@ export class Maplets {
     if (!this.isNode(at)) return false;
     const node = this.nodes.at(this.memory.words[at]!);
     if (this.memory.words[node + LEAVES] !== 0) return true;
-    if (level === 2) return false;
+    if (level === 2 || this.memory.words[node + NODES] === 0) return false;
     for (let i = 0; i < 512; i++) if (this.hasLeaves(node + ENTRIES + 2 * i, level + 1)) return true;
     return false;
   }
@@ -100,22 +101,38 @@ export class Maplets {
     while (this.level < level) {
       memory.put(at, this.nodes.alloc());
       memory.put(at + 1, NODE);
+      memory.put(this.holder + NODES, memory.words[this.holder + NODES]! + 1);
       at = this.find(root, iova, level);
     }
-    if (this.isNode(at)) this.freeNode(memory.words[at]!);
-    memory.put(at, targetPage | 0);
-    memory.put(at + 1, LEAF | (meaning << MEANING_SHIFT) | ((targetPage / 4294967296) & 0xff));
-    memory.put(this.holder + LEAVES, memory.words[this.holder + LEAVES]! + 1);
+    if (this.isNode(at)) {
+      this.freeNode(memory.words[at]!);
+      memory.put(this.holder + NODES, memory.words[this.holder + NODES]! - 1);
+    }
+    this.insertFound(at, targetPage, meaning);
+  }
+
+  /** {@link insert} at the entry that {@link find} has just given, which is at the level of the leaf and empty. */
+  insertFound(at: number, targetPage: number, meaning: number): void {
+    const { memory } = this;
+    const words = memory.edit(at, 2);
+    words[at] = targetPage | 0;
+    words[at + 1] = LEAF | (meaning << MEANING_SHIFT) | ((targetPage / 4294967296) & 0xff);
+    memory.put(this.holder + LEAVES, words[this.holder + LEAVES]! + 1);
+  }
+
+  /** {@link remove} the leaf at the entry that {@link find} has just given. */
+  removeFound(at: number): void {
+    const { memory } = this;
+    const words = memory.edit(at, 2);
+    words[at] = 0;
+    words[at + 1] = 0;
+    memory.put(this.holder + LEAVES, words[this.holder + LEAVES]! - 1);
   }
 
   /** Remove the leaf of exactly that level. */
   remove(root: number, iova: number, level: number): void {
-    const { memory } = this;
     const at = this.find(root, iova, level);
-    if (this.level !== level || !this.isLeaf(at)) return;
-    memory.put(at, 0);
-    memory.put(at + 1, 0);
-    memory.put(this.holder + LEAVES, memory.words[this.holder + LEAVES]! - 1);
+    if (this.level === level && this.isLeaf(at)) this.removeFound(at);
   }
 
   /** Calls `visit` with each leaf at or below entry `at` of `level`, whose span begins at `iova`, in order. */
@@ -130,16 +147,31 @@ export class Maplets {
       return;
     }
     if (!this.isNode(at)) return;
-    const node = this.nodes.at(this.memory.words[at]!);
-    if (level === 2 && this.memory.words[node + LEAVES] === 0) return;
-    const span = LEAF_BYTES[level + 1]!;
-    for (let i = 0; i < 512; i++) this.forEachBelow(node + ENTRIES + 2 * i, level + 1, iova + i * span, visit);
+    this.forEachIn(this.memory.words[at]!, level + 1, iova, visit);
+  }
+
+  /** The same for all entries of a node, of which `level` is the level. Those that are empty are not looked for. */
+  private forEachIn(
+    id: number,
+    level: number,
+    iova: number,
+    visit: (iova: number, level: number, at: number) => void,
+  ): void {
+    const { words } = this.memory;
+    const node = this.nodes.at(id);
+    let left = words[node + LEAVES]! + words[node + NODES]!;
+    const span = LEAF_BYTES[level]!;
+    for (let i = 0; left > 0; i++) {
+      const at = node + ENTRIES + 2 * i;
+      if (words[at + 1] === 0) continue;
+      left--;
+      this.forEachBelow(at, level, iova + i * span, visit);
+    }
   }
 
   /** Calls `visit` with each leaf of the set, in order of input address. */
   forEach(root: number, visit: (iova: number, level: number, at: number) => void): void {
-    const node = this.nodes.at(root);
-    for (let i = 0; i < 512; i++) this.forEachBelow(node + ENTRIES + 2 * i, 0, i * LEAF_BYTES[0]!, visit);
+    this.forEachIn(root, 0, 0, visit);
   }
 
   /** Free a whole set. */
@@ -149,10 +181,18 @@ export class Maplets {
 
   private freeNode(id: number): void {
     const node = this.nodes.at(id);
-    const { words } = this.memory;
-    for (let i = 0; i < 512; i++) {
-      if (words[node + ENTRIES + 2 * i + 1] === NODE) this.freeNode(words[node + ENTRIES + 2 * i]!);
+    const { memory } = this;
+    let left = memory.words[node + LEAVES]! + memory.words[node + NODES]!;
+    for (let at = node + ENTRIES; left > 0; at += 2) {
+      const kind = memory.words[at + 1]!;
+      if (kind === 0) continue;
+      left--;
+      if (kind === NODE) this.freeNode(memory.words[at]!);
+      memory.put(at, 0);
+      memory.put(at + 1, 0);
     }
-    this.nodes.free(id);
+    memory.put(node + LEAVES, 0);
+    memory.put(node + NODES, 0);
+    this.nodes.freeEmpty(id);
   }
 }

@@ -43,6 +43,8 @@ import { describeWay } from './ways.ts';
 
 /** Field of a level-1 descriptor that is 0 while it leads nowhere. */
 const L1STD_SPAN = 31;
+/** From a slot to the index of its first word. */
+const SLOT_WORD_SHIFT = 10;
 
 /** What a page of the hypervisor's layout holds. */
 const Role = {
@@ -210,6 +212,29 @@ export class Monitor {
     for (const id of ids) if (this.isIn(page, id)) this.wroteNode(id, pa, oldHi, oldLo, hi, lo);
   }
 
+  /** Records of pages and leaves are mostly written as runs: what must be looked at in each of them is little. */
+  wroteRun(pa: number, slot: number, old: Int32Array, count: number): boolean {
+    const { words } = this.memory;
+    if (words[this.state] === 0) return true;
+    if (this.sections !== null) return false;
+    const page = this.facts.pageOf(pa);
+    const start = (slot << SLOT_WORD_SHIFT) + ((pa & (PAGE - 1)) >>> 2);
+    if (this.roles[page] === Role.none) {
+      const node = this.store.firstIn(page);
+      const isTable = node !== 0 && this.store.kind(node) === NodeKind.table;
+      return (
+        isTable && this.store.node(node, N.nextInPage) === 0 && this.reach.wroteLeaves(node, pa, start, old, count)
+      );
+    }
+    if (this.roles[page] !== Role.pages) return false;
+    const first = (pa - this.reader.layout.vmemmap) / PAGE_RECORD_BYTES;
+    for (let k = 0; k < count; k += 2) {
+      const lo = words[start + k]!;
+      if (lo !== old[k] || words[start + k + 1] !== old[k + 1]) this.wrotePage(first + k / 2, old[k]!, lo);
+    }
+    return true;
+  }
+
   /** Whether a node lies at `pa`, in whose page it is: a context descriptor has only a part of its page. */
   private holds(id: number, pa: number): boolean {
     if (this.store.kind(id) !== NodeKind.cd) return true;
@@ -343,6 +368,7 @@ export class Monitor {
     this.touched.pages.add(page);
     const refs = PageWord.references(after);
     if (refs < PageWord.references(before)) this.dropped(page, refs);
+    if (PageWord.states(before) === PageWord.states(after)) return;
     const hostGone = PageWord.hostState(after) === PageState.noPage;
     if (hostGone && PageWord.hostState(before) !== PageState.noPage) this.checkUnreached(page, 'given-away');
     const hypGone = PageWord.hypState(before) === PageState.owned && PageWord.hypState(after) !== PageState.owned;

@@ -263,7 +263,6 @@ export class Reach {
     reached: number,
     sign: number,
   ): void {
-    const { memory } = this.facts;
     const target = outputAddress(level, hi, lo) / PAGE;
     const pages = LEAF_PAGES[level]!;
     if (sign > 0) this.checkRegisters(tag, target * PAGE, pages * PAGE, iovaPage);
@@ -275,12 +274,16 @@ export class Reach {
     const isOwn = reached === Reached.live && domain >= 0;
     const column = isOwn ? this.mapped : this.other;
     // A table that several SMMUs share has one leaf, whichever of them walks it: it counts for the one it was made for.
-    const counted = !isOwn || this.isHome(tag, domain) ? pages : 0;
-    for (let i = 0; i < counted; i++) {
-      const page = this.facts.pageOf((target + i) * PAGE);
-      if (page < 0) continue;
-      memory.put(column + page, memory.words[column + page]! + sign);
-      if (sign > 0 && !this.ghost.mayReach(domain, page)) this.breach(page, tag, (iovaPage + i) * PAGE, reached);
+    if (!isOwn || this.isHome(tag, domain)) {
+      if (level === 3) {
+        const page = this.facts.pageOf(target * PAGE);
+        if (page >= 0) this.countPages(column, page, 1, sign, tag, iovaPage * PAGE, reached);
+      } else {
+        this.facts.forEachRamPiece(target * PAGE, pages * PAGE, (first, count) => {
+          const iova = iovaPage * PAGE + (this.facts.paOf(first) - target * PAGE);
+          this.countPages(column, first, count, sign, tag, iova, reached);
+        });
+      }
     }
     if (reached !== Reached.live) return;
     const { store } = this;
@@ -289,6 +292,28 @@ export class Reach {
     store.addTag(tag, T.hashB, sign * leafHash(iovaPage, level, target, meaning, true));
     store.addTag(tag, T.leaves, sign);
     this.hooks.tagTouched(tag);
+  }
+
+  /** Count a leaf on `count` pages from `first`, the first of which it maps at `iova`. */
+  private countPages(
+    column: number,
+    first: number,
+    count: number,
+    sign: number,
+    tag: number,
+    iova: number,
+    reached: number,
+  ): void {
+    const { memory } = this.facts;
+    if (count === 1) memory.put(column + first, memory.words[column + first]! + sign);
+    else memory.addRun(column + first, count, sign);
+    if (sign < 0) return;
+    const domain = this.domainOf(tag);
+    for (let i = this.ghost.reachableRun(domain, first, count); i < count; ) {
+      this.breach(first + i, tag, iova + i * PAGE, reached);
+      i++;
+      i += this.ghost.reachableRun(domain, first + i, count - i);
+    }
   }
 
   /**
@@ -397,10 +422,8 @@ export class Reach {
       return;
     }
     facts.forEachRamPiece(target * PAGE, pages * PAGE, (first, count) => {
-      for (let page = first; page < first + count; page++) {
-        memory.put(column + page, memory.words[column + page]! + sign);
-        visit?.(page);
-      }
+      memory.addRun(column + first, count, sign);
+      if (visit !== null) for (let page = first; page < first + count; page++) visit(page);
     });
   }
 
@@ -423,6 +446,68 @@ export class Reach {
     if (before !== DescriptorKind.invalid && hot) this.remember(id, index, oldHi, oldLo, before);
     if (after !== DescriptorKind.invalid) this.count(id, index, hi, lo, after, reached, 1);
     if (before !== DescriptorKind.invalid) this.count(id, index, oldHi, oldLo, before, reached, -1);
+  }
+
+  /**
+   * {@link wroteDescriptor} for a run in a last-level table of a domain that hardware reaches: `count` words from `pa` on,
+   * which stand at index `start` of memory now and were the first of `old`. What all of them have in common is looked up
+   * once.
+   * @returns false for other tables, of which nothing is done
+   */
+  wroteLeaves(id: number, pa: number, start: number, old: Int32Array, count: number): boolean {
+    const { store } = this;
+    const tag = store.node(id, N.tag);
+    const domain = this.domainOf(tag);
+    if (store.level(id) !== 3 || store.node(id, N.reached) !== Reached.live || this.isIdentity(tag)) return false;
+    if (domain < 0 || !this.isHome(tag, domain)) return false;
+    const { words } = this.facts.memory;
+    const hot = this.isHot(tag);
+    const first = (pa & (PAGE - 1)) / 8;
+    const sums = { a: 0, b: 0, leaves: 0 };
+    let valid = 0;
+    for (let k = 0; k < count; k += 2) {
+      const lo = words[start + k]!;
+      const hi = words[start + k + 1]!;
+      const oldLo = old[k]!;
+      const oldHi = old[k + 1]!;
+      if (lo === oldLo && hi === oldHi) continue;
+      const index = first + k / 2;
+      const before = descriptorKind(3, oldHi, oldLo);
+      const after = descriptorKind(3, hi, lo);
+      valid += (lo & 1) - (oldLo & 1);
+      if (before !== DescriptorKind.invalid && hot) {
+        if (after !== DescriptorKind.invalid) this.checkBreak(id, index, oldHi, oldLo, hi, lo, false);
+        this.remember(id, index, oldHi, oldLo, before);
+      }
+      const iovaPage = store.iovaPage(id) + index;
+      if (after !== DescriptorKind.invalid) this.countOwn(tag, iovaPage, hi, lo, 1, sums);
+      if (before !== DescriptorKind.invalid) this.countOwn(tag, iovaPage, oldHi, oldLo, -1, sums);
+    }
+    if (valid !== 0) store.addNode(id, N.valid, valid);
+    store.addTag(tag, T.hashA, sums.a);
+    store.addTag(tag, T.hashB, sums.b);
+    store.addTag(tag, T.leaves, sums.leaves);
+    this.hooks.tagTouched(tag);
+    return true;
+  }
+
+  /** {@link countLeaf} for a page of a domain; what its tag gains is added to `sums`. */
+  private countOwn(
+    tag: number,
+    iovaPage: number,
+    hi: number,
+    lo: number,
+    sign: number,
+    sums: { a: number; b: number; leaves: number },
+  ): void {
+    const pa = outputAddress(3, hi, lo);
+    const page = this.facts.pageOf(pa);
+    if (page >= 0) this.countPages(this.mapped, page, 1, sign, tag, iovaPage * PAGE, Reached.live);
+    else if (sign > 0) this.checkRegisters(tag, pa, PAGE, iovaPage);
+    const meaning = leafMeaning(3, hi, lo);
+    sums.a = (sums.a + sign * leafHash(iovaPage, 3, pa / PAGE, meaning, false)) | 0;
+    sums.b = (sums.b + sign * leafHash(iovaPage, 3, pa / PAGE, meaning, true)) | 0;
+    sums.leaves += sign;
   }
 
   /** Break before make: a valid descriptor must not turn into another valid one of another address or size. */

@@ -57,10 +57,16 @@ export class RecordFile {
 
   /** Give a record back. */
   free(id: number): void {
-    const { memory, header } = this;
+    const { memory } = this;
     const at = this.at(id);
     for (let i = 1; i < this.stride; i++) if (memory.words[at + i] !== 0) memory.put(at + i, 0);
-    memory.put(at, memory.words[header + FREE_HEAD]!);
+    this.freeEmpty(id);
+  }
+
+  /** {@link free} one whose words are all zero, but for the first. */
+  freeEmpty(id: number): void {
+    const { memory, header } = this;
+    memory.put(this.at(id), memory.words[header + FREE_HEAD]!);
     memory.put(header + FREE_HEAD, id);
   }
 }

@@ -15,6 +15,7 @@ import {
 } from './decode/index.ts';
 import { type Facts, PAGE } from './facts.ts';
 import { type Findings, hex } from './findings.ts';
+import type { Frame } from './frame.ts';
 import { DeviceUse, type Ghost, Owner } from './ghost.ts';
 import type { LayoutReader } from './layout-reader.ts';
 import { LEAF_BYTES } from './maplets.ts';
@@ -24,6 +25,9 @@ const OWNER_BITS = 0xff;
 const STATE_SHIFT_HI = 23;
 /** Software bit 55 in the leaf of a device page: mapped for DMA once. */
 const TAINTED_HI = 1 << 23;
+
+/** From the index of a word to its slot. */
+const SLOT_SHIFT = 10;
 
 /** Told of an entry: the first address that it decides, its level, its two words. */
 type Visit = (ipa: number, level: number, hi: number, lo: number) => void;
@@ -57,6 +61,8 @@ export class Stage2 {
   private readonly ghost: Ghost;
   private readonly findings: Findings;
   private readonly reader: LayoutReader;
+  /** Says what a call has written, where that is known. */
+  frame: Frame | null = null;
   private hi = 0;
   private lo = 0;
   private level = 0;
@@ -157,9 +163,14 @@ export class Stage2 {
     }
   }
 
-  /** Check what stands beside the entry of one page, where it stands in a last-level table: a split may lose it. */
+  /**
+   * Check what stands beside the entry of one page, where it stands in a last-level table: a split may lose it. Where the
+   * call has written nothing else in the table, all that was right before.
+   */
   checkNeighbours(pa: number): void {
     if (!this.walk(this.reader.hostRoot(), pa) || this.level !== 3) return;
+    const entry = this.facts.memory.indexOf(this.table) + 2 * (Math.floor(pa / PAGE) % 512);
+    if (this.frame?.wroteOnly(entry >>> SLOT_SHIFT, entry) === true) return;
     const block = pa - (pa % LEAF_BYTES[2]!);
     const { memory } = this.facts;
     const first = memory.indexOf(this.table);

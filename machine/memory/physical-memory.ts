@@ -345,11 +345,22 @@ export class PhysicalMemory {
     const slot = start >>> SLOT_WORD_SHIFT;
     this.marks[slot]! |= DIRTY;
     if (mayBeLive) this.enliven(slot, piecesBetween(start, start + count));
-    if (!watched) return;
-    const { words, runOld } = this;
-    for (let k = 0; k < count; k += 2) {
-      const isChanged = words[start + k] !== runOld[k] || words[start + k + 1] !== runOld[k + 1];
-      if (isChanged) this.wrote(start + k, runOld[k + 1]!, runOld[k]!);
+    if (watched && this.observing) this.tellOfRun(slot, start, count);
+  }
+
+  private tellOfRun(slot: number, start: number, count: number): void {
+    const { words, runOld, observers } = this;
+    const pa = this.slotPa[slot]! + ((start & (WORDS_PER_PAGE - 1)) << 2);
+    for (let i = 0; i < observers.length; i++) {
+      if ((this.marks[slot]! & (2 << i)) === 0) continue;
+      const observer = observers[i]!;
+      if (observer.wroteRun?.(pa, slot, runOld, count) === true) continue;
+      for (let k = 0; k < count; k += 2) {
+        const lo = words[start + k]!;
+        const hi = words[start + k + 1]!;
+        const isChanged = lo !== runOld[k] || hi !== runOld[k + 1];
+        if (isChanged) observer.wrote(pa + 4 * k, slot, runOld[k + 1]!, runOld[k]!, hi, lo);
+      }
     }
   }
 
@@ -415,6 +426,18 @@ export class PhysicalMemory {
     if (this.logging) this.logWord(index, words[index]!);
     words[index] = value;
     this.marks[index >>> 10] = DIRTY;
+  }
+
+  /** Journaled addition to `count` words of a file from `index` on. */
+  addRun(index: number, count: number, delta: number): void {
+    const end = index + count;
+    for (let at = index; at < end; ) {
+      const to = Math.min(end, (at | (WORDS_PER_PAGE - 1)) + 1);
+      if (this.logging) this.logRun(at, to - at);
+      this.marks[at >>> SLOT_WORD_SHIFT] = DIRTY;
+      const { words } = this;
+      for (; at < to; at++) words[at] = words[at]! + delta;
+    }
   }
 
   /**

@@ -18,6 +18,12 @@ export interface RamRange {
 export interface WriteObserver {
   /** @param pa physical address of the 64-bit word */
   wrote(pa: number, slot: number, oldHi: number, oldLo: number, newHi: number, newLo: number): void;
+  /**
+   * `count` words from `pa` on, within one page, were written at once; they were the first of `old`. What they are now is
+   * in memory.
+   * @returns whether that is all to be said of them: if not, {@link wrote} is told of each that has changed
+   */
+  wroteRun?(pa: number, slot: number, old: Int32Array, count: number): boolean;
 }
 
 /** One word that differs from what it was at a mark. `pa` is -1 for a word of a file. */

@@ -189,3 +189,34 @@ test('runs of the journal say what words held before', () => {
     [0, 7],
   ]);
 });
+
+test('an observer may take a run at once, or have it word by word', () => {
+  const m = memory();
+  const runs: number[][] = [];
+  const single: number[] = [];
+  const taking = m.observe({
+    wrote: (pa) => single.push(pa),
+    wroteRun: (pa, _slot, old, count) => runs.push([pa, ...old.subarray(0, count)]) > 0,
+  });
+  const refusing = m.observe({ wrote: (pa) => single.push(-pa), wroteRun: () => false });
+  m.watch(BASE, taking);
+  m.watch(BASE, refusing);
+  m.write64(BASE + 8, 0, 1);
+  expect(single.splice(0)).toEqual([BASE + 8, -(BASE + 8)]);
+  m.writeRun(BASE, 3, 0, 1, 0);
+  expect(runs).toEqual([[BASE, 0, 0, 1, 0, 0, 0]]);
+  // The second word was 1 before.
+  expect(single).toEqual([-BASE, -(BASE + 16)]);
+});
+
+test('an addition to words of a file goes over the borders of its pages, and is undone', () => {
+  const m = memory();
+  const file = m.allocFile(3 * WORDS);
+  m.put(file + WORDS, 5);
+  const mark = m.mark();
+  m.addRun(file + WORDS - 2, WORDS + 4, 3);
+  const at = (i: number): number => m.words[file + i]!;
+  expect([WORDS - 3, WORDS - 2, WORDS, 2 * WORDS + 1, 2 * WORDS + 2].map(at)).toEqual([0, 3, 8, 3, 0]);
+  m.undo(mark);
+  expect([WORDS - 2, WORDS, 2 * WORDS + 1].map(at)).toEqual([0, 5, 0]);
+});

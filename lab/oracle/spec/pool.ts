@@ -44,12 +44,21 @@ function donationErrno(c: Call, pa: number, pages: number): number {
 const isHeap = (c: Call): boolean => c.u32(1) === PoolId.heap;
 const countFits = (c: Call): boolean => c.hi(3) === 0 && c.u32(3) <= COUNT_MAX;
 
-function walkList(c: Call): void {
-  list.pages.length = 0;
-  list.orders.length = 0;
-  list.headsHi.length = 0;
-  list.headsLo.length = 0;
+function forgetList(): void {
   list.errno = 0;
+  // Setting a length takes long even where it changes nothing.
+  if (list.headsHi.length !== 0) {
+    list.headsHi.length = 0;
+    list.headsLo.length = 0;
+  }
+  if (list.pages.length !== 0) {
+    list.pages.length = 0;
+    list.orders.length = 0;
+  }
+}
+
+function walkList(c: Call): void {
+  forgetList();
   if (c.u32(1) > PoolId.iommu || !countFits(c)) return;
   let hi = c.hi(2);
   let lo = c.lo(2);
