@@ -34,6 +34,13 @@ test.each([tiny, two, wide, twoSmmus])('everything decoded anew after every call
   expect(oracle.statement().fullChecks).toBeGreaterThan(250);
 });
 
+test.each([tiny, two, twoSmmus])('the same with runs of writes judged at once, machine $name', (machine) => {
+  const { session, oracle } = makeRig({ machine, full: 'every', sections: false });
+  const host = new RandomHost(session, 12);
+  for (let i = 0; i < 250 && oracle.findings.length === 0; i++) host.step();
+  expect(tell(oracle.findings)).toBe('');
+});
+
 test.each([
   { machine: tiny, seed: 1 },
   { machine: tiny, seed: 2 },
