@@ -10,6 +10,9 @@ const DESCRIPTOR = 'hyp/context-descriptor.ts';
 const SYNC = '  const synced = yield* syncCd(h, smmu, sid, pasid);';
 const SYNCED = [SYNC, '  if (synced !== 0) return synced;'].join('\n');
 
+/** What the defects are about: other calls only make their states rarer. */
+const calls = ['alloc_domain', 'free_domain', 'attach_dev', 'detach_dev', 'alloc_mgt_refill', 'page_response'] as const;
+
 test.each([
   ['a detached descriptor is not invalidated before its body goes', DESCRIPTOR, 'clearCd', SYNC, '  const synced = 0;'],
   ['a descriptor is enabled in the epoch of its body', ATTACH, 'attachPasid', SYNCED, ''],
@@ -61,13 +64,9 @@ test.each([
 ])('found: %s', (id, file, name, before, after) => {
   const edit = { file, function: name, before, after };
   const { identity, createHypervisor } = buildHypervisor([{ id, edits: [edit] }]);
-  const { found } = findViolation({
-    machine: twoSmmus,
-    hypervisor: createHypervisor,
-    identity,
-    seed: 1,
-    maxCalls: 30_000,
-    full: 64,
-  });
-  expect(found).not.toBeNull();
+  const machine = twoSmmus;
+  const options = { machine, hypervisor: createHypervisor, identity, calls, maxCalls: 15_000, full: 64 } as const;
+  // Whether one stream of random steps comes by is chance.
+  const found = [1, 2, 3, 4, 5, 6].some((seed) => findViolation({ ...options, seed }).found !== null);
+  expect(found).toBe(true);
 });
