@@ -52,6 +52,10 @@ export interface RecordOptions {
   readonly each?: (recorded: RecordedStep) => void;
   /** At each fact, in the middle of its step: to look, not to touch. */
   readonly during?: (moment: Moment) => void;
+  /** Run the stepped build, whatever the scenario needs. */
+  readonly interleaved?: boolean;
+  /** Before the first step, with the machine as boot left it. */
+  readonly started?: (session: Session) => void;
   /** Steps to do; all when left out. */
   readonly steps?: number;
 }
@@ -64,17 +68,18 @@ export interface RecordOptions {
 export function recordScenario(
   scenario: Scenario,
   hypervisor: HypervisorFactory,
-  { each, during, steps = Number.POSITIVE_INFINITY }: RecordOptions = {},
+  { each, during, started, interleaved, steps = Number.POSITIVE_INFINITY }: RecordOptions = {},
 ): Place {
   const session = new Session({
     machine: preset(scenario.machine),
     hypervisor,
     full: 'every',
     profile: profileOf(scenario),
-    interleaved: hasSchedule(scenario.steps),
+    interleaved: interleaved ?? hasSchedule(scenario.steps),
   });
   const recorder = new Recorder(session);
   const executor = new Executor(session);
+  started?.(session);
   const nameOf = pageNames(executor);
   let number = 0;
   if (during !== undefined) recorder.onFact = (_, fact) => during({ step: number, fact, session, nameOf });

@@ -45,7 +45,8 @@ export function tell(scenario: Scenario, hypervisor: HypervisorFactory): Story {
   };
 }
 
-function told({ number, text, step, outcome, facts, violations, executor, nameOf }: RecordedStep): ToldStep {
+/** One step, told. */
+export function told({ number, text, step, outcome, facts, violations, executor, nameOf }: RecordedStep): ToldStep {
   const sentence = sentenceOf(step, outcome, executor, nameOf);
   return { number, text, sentence, details: details(facts, nameOf), violations };
 }

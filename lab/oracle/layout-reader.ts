@@ -213,6 +213,11 @@ export class LayoutReader {
     return this.hasDomain(id) ? this.pointer(this.domain(id) + DOMAIN_ROOT) : 0;
   }
 
+  /** Address of the domain's lock. */
+  lockOfDomain(id: number): number {
+    return this.domain(id) + DOMAIN_LOCK;
+  }
+
   domainLock(id: number): number {
     return this.domainWord(id, DOMAIN_LOCK);
   }

@@ -10,6 +10,17 @@ import { Interleaving, type Machine, run, type Steps, type Touch } from '#machin
 /** Puts a hypervisor on a machine that pauses wherever another CPU could step in. */
 export type SteppedHypervisorFactory = (machine: Machine, profile?: Profile) => SteppedHypervisor<Touch>;
 
+/** A 64-bit word that was written. */
+export interface TouchWrite {
+  readonly pa: number;
+  readonly hi: number;
+  readonly lo: number;
+}
+
+export type TouchListener = (cpu: number, touch: Touch, writes: readonly TouchWrite[]) => void;
+
+const WORDS_PER_PAGE_LOG2 = 10;
+
 /** What a call that was begun ended with. */
 export interface SteppedEnd {
   readonly exit: GuestExit | null;
@@ -23,6 +34,11 @@ export class SteppedCpus implements Hypervisor {
   private readonly inner: SteppedHypervisor<Touch>;
   private readonly machine: Machine;
   private cpus: Interleaving;
+  /**
+   * Told of every pause after what it announced was done, with the 64-bit words that changed. While somebody listens each
+   * store is visible at once.
+   */
+  onTouch: TouchListener | null = null;
 
   constructor(inner: SteppedHypervisor<Touch>, machine: Machine) {
     this.inner = inner;
@@ -80,7 +96,29 @@ export class SteppedCpus implements Hypervisor {
   }
 
   step(cpu: number): void {
-    this.cpus.step(cpu);
+    this.observed(cpu, this.cpus.next(cpu), () => {
+      this.cpus.step(cpu);
+      if (this.onTouch !== null) this.cpus.stores.drainAll(cpu);
+    });
+  }
+
+  /** Do what a touch announces, and tell of it. */
+  private observed(cpu: number, touch: Touch | null, perform: () => void): void {
+    const { onTouch } = this;
+    const { memory } = this.machine;
+    if (onTouch === null || touch === null) {
+      perform();
+      return;
+    }
+    const mark = memory.mark();
+    perform();
+    const words = new Set([...memory.writtenSince(mark).keys()].map((index) => index & ~1));
+    const writes = [...words].flatMap((index): TouchWrite[] => {
+      const page = memory.paOfSlot(index >>> WORDS_PER_PAGE_LOG2);
+      const pa = page + 4 * (index & (2 ** WORDS_PER_PAGE_LOG2 - 1));
+      return page < 0 ? [] : [{ pa, hi: memory.words[index + 1]!, lo: memory.words[index]! }];
+    });
+    onTouch(cpu, touch, writes);
   }
 
   /** Let one waiting store of a CPU become visible; `n` counts from the oldest. @returns false when it has no such store */
@@ -102,7 +140,9 @@ export class SteppedCpus implements Hypervisor {
       const { kind, at } = next.value;
       if (kind === 'lock' && this.machine.memory.read32(at) !== 0 && this.cpus.busy().length > 0)
         throw new Waiting(cpu);
-      next = steps.next();
+      this.observed(cpu, next.value, () => {
+        next = steps.next();
+      });
     }
     return next.value;
   }

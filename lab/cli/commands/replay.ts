@@ -1,4 +1,5 @@
 /** `postern replay`: run a real kernel's trace, or a scenario, through the hypervisor, with every oracle watching. */
+import { EMIT_KINDS } from '../../emit/index.ts';
 import type { Fixture } from '../../fixture/fixture.ts';
 import { InputError } from '../../input-error.ts';
 import { readFixture } from '../../io/fixture.ts';
@@ -45,6 +46,8 @@ export const replayCommand: Command = {
     },
     { flags: '--stage <n>', describe: 'Translation stage of the domains, 1 or 2 (default: as in the fixture, else 1)' },
     profileOption,
+    { flags: '--emit <kind>', describe: `Give a scenario in another form: ${Object.keys(EMIT_KINDS).join(', ')}` },
+    { flags: '-o, --output <file>', describe: 'Write that form to a file instead of printing it' },
     { flags: '--story', describe: 'Tell a scenario step by step, in plain sentences' },
     { flags: '--svg <file>', describe: 'Write a drawing of a scenario: its steps, and when old entries may be used' },
     { flags: '--unchecked', describe: 'Without oracles: for measuring' },
@@ -54,6 +57,7 @@ export const replayCommand: Command = {
   examples: [
     'postern replay test/fixtures/rig/strict-all.trace.txt.gz --fixture test/fixtures/rig/strict-all.json.gz',
     'postern replay finding.scenario --svg finding.svg',
+    'postern replay finding.scenario --emit html -o finding.html',
   ],
   async run(args, io) {
     const path = requiredText(args, 'trace');
@@ -61,7 +65,7 @@ export const replayCommand: Command = {
     if (isShare) refuseOptions(args, TRACE_OPTIONS, 'a scenario');
     if (isShare) return replayScenario({ share: path }, args, io);
     const input = await readInput(path);
-    refuseOptions(args, input.kind === 'scenario' ? TRACE_OPTIONS : ['story'], `a ${input.kind}`);
+    refuseOptions(args, input.kind === 'scenario' ? TRACE_OPTIONS : ['story', 'emit', 'output'], `a ${input.kind}`);
     if (input.kind === 'scenario') return replayScenario({ text: input.text, file: displayName(path) }, args, io);
     if (textArg(args, 'svg') !== undefined)
       throw new UsageError(`--svg draws a scenario: ${displayName(path)} is none`);
