@@ -1,13 +1,22 @@
 /**
  * Puts counters into JavaScript: one for every function, branch, loop body and case, so that a run tells where it has
- * been. The counters are bytes that wrap; the code finds them as `__edges`.
+ * been, and one for all turns of all loops, so that no run goes on for ever. The first are bytes that wrap; the code finds
+ * them as `__edges`. Each turn takes one from `__turns[0]`, and calls `__endless` when nothing is left.
  */
 
 import { type Node, parse } from 'acorn';
 import MagicString from 'magic-string';
 
-/** The name by which counted code finds its counters, a Uint8Array. */
+/** The names by which the code finds its counters (a Uint8Array), the turns that are left, and what ends it. */
 export const EDGES_NAME = '__edges';
+export const TURNS_NAME = '__turns';
+export const ENDLESS_NAME = '__endless';
+
+/** What is put into code. */
+export interface Inserted {
+  readonly edges: boolean;
+  readonly turns: boolean;
+}
 
 /** Code with counters, and how many there are. */
 export interface Counted {
@@ -21,9 +30,9 @@ export interface Counted {
  * @param first number of the first counter
  * @throws SyntaxError when the code cannot be parsed
  */
-export function countEdges(code: string, first: number): Counted {
+export function countEdges(code: string, first: number, inserted: Inserted = { edges: true, turns: false }): Counted {
   const tree = parse(code, { ecmaVersion: 'latest', sourceType: 'script', allowReturnOutsideFunction: true });
-  const counter = new EdgeCounter(code, first);
+  const counter = new EdgeCounter(code, first, inserted);
   counter.visit(tree);
   return { code: counter.text.toString(), edges: counter.next - first };
 }
@@ -31,17 +40,40 @@ export function countEdges(code: string, first: number): Counted {
 /** A node of any kind, by the names of its fields. */
 type AnyNode = Node & Readonly<Record<string, unknown>>;
 
+const LOOPS: ReadonlySet<string> = new Set([
+  'ForStatement',
+  'ForInStatement',
+  'ForOfStatement',
+  'WhileStatement',
+  'DoWhileStatement',
+]);
+
 class EdgeCounter {
   readonly text: MagicString;
   next: number;
+  private readonly inserted: Inserted;
 
-  constructor(code: string, first: number) {
+  constructor(code: string, first: number, inserted: Inserted) {
     this.text = new MagicString(code);
     this.next = first;
+    this.inserted = inserted;
   }
 
   visit(node: Node): void {
     const fields = node as AnyNode;
+    if (this.inserted.turns && LOOPS.has(node.type)) {
+      this.statement(fields.body as Node, `if(--${TURNS_NAME}[0]<0)${ENDLESS_NAME}()`);
+    }
+    if (this.inserted.edges) this.edges(node);
+    for (const value of Object.values(fields)) {
+      if (isNode(value)) this.visit(value);
+      else if (Array.isArray(value)) for (const one of value) if (isNode(one)) this.visit(one);
+    }
+  }
+
+  private edges(node: Node): void {
+    const fields = node as AnyNode;
+    if (LOOPS.has(node.type)) this.statement(fields.body as Node, this.count());
     switch (node.type) {
       case 'FunctionDeclaration':
       case 'FunctionExpression':
@@ -50,15 +82,8 @@ class EdgeCounter {
         break;
       case 'IfStatement':
         if (!fields.alternate) this.close((fields.consequent as Node).end, ` else {${this.count()};}`);
-        this.statement(fields.consequent as Node);
-        if (fields.alternate) this.statement(fields.alternate as Node);
-        break;
-      case 'ForStatement':
-      case 'ForInStatement':
-      case 'ForOfStatement':
-      case 'WhileStatement':
-      case 'DoWhileStatement':
-        this.statement(fields.body as Node);
+        this.statement(fields.consequent as Node, this.count());
+        if (fields.alternate) this.statement(fields.alternate as Node, this.count());
         break;
       case 'ConditionalExpression':
         this.expression(fields.consequent as Node);
@@ -70,10 +95,6 @@ class EdgeCounter {
       case 'SwitchCase':
         this.label(fields.test as Node | null, node);
         break;
-    }
-    for (const value of Object.values(fields)) {
-      if (isNode(value)) this.visit(value);
-      else if (Array.isArray(value)) for (const one of value) if (isNode(one)) this.visit(one);
     }
   }
 
@@ -91,13 +112,13 @@ class EdgeCounter {
     else this.expression(node);
   }
 
-  /** Braces round a statement, so that what belongs to it stays with it. */
-  private statement(node: Node): void {
+  /** Put something before a statement, in braces, so that what belongs to it stays with it. */
+  private statement(node: Node, first: string): void {
     if (node.type === 'BlockStatement') {
-      this.text.appendLeft(node.start + 1, `${this.count()};`);
+      this.text.appendLeft(node.start + 1, `${first};`);
       return;
     }
-    this.text.appendLeft(node.start, `{${this.count()};`);
+    this.text.appendLeft(node.start, `{${first};`);
     this.close(node.end, '}');
   }
 

@@ -14,7 +14,7 @@ import type { Machine, Touch } from '#machine';
 import * as machine from '#machine';
 import * as memory from '#machine/memory';
 import { sources } from '#sources';
-import { countEdges, EDGES_NAME } from '../transform/count-edges.ts';
+import { countEdges, EDGES_NAME, ENDLESS_NAME, TURNS_NAME } from '../transform/count-edges.ts';
 import { erase } from '../transform/erase.ts';
 import { applyEdits, EditError, type Sources } from './apply.ts';
 import type { EditSet } from './card.ts';
@@ -42,12 +42,16 @@ type Create = (machine: Machine, profile?: Profile) => { readonly identity: stri
 export const BASE_IDENTITY = 'postern';
 const ENTRY = 'hyp/index.ts';
 const PAGE_TABLES = 'io-pgtable/index.ts';
+/** Turns of loops in one call: no right one takes more on any machine that there is memory for here. */
+const TURNS_MAX = 2 ** 24;
 /** Builds that are kept: enough for a zoo, and a bound for a campaign that makes thousands. */
 const KEPT_BUILDS = 256;
 
 const builds = new Map<string, BuiltHypervisor<unknown>>();
 /** JavaScript of the unedited sources, by build and path. */
 const unedited = new Map<string, string>();
+/** The same with a number of turns for their loops. */
+const withTurns = new Map<string, string>();
 
 /** Copies: a plain object is quicker to read from than whatever a bundler makes of a namespace. */
 const live: Readonly<Record<string, Exports>> = {
@@ -105,13 +109,46 @@ function buildTree(
   identity: string,
   { plain, counted = false }: BuildOptions,
 ): BuiltHypervisor<unknown> {
-  const { entry, edges } = link(tree, plain, counted, identity);
+  const { entry, edges, turns } = link(tree, plain, counted, identity);
   const create = entry.createHypervisor as Create;
   return {
     identity,
     edges,
-    createHypervisor: (on: Machine, profile?: Profile) => ({ ...create(on, profile), identity }),
+    createHypervisor: (on: Machine, profile?: Profile) => {
+      const made = { ...create(on, profile), identity };
+      return plain ? bounded(made as Hypervisor, turns) : made;
+    },
   };
+}
+
+/** The same hypervisor with a number of turns for the loops of each call: an edit may make them endless. */
+function bounded(inner: Hypervisor, turns: Float64Array): Hypervisor {
+  const { guestHvc } = inner;
+  return {
+    ...inner,
+    boot: (parameters) => {
+      turns[0] = Number.POSITIVE_INFINITY;
+      return inner.boot(parameters);
+    },
+    hvc: (cpu, x) => {
+      turns[0] = TURNS_MAX;
+      inner.hvc(cpu, x);
+    },
+    abort: (cpu, ipa, write, width, value) => {
+      turns[0] = TURNS_MAX;
+      return inner.abort(cpu, ipa, write, width, value);
+    },
+    ...(guestHvc !== undefined && {
+      guestHvc: (cpu: number, x: Int32Array) => {
+        turns[0] = TURNS_MAX;
+        return guestHvc(cpu, x);
+      },
+    }),
+  };
+}
+
+function endless(): never {
+  throw new Error(`a call does not end: its loops have turned ${TURNS_MAX} times`);
 }
 
 /** By id, `Z9` before `Z14`: the order in which sets are named must not make two hypervisors of one. */
@@ -125,33 +162,35 @@ function link(
   plain: boolean,
   counted: boolean,
   identity: string,
-): { readonly entry: Exports; readonly edges: Uint8Array } {
+): { readonly entry: Exports; readonly edges: Uint8Array; readonly turns: Float64Array } {
   const loaded = new Map<string, Exports>();
   const scripts = new Map<string, string>();
   let edges = 0;
   if (counted) {
     // All of them first: their counters are one array.
     for (const path of Object.keys(tree)) {
-      const script = countEdges(javaScript(tree, path, plain, identity), edges);
+      const script = countEdges(javaScript(tree, path, plain, identity), edges, { edges: true, turns: plain });
       scripts.set(path, script.code);
       edges += script.edges;
     }
   }
   const counters = new Uint8Array(edges);
+  const turns = Float64Array.of(Number.POSITIVE_INFINITY);
   const load = (path: string): Exports => {
     const known = loaded.get(path);
     if (known !== undefined) return known;
     const exports: Exports = {};
     loaded.set(path, exports);
-    const code = scripts.get(path) ?? javaScript(tree, path, plain, identity);
+    const code = scripts.get(path) ?? scriptOf(tree, path, plain, identity);
     // The name makes stack traces and profiles of different builds tell which one they are of.
     const name = `${identity}${plain ? '' : '.stepped'}/${path}`;
-    const module = new Function('require', 'exports', EDGES_NAME, `${code}\n//# sourceURL=${name}`);
+    const names = ['require', 'exports', EDGES_NAME, TURNS_NAME, ENDLESS_NAME];
+    const module = new Function(...names, `${code}\n//# sourceURL=${name}`);
     const require = (specifier: string): Exports => live[specifier] ?? load(pathOf(tree, specifier, path, identity));
-    module(require, exports, counters);
+    module(require, exports, counters, turns, endless);
     return exports;
   };
-  return { entry: load(ENTRY), edges: counters };
+  return { entry: load(ENTRY), edges: counters, turns };
 }
 
 /** Path of the module that `importer` means by a specifier. */
@@ -163,6 +202,17 @@ function pathOf(tree: Sources, specifier: string, importer: string, identity: st
   if (!Object.hasOwn(tree, path))
     throw new EditError(`${identity}: ${importer} imports ${specifier}, which is not there`);
   return path;
+}
+
+/** The JavaScript of a source, its loops with a number of turns if `plain`. */
+function scriptOf(tree: Sources, path: string, plain: boolean, identity: string): string {
+  const code = javaScript(tree, path, plain, identity);
+  if (!plain) return code;
+  const known = withTurns.get(code);
+  if (known !== undefined) return known;
+  const made = countEdges(code, 0, { edges: false, turns: true }).code;
+  if (tree[path] === sources[path]) withTurns.set(code, made);
+  return made;
 }
 
 /** The JavaScript of a source, without types, and without pauses if `plain`; lines keep their numbers. */

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { countEdges, EDGES_NAME } from '../../lab/transform/count-edges.ts';
+import { countEdges, EDGES_NAME, ENDLESS_NAME, TURNS_NAME } from '../../lab/transform/count-edges.ts';
 
 /** Runs a function body with counters. @returns its result and the counters */
 function run(code: string, ...args: unknown[]): { result: unknown; counts: number[] } {
@@ -46,4 +46,16 @@ test('lines keep their numbers', () => {
   const code = 'const a = args[0]\n  ? 1\n  : 2;\nif (a === 1)\n  return a;\nelse\n  return 0;';
   expect(countEdges(code, 0).code.split('\n')).toHaveLength(7);
   expect(run(code, true).result).toBe(1);
+});
+
+test('a loop that does not end is ended', () => {
+  const code = 'let n = 0; for (;;) n++; return n;';
+  const counted = countEdges(code, 0, { edges: true, turns: true });
+  const run = new Function(EDGES_NAME, TURNS_NAME, ENDLESS_NAME, counted.code);
+  const edges = new Uint8Array(counted.edges);
+  const endless = (): never => {
+    throw new Error('too many turns');
+  };
+  expect(() => run(edges, Float64Array.of(100), endless)).toThrow('too many turns');
+  expect([...edges]).toEqual([100]);
 });
