@@ -45,6 +45,7 @@ export async function fuzzSetup(args: CommandArgs): Promise<FuzzSetup> {
     ...(calls !== undefined && { calls }),
     ...(weights !== undefined && { weights }),
     prefix: steps,
+    interleaved: flagArg(args, 'interleave'),
     stopAtFirst: !keepGoing,
   };
   const workers = countArg(args, 'jobs', '--jobs', WORKERS_MAX);

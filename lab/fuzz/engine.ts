@@ -21,6 +21,7 @@ import { Corpus } from './corpus.ts';
 import { Feedback, type FeedbackChoice, type SavedFeedback } from './feedback.ts';
 import { type Draft, fillRecord, mutate } from './mutate.ts';
 import { RECORD_BYTES, RecordChoices } from './records.ts';
+import { Schedule } from './schedule.ts';
 
 export interface EngineOptions extends JudgeOptions {
   readonly machine: MachineDescription;
@@ -35,6 +36,8 @@ export interface EngineOptions extends JudgeOptions {
   readonly calls?: readonly CallName[];
   /** How often recipes are chosen, by name; those left out keep their weight. */
   readonly weights?: Readonly<Record<string, number>>;
+  /** Whether calls of several CPUs overlap: on the stepped build, which the hypervisor must have. */
+  readonly interleaved?: boolean;
   /** Steps that every run begins with. They must be free of violations. */
   readonly prefix?: readonly Step[];
 }
@@ -91,6 +94,8 @@ export class FuzzEngine {
   private readonly swarm: number[];
   private swarmWeight = 0;
   private readonly prefix: readonly Step[];
+  /** Which CPU goes on; null where calls do not overlap. */
+  private readonly schedule: Schedule | null;
   private readonly steps: Step[] = [];
   /** Where the prefix ends. */
   private readonly start: Place;
@@ -99,7 +104,9 @@ export class FuzzEngine {
   /** @throws Error when the hypervisor does not boot, or the prefix violates something or cannot be done */
   constructor(options: EngineOptions) {
     const { machine, hypervisor, profile = defaultProfile, seed, maxSteps = DEFAULT_MAX_STEPS, prefix = [] } = options;
-    this.session = new Session({ ...judgedBy(options), machine, hypervisor });
+    const { interleaved = false } = options;
+    this.session = new Session({ ...judgedBy(options), machine, hypervisor, interleaved });
+    this.schedule = interleaved ? new Schedule(machine.cpus, this.choices) : null;
     this.executor = new Executor(this.session);
     const allowed = options.calls ?? profile.calls.map(({ name }) => name);
     const taken = this.session.smmuMemory.flatMap(({ strtab, cmdq, evtq }) => [strtab, cmdq, evtq]);
@@ -182,17 +189,18 @@ export class FuzzEngine {
     // What comes first is run once for all of them.
     const count = parent.length / RECORD_BYTES;
     const kept = prng.chance(50) ? prng.below(count) : Math.max(0, count - prng.between(1, 8));
-    const place = kept === 0 ? this.start : this.perform(parent, kept);
+    const place = kept === 0 ? this.start : this.performFirst(parent, kept);
     return { place: place ?? this.start, parent, left: BATCH };
   }
 
-  /** Run the first records of an input and remember where that leads; null when it violates something. */
-  private perform(input: Uint8Array, count: number): Place | null {
+  /** Run the first records of an input and remember where that leads; null when nothing can go on from there. */
+  private performFirst(input: Uint8Array, count: number): Place | null {
     this.goTo(this.start);
     this.draft.bytes.set(input);
     this.draft.length = count * RECORD_BYTES;
     const { done, violated } = this.performRecords(0, count * RECORD_BYTES);
-    if (violated || done < count * RECORD_BYTES) return null;
+    if (violated || done < count * RECORD_BYTES || this.schedule?.isBusy || this.session.oracle!.hasLostTrack)
+      return null;
     return this.here(done);
   }
 
@@ -241,7 +249,8 @@ export class FuzzEngine {
   /** @param full whether everything is decoded anew at the end */
   private run(place: Place, full: boolean): Violated | null {
     this.goTo(place);
-    const { done, violated } = this.performRecords(place.bytes, this.draft.length);
+    const { done, violated: duringRecords } = this.performRecords(place.bytes, this.draft.length);
+    const violated = duringRecords || this.endCalls();
     this.counts.runs++;
     const input = this.draft.bytes.subarray(0, done);
     if (!violated && full) this.executor.checkAll();
@@ -255,24 +264,41 @@ export class FuzzEngine {
     return null;
   }
 
+  /** Bring calls in progress to their end. @returns whether that violates something */
+  private endCalls(): boolean {
+    for (const step of this.schedule?.ending() ?? []) if (this.perform(step) === 'violated') return true;
+    return false;
+  }
+
   /** Perform the records of the draft from byte `from` to byte `to`. @returns where it ended, and whether by a violation */
   private performRecords(from: number, to: number): { readonly done: number; readonly violated: boolean } {
-    const { draft, generator, choices, executor, feedback, counts } = this;
-    const oracle = this.session.oracle!;
+    const { draft, generator, choices, schedule } = this;
     let at = from;
     for (; at < to; at += RECORD_BYTES) {
-      const step = generator.nextBy(choices.open(draft.bytes, at) % this.recipes.length);
-      const outcome = attempt(executor, step);
-      // The host has no page left: the run is over.
-      if (outcome === null) break;
-      this.steps.push(step);
-      counts.steps++;
-      if (outcome.kind === 'call') counts.calls++;
-      if (executor.hasNewViolations) return { done: at + RECORD_BYTES, violated: true };
-      generator.world.observe(step, outcome);
-      feedback.afterStep(oracle);
+      const make = (): Step => generator.nextBy(recipe);
+      const recipe = choices.open(draft.bytes, at) % this.recipes.length;
+      const step = schedule === null ? make() : schedule.next(make);
+      const result = this.perform(step);
+      // The host has no page left: the run is over. Where calls overlap, its CPU may be busy as well.
+      if (result === 'impossible' && schedule === null) break;
+      if (result === 'violated') return { done: at + RECORD_BYTES, violated: true };
     }
     return { done: at, violated: false };
+  }
+
+  private perform(step: Step): 'done' | 'violated' | 'impossible' {
+    const { executor, generator, counts } = this;
+    const outcome = attempt(executor, step);
+    if (outcome === null) return 'impossible';
+    this.steps.push(step);
+    counts.steps++;
+    this.schedule?.observe(step, outcome);
+    const ended = outcome.kind === 'progress' ? outcome.ended : { step, outcome };
+    if (ended?.outcome.kind === 'call' || ended?.outcome.kind === 'guest') counts.calls++;
+    if (executor.hasNewViolations) return 'violated';
+    if (ended !== null) generator.world.observe(ended.step, ended.outcome);
+    this.feedback.afterStep(this.session.oracle!);
+    return 'done';
   }
 
   // ---- places
@@ -303,6 +329,7 @@ export class FuzzEngine {
 
   private goTo(place: Place): void {
     this.executor.restore(place.machine);
+    this.schedule?.reset();
     this.generator.restore(place.plan);
     this.feedback.begin(place.feedback);
     this.session.oracle!.lastRow = place.feedback.lastRow;

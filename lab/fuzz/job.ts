@@ -4,7 +4,8 @@ import { type CallName, findProfile, type ProfileName } from '#hypercall-abi';
 import type { MachineDescription } from '#machine';
 import type { Property } from '../oracle/properties.ts';
 import type { Step } from '../scenario/index.ts';
-import { BASE_IDENTITY, buildHypervisor, cardsOf } from '../zoo/index.ts';
+import { cardsOf } from '../zoo/index.ts';
+import { fuzzedHypervisor } from './build.ts';
 import type { FeedbackChoice } from './feedback.ts';
 import { FuzzWorker } from './worker.ts';
 
@@ -24,6 +25,8 @@ export interface FuzzJob {
   readonly weights?: Readonly<Record<string, number>>;
   /** Steps that every run begins with. */
   readonly prefix: readonly Step[];
+  /** Whether calls of several CPUs overlap. */
+  readonly interleaved: boolean;
   readonly stopAtFirst: boolean;
 }
 
@@ -34,15 +37,14 @@ export interface FuzzJob {
  */
 export function workerOf(job: FuzzJob, worker: number): FuzzWorker {
   const { hypervisor: identity, profile, feedback, ...rest } = job;
-  const cards = identity === BASE_IDENTITY ? [] : cardsOf(identity);
-  const built = buildHypervisor(cards, { plain: true, counted: feedback.edges });
+  const { hypervisor, edges } = fuzzedHypervisor(cardsOf(identity), rest.interleaved);
   return new FuzzWorker({
     ...rest,
     worker,
     feedback,
     identity,
-    hypervisor: built.createHypervisor,
-    edges: built.edges,
+    hypervisor,
+    edges,
     profile: findProfile(profile)!,
   });
 }

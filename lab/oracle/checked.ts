@@ -215,6 +215,11 @@ export class CheckedHypervisor implements Hypervisor {
     if (smmu >= 0) this.monitor.commandsVisible(smmu);
   }
 
+  /** Whether calls that overlapped could not be explained: only locks and panics are looked at from there on. */
+  get hasLostTrack(): boolean {
+    return this.isLost;
+  }
+
   /**
    * No call is in progress any more, and all stores are visible. The calls must have had the results, and have left the
    * state, of some order of them that keeps those apart which did not overlap. Where no order gives the results there is no

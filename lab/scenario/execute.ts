@@ -113,7 +113,8 @@ export class Executor {
       session.stepped === null
         ? null
         : new InterleavedCalls(session.stepped, oracle, (order) => {
-            for (const one of order ?? []) this.crossed(one);
+            if (order === null) this.tracker?.mute();
+            else for (const one of order) this.crossed(one);
           });
     this.streams = new Map(namedStreams(machine.description).map((stream) => [stream.name, stream]));
     this.mark = machine.memory.mark();

@@ -18,17 +18,27 @@ export class RecordedTracker extends LifeCycleTracker {
   /** Registers before and after, of each thing that was told. */
   private frames = new Int32Array(256 * FRAME);
 
+  private isMuted = false;
+
+  /** Nobody knows what has happened: say nothing more until the machine is taken back. */
+  mute(): void {
+    this.isMuted = true;
+  }
+
   override crossed(spec: CallSpec, cpu: number, before: Int32Array, after: Int32Array): void {
+    if (this.isMuted) return;
     this.keep({ kind: 'host', spec, cpu }, before, after);
     super.crossed(spec, cpu, before, after);
   }
 
   override guestCrossed(spec: GuestCallSpec, cpu: number, before: Int32Array, after: Int32Array): void {
+    if (this.isMuted) return;
     this.keep({ kind: 'guest', spec, cpu }, before, after);
     super.guestCrossed(spec, cpu, before, after);
   }
 
   override accessed(ipa: number): void {
+    if (this.isMuted) return;
     this.keep({ kind: 'access', ipa });
     super.accessed(ipa);
   }
@@ -36,7 +46,9 @@ export class RecordedTracker extends LifeCycleTracker {
   override reset(): void {
     super.reset();
     // The base constructor gets here before there are fields.
-    if (this.told !== undefined) this.told.length = 0;
+    if (this.told === undefined) return;
+    this.told.length = 0;
+    this.isMuted = false;
   }
 
   /** How much it was told. */
@@ -47,6 +59,7 @@ export class RecordedTracker extends LifeCycleTracker {
   /** Back to where it had been told so much. */
   backTo(length: number): void {
     this.told.length = length;
+    this.isMuted = false;
     super.reset();
     this.told.forEach((one, i) => {
       const at = 2 * FRAME * i;

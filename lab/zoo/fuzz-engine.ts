@@ -1,14 +1,14 @@
 /** The fuzzer as an engine of the zoo. Of a card it is given profile and machine, and nothing else. */
 
 import { preset } from '#machine';
+import { fuzzedHypervisor } from '../fuzz/build.ts';
 import { FuzzEngine } from '../fuzz/engine.ts';
 import { ALL_FEEDBACK } from '../fuzz/feedback.ts';
 import { FindingMaker } from '../fuzz/finding.ts';
 import { profileOf } from '../scenario/index.ts';
 import type { DefectCard } from './card.ts';
 import type { CpuClock, Detection, Engine } from './engine.ts';
-import { between } from './limits.ts';
-import { buildHypervisor, identityOf } from './loader.ts';
+import { identityOf } from './loader.ts';
 
 /** Runs between two looks at the clock. */
 const RUNS_PER_LOOK = 4;
@@ -17,18 +17,21 @@ const RUNS_PER_LOOK = 4;
 export function fuzzEngine(cpu: CpuClock): Engine {
   return {
     name: 'fuzz',
-    describe: 'the fuzzer, with feedback from edges, states and rows, on the profile and machine of the card',
-    limit: between,
+    describe:
+      'the fuzzer, with feedback from edges, states and rows, on the profile and machine of the card; calls overlap where it needs that',
+    limit: () => null,
     hunt: (card, seed, { cpuSeconds }) => {
-      const { createHypervisor, edges } = buildHypervisor([card], { plain: true, counted: true });
+      const interleaved = card.interleaved !== undefined;
+      const { hypervisor, edges } = fuzzedHypervisor([card], interleaved);
       const machine = preset(card.machine);
       const profile = profileOf(card);
       const began = cpu();
       const engine = new FuzzEngine({
         machine,
         profile,
-        hypervisor: createHypervisor,
+        hypervisor,
         edges,
+        interleaved,
         seed,
         feedback: ALL_FEEDBACK,
       });
@@ -37,8 +40,7 @@ export function fuzzEngine(cpu: CpuClock): Engine {
         const spent = violated !== null || n % RUNS_PER_LOOK === 0 ? cpu() - began : 0;
         const { runs, calls } = engine.counts;
         if (violated !== null) {
-          const subject = { machine, profile, hypervisor: buildHypervisor([card]).createHypervisor };
-          const maker = new FindingMaker({ ...subject, identity: identityOf([card]) });
+          const maker = new FindingMaker({ machine, profile, hypervisor, identity: identityOf([card]) });
           return { detection: detectionOf(maker, violated, card), runs, calls, cpuSeconds: spent };
         }
         if (spent >= cpuSeconds) return { detection: null, runs, calls, cpuSeconds: spent };
