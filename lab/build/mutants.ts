@@ -189,15 +189,16 @@ function hunt({ worker, name }: Hunter, order: Order): Promise<MutantResult> {
   return new Promise((resolve) => {
     const settle = (answer: MutantResult): void => {
       clearInterval(timer);
-      worker.removeAllListeners();
+      worker.off('message', settle).off('error', onError);
       resolve(answer);
     };
     const hang = (by: string): void => settle({ mutant, fate: 'hang', by, on: '', cpuSeconds: seconds });
+    const onError = (error: unknown): void => hang(error instanceof Error ? error.message : String(error));
     const began = threadCpuSeconds(name);
     const timer = setInterval(() => {
       if (threadCpuSeconds(name) - began > seconds + HANG_SECONDS) hang('no answer');
     }, LOOK_EVERY);
-    worker.once('message', settle).once('error', (error) => hang(error.message));
+    worker.on('message', settle).on('error', onError);
     worker.postMessage(order);
   });
 }
