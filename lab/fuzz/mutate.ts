@@ -5,6 +5,8 @@ import { RECORD_BYTES } from './records.ts';
 
 /** Bytes at which decisions tend to tip. */
 const TIPPING = [0, 1, 127, 128, 254, 255];
+/** How often a record is repeated at most. */
+const REPEATS_MAX = 40;
 /** Changes made to one input at most. */
 const CHANGES_MAX = 6;
 
@@ -32,7 +34,8 @@ export function mutate(draft: Draft, from: number, prng: Prng, recipe: RecipeCho
     else if (kind < 58 && !isEnd) remove(draft, at, Math.min(draft.length - at, RECORD_BYTES * prng.between(1, 4)));
     else if (kind < 68 && !isEnd) draft.bytes[at] = recipe();
     else if (kind < 78 && !isEnd) copyWithin(draft, at, from + RECORD_BYTES * prng.below(count), prng.between(1, 4));
-    else if (kind < 86 && count >= 2 && !isEnd) swap(draft, at, from + RECORD_BYTES * prng.below(count));
+    else if (kind < 81 && !isEnd) repeat(draft, at, prng.between(2, REPEATS_MAX));
+    else if (kind < 88 && count >= 2 && !isEnd) swap(draft, at, from + RECORD_BYTES * prng.below(count));
     else splice(draft, at, other, prng);
   }
 }
@@ -77,6 +80,16 @@ function copyWithin(draft: Draft, at: number, source: number, count: number): vo
   const size = Math.min(count * RECORD_BYTES, draft.length - source, draft.bytes.length - at);
   const records = draft.bytes.slice(source, source + size);
   insert(draft, at, size / RECORD_BYTES, () => draft.bytes.set(records, at));
+}
+
+/** A record again and again: some limits are counted up to. */
+function repeat(draft: Draft, at: number, times: number): void {
+  const record = draft.bytes.slice(at, at + RECORD_BYTES);
+  insert(draft, at, times, () => {
+    for (let n = 0; n < times && at + (n + 1) * RECORD_BYTES <= draft.length; n++) {
+      draft.bytes.set(record, at + n * RECORD_BYTES);
+    }
+  });
 }
 
 function swap({ bytes }: Draft, one: number, other: number): void {

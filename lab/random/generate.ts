@@ -146,6 +146,7 @@ export class StepGenerator {
         ],
         ['guest-call', hasAssignable ? 16 : 2, promises, () => guestDevices.call()],
         ['guest-dma', hasAssignable ? 4 : 1, promises, () => guestDevices.dma()],
+        ['guest-hoard', hasAssignable ? 1 : 0, promises, () => guestDevices.hoard()],
         ['silence', 2, [], () => guestDevices.silence()],
         ['garbage', 5, [], () => this.garbage()],
       ];
@@ -288,6 +289,9 @@ export class StepGenerator {
     }
     if (unit === 'domain' && this.world.domains.length > 0 && prng.chance(50)) {
       value = { name: prng.pick(this.world.domains).name };
+    } else if (unit === 'domain' && prng.chance(50)) {
+      // A guest's.
+      value = this.profile.domains.hostCount + prng.below(4);
     }
     if (unit === 'handle' && this.world.vms.length > 0 && prng.chance(50))
       value = { name: prng.pick(this.world.vms).name };

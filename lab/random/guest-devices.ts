@@ -132,6 +132,13 @@ export class GuestDeviceSteps {
     return this.map(vm, domain);
   }
 
+  /** Domains without end: what a guest that hoards them comes to. */
+  hoard(): Step | null {
+    const { prng } = this;
+    const loaded = this.world.vms.filter(({ loadedOn, pviommu }) => loadedOn >= 0 && pviommu >= 0);
+    return loaded.length === 0 ? null : this.alloc(prng.pick(loaded));
+  }
+
   private alloc(vm: Vm): GuestStep {
     const number = this.world.vms.reduce((sum, { domains }) => sum + domains.length, 0) + 1;
     const free = vm.domains.find((domain) => !domain.live);
