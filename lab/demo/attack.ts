@@ -1,7 +1,7 @@
 import type { Profile, ProfileName } from '#hypercall-abi';
 
 /** The attack of the demo: a host and its disk try everything to reach a page that it has given to a protected guest. */
-export const attackScenario = `postern scenario v0
+export const attackScenario = `postern scenario v1
 profile android17
 machine tiny
 hypervisor postern
@@ -34,7 +34,7 @@ disk read 0x10000 cached -> fault F_TRANSLATION
 `;
 
 /** The same where a VM gets its handle when it is made, and donation is a call of its own. */
-const attackAndroid16 = `postern scenario v0
+const attackAndroid16 = `postern scenario v1
 profile android16
 machine tiny
 hypervisor postern
@@ -66,7 +66,7 @@ disk read 0x10000 cached -> fault F_TRANSLATION
 `;
 
 /** The same without guests: the page goes to the hypervisor, and map_pages does not say why it maps nothing. */
-const attackRfcV2 = `postern scenario v0
+const attackRfcV2 = `postern scenario v1
 profile rfc-v2
 machine tiny
 hypervisor postern

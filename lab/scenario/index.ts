@@ -9,6 +9,7 @@ export { SCENARIO_MAGIC, SHARE_PREFIX } from './format.ts';
 export { type ParsedScenario, parseScenario, parseScenarioLines } from './parse.ts';
 export { firstStepLine, printScenario, printStep } from './print.ts';
 export { type RunOptions, runScenario, type ScenarioReport, type StepResult } from './run.ts';
+export { scenarioSchema } from './schema.ts';
 export { decodeShare, encodeShare, isShare } from './share.ts';
 export { type RunCandidate, type ShrinkOptions, type ShrinkResult, shrink, withoutExpectation } from './shrink.ts';
 export { callOf, type Found, type Signature, sameSignature } from './signature.ts';

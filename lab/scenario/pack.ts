@@ -6,8 +6,8 @@
  * distance (7 bits a byte, low first, top bit: more follow) and copies n + 3 bytes from that far back.
  */
 
-/** Part of format v0: changing a byte of it makes every string shared before unreadable. */
-const PRIMER = `fault C_BAD_STE
+/** Where the window starts, by version: changing a byte of one makes every string shared before unreadable. */
+const PRIMER_0 = `fault C_BAD_STE
 fault F_STREAM_DISABLED
 fault F_PERMISSION
 fault F_ADDR_SIZE
@@ -54,12 +54,38 @@ hypervisor postern
 title 
 `;
 
+/** Version 1 has guests, hardware that does not answer, and schedule points. */
+const PRIMER_1 = `smmu0 stops answering
+smmu0 answers again
+ width=1 -> bus error
+@cpu0 guest_hvc x0=0xc600003e x1= -> not supported
+@cpu0 guest_free_domain domain=g1 -> invalid
+@cpu0 guest_detach_dev pviommu=7 vsid=1 domain=g1 -> 0
+@cpu0 guest_unmap_pages domain=g1 iova=0x1000 size=0x1000 -> 0, 0x1000 bytes
+@cpu0 guest_map_pages domain=g1 iova=0x1000 ipa=0x10000 size=0x1000 prot=read|write -> 0, 0x1000 bytes request pages 0x
+@cpu0 guest_attach_dev pviommu=7 vsid=1 domain=g1 -> again request iommu 1
+@cpu0 g1 = guest_alloc_domain -> domain
+@cpu0 guest_dev_req_dma pviommu=7 vsid=1 -> token 0x9050000 0x
+@cpu0 host_reclaim_hyp_mmio pfn=0xa000 pages=1 -> 0
+@cpu0 host_donate_hyp_mmio pfn=0xa000 pages=1 -> 0
+@cpu0 pviommu_add_vsid kvm=page:k pviommu=7 iommu=0 endpoint=net vsid=1 -> 0
+@cpu0 pviommu_attach kvm=page:k pviommu=7 -> 0
+@cpu0 set_identity endpoint=disk on=on -> 0
+@cpu1 drain
+@cpu1:end
+@cpu0:4
+machine two-smmus
+${PRIMER_0.replace('scenario v0', 'scenario v1')}`;
+
+/** The window at the start, by version of the string. */
+const primers = [PRIMER_0, PRIMER_1].map((text) => new TextEncoder().encode(text));
+
 const SHORTEST = 3;
 const LONGEST = 130;
-const primer = new TextEncoder().encode(PRIMER);
 
-/** The packed form of `bytes`. */
-export function pack(bytes: Uint8Array): Uint8Array {
+/** The packed form of `bytes`, for a string of that version. */
+export function pack(bytes: Uint8Array, version: number): Uint8Array {
+  const primer = primers[version]!;
   const window = new Uint8Array(primer.length + bytes.length);
   window.set(primer);
   window.set(bytes, primer.length);
@@ -123,8 +149,10 @@ function longestMatch(
 /** Longest text that is unpacked: a damaged or hostile string must not fill the memory. */
 const UNPACKED_MAX = 1 << 24;
 
-/** The bytes that were packed, or null when `packed` is not the result of {@link pack}. */
-export function unpack(packed: Uint8Array): Uint8Array | null {
+/** The bytes that were packed for that version, or null when `packed` is not the result of {@link pack}. */
+export function unpack(packed: Uint8Array, version: number): Uint8Array | null {
+  const primer = primers[version];
+  if (primer === undefined) return null;
   const out: number[] = Array.from(primer);
   for (let i = 0; i < packed.length; ) {
     const token = packed[i++]!;

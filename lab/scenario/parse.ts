@@ -81,9 +81,11 @@ export function parseScenarioLines(text: string, file = 'scenario'): ParsedScena
 
 function checkFirstLine(text: string, file: string, line: number): void {
   const version = FIRST_LINE.exec(text)?.[1];
-  if (version === String(SCENARIO_VERSION)) return;
-  const expected = `"${SCENARIO_MAGIC}${SCENARIO_VERSION}"`;
-  throw new InputError({ file, line, expected, got: version === undefined ? quoted(text) : `version ${version}` });
+  // Version 0 has no guests, SMMUs that fall silent, widths and schedule points; what it has means the same.
+  if (version !== undefined && Number(version) <= SCENARIO_VERSION) return;
+  const expected = `"${SCENARIO_MAGIC}${SCENARIO_VERSION}" or an earlier version`;
+  const got = version === undefined ? quoted(text) : `version ${version}, which a later Postern reads`;
+  throw new InputError({ file, line, expected, got });
 }
 
 function headerWord(word: string, text: string, file: string, line: number): string {

@@ -1,14 +1,14 @@
 /**
- * A scenario as one string that fits into a URL: `postern:v0:` and, in base64url, a CRC-32 of the text and the packed
+ * A scenario as one string that fits into a URL: `postern:v1:` and, in base64url, a CRC-32 of the text and the packed
  * text. Made by `encodeShare`, read by `decodeShare`; anything damaged on the way is found out.
  */
 
 import { InputError, quoted } from '../input-error.ts';
-import { SHARE_PREFIX_NOW } from './format.ts';
+import { SHARE_PREFIX, SHARE_PREFIX_NOW } from './format.ts';
 import { pack, unpack } from './pack.ts';
 import { parseScenario } from './parse.ts';
 import { printScenario } from './print.ts';
-import type { Scenario } from './types.ts';
+import { SCENARIO_VERSION, type Scenario } from './types.ts';
 
 const PREFIX = SHARE_PREFIX_NOW;
 const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
@@ -23,7 +23,7 @@ export function isShare(text: string): boolean {
 /** The scenario as one URL-safe string. */
 export function encodeShare(scenario: Scenario): string {
   const text = new TextEncoder().encode(printScenario(scenario));
-  const packed = pack(text);
+  const packed = pack(text, SCENARIO_VERSION);
   const bytes = new Uint8Array(CHECKSUM_BYTES + packed.length);
   new DataView(bytes.buffer).setUint32(0, crc32(text));
   bytes.set(packed, CHECKSUM_BYTES);
@@ -32,22 +32,24 @@ export function encodeShare(scenario: Scenario): string {
 
 /**
  * The scenario that {@link encodeShare} made a string of.
- * @throws InputError when it is of another version, incomplete or damaged
+ * @throws InputError when it is of a later version, incomplete or damaged
  */
 export function decodeShare(share: string): Scenario {
   const text = share.trim();
-  if (!text.startsWith(PREFIX)) {
+  const version = Number(/^postern:v(\d{1,6}):/.exec(text)?.[1] ?? -1);
+  if (version < 0 || version > SCENARIO_VERSION) {
     const got = isShare(text) ? `version ${text.split(':')[1]}` : quoted(text.slice(0, 20));
     throw new InputError({ file: PLACE, expected: `a string that begins with ${PREFIX}`, got });
   }
-  const body = text.slice(PREFIX.length);
+  const start = text.indexOf(':', SHARE_PREFIX.length) + 1;
+  const body = text.slice(start);
   const bad = body.search(/[^A-Za-z0-9_-]/);
   if (bad >= 0) {
-    const got = `${quoted(body[bad]!)} at position ${PREFIX.length + bad}`;
+    const got = `${quoted(body[bad]!)} at position ${start + bad}`;
     throw new InputError({ file: PLACE, expected: 'letters, digits, - and _', got });
   }
   const bytes = fromBase64Url(body);
-  const unpacked = bytes.length > CHECKSUM_BYTES ? unpack(bytes.subarray(CHECKSUM_BYTES)) : null;
+  const unpacked = bytes.length > CHECKSUM_BYTES ? unpack(bytes.subarray(CHECKSUM_BYTES), version) : null;
   if (unpacked === null || new DataView(bytes.buffer).getUint32(0) !== crc32(unpacked)) {
     throw new InputError({ file: PLACE, expected: 'a complete, undamaged string', got: 'one whose checksum is wrong' });
   }

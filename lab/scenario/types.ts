@@ -5,8 +5,8 @@
 
 import { type CallName, findProfile, type GuestCallName, type Profile } from '#hypercall-abi';
 
-/** The version of text, data and share strings that this module reads and writes. */
-export const SCENARIO_VERSION = 0;
+/** The version of text, data and share strings that is written; those before are read as well. */
+export const SCENARIO_VERSION = 1;
 
 /** A whole number of 2^53 and more, below 2^64, as `0x…`: JSON has no exact one. */
 export interface BigNumber {

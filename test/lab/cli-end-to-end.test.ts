@@ -50,7 +50,7 @@ test('replay reads standard input and prints one JSON document', () => {
 
 test('a scenario runs from a file, from standard input and as a string; one that differs ends with 1', () => {
   const text = [
-    'postern scenario v0',
+    'postern scenario v1',
     'profile android17',
     'machine tiny',
     'hypervisor postern',
@@ -83,7 +83,7 @@ test('the tour ends well, and its document holds all of it', () => {
 }, 60_000);
 
 const scenario = (line: string): string =>
-  `postern scenario v0\nprofile android17\nmachine tiny\nhypervisor postern\n\n${line}\n`;
+  `postern scenario v1\nprofile android17\nmachine tiny\nhypervisor postern\n\n${line}\n`;
 
 function spoiled(change: (document: { pages: Record<string, { b64: string }> }) => void): string {
   const document = JSON.parse(fixtureText(RUN));

@@ -19,7 +19,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 const attack = parseScenario(attackScenario, 'attack');
 const broken: Scenario = { ...attack, hypervisor: 'postern+Z14' };
-const scheduled = parseScenario(`postern scenario v0
+const scheduled = parseScenario(`postern scenario v1
 profile android17
 machine tiny
 hypervisor postern

@@ -85,7 +85,7 @@ test('a corpus is minimized without losing what it shows, and is a beginning for
 
 test('a run begins where a scenario ends', async () => {
   const path = at('start.scenario');
-  const head = 'postern scenario v0\nprofile android17\nmachine tiny\nhypervisor postern\n\n';
+  const head = 'postern scenario v1\nprofile android17\nmachine tiny\nhypervisor postern\n\n';
   writeFileSync(path, `${head}@cpu0 topup iommu 5\n@cpu0 alloc_domain domain=d1 type=s1 -> 0\n`);
   const { code, out } = await postern('fuzz', '--from', path, '--hypervisor', 'postern+Z23', '--runs', '400', '--json');
   expect(code).toBe(1);

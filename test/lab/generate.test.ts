@@ -27,10 +27,10 @@ test('writes the plain twins and the table of sources', () => {
 });
 
 test('writes the scenarios of the zoo, by defect', () => {
-  const root = project({ 'lab/zoo/scenarios/Z9.txt': 'postern scenario v0\n', 'lab/zoo/scenarios/notes.md': 'no\n' });
+  const root = project({ 'lab/zoo/scenarios/Z9.txt': 'postern scenario v1\n', 'lab/zoo/scenarios/notes.md': 'no\n' });
   expect(generate(root)).toEqual({ written: 2, removed: 0, unchanged: 0 });
   const table = readFileSync(join(root, '.plain/scenarios.ts'), 'utf8');
-  expect(table).toContain('"Z9": "postern scenario v0\\n"');
+  expect(table).toContain('"Z9": "postern scenario v1\\n"');
   expect(table).not.toContain('no');
 });
 

@@ -20,7 +20,7 @@ const page = readFileSync(new URL('../../docs/scenarios.md', import.meta.url), '
 const blocks = (kind: string): string[] =>
   [...page.matchAll(new RegExp(`^\`\`\`${kind}\\n([\\s\\S]*?)^\`\`\``, 'gm'))].map((match) => match[1]!);
 const hypervisors = hypervisorByIdentity;
-const header = 'postern scenario v0\nprofile android17\nmachine tiny\nhypervisor postern\n';
+const header = 'postern scenario v1\nprofile android17\nmachine tiny\nhypervisor postern\n';
 
 test.each(blocks('scenario').map((text) => [parseScenario(text).title, text]))('documented: %s', (_, text) => {
   const { scenario, lines } = parseScenarioLines(text);

@@ -19,7 +19,7 @@ import { makeExecutor } from '../../lab/scenario/twin.ts';
 import { hypervisorByIdentity } from '../../lab/zoo/index.ts';
 
 const hypervisors = hypervisorByIdentity;
-const header = 'postern scenario v0\nprofile android17\nmachine tiny\nhypervisor postern\n';
+const header = 'postern scenario v1\nprofile android17\nmachine tiny\nhypervisor postern\n';
 const attached = `${header}@cpu0 topup iommu 8 -> 0
 @cpu0 alloc_domain domain=d1 type=s1 -> 0
 @cpu0 attach_dev domain=d1 endpoint=disk -> 0

@@ -12,7 +12,7 @@ import {
 } from '../../lab/scenario/index.ts';
 import { anyScenario } from './scenario-arbitrary.ts';
 
-const header = 'postern scenario v0\nprofile android17\nmachine tiny\nhypervisor postern\n';
+const header = 'postern scenario v1\nprofile android17\nmachine tiny\nhypervisor postern\n';
 
 function problem(text: string): string {
   try {
@@ -46,7 +46,7 @@ test('a share string gives the scenario back, is safe in a URL, and is shorter t
   fc.assert(
     fc.property(anyScenario, (scenario) => {
       const share = encodeShare(scenario);
-      expect(share).toMatch(/^postern:v0:[A-Za-z0-9_-]+$/);
+      expect(share).toMatch(/^postern:v1:[A-Za-z0-9_-]+$/);
       expect(isShare(share)).toBe(true);
       expect(decodeShare(share)).toEqual(scenario);
     }),
@@ -67,20 +67,21 @@ test('a long scenario makes a string as well', () => {
 
 test('every single changed, missing or doubled character of a share string is noticed', () => {
   const share = encodeShare(parseScenario(`${header}title one\n@cpu0 topup iommu 4 -> 0\ndisk read 0x1234 -> abort\n`));
-  for (let i = 'postern:v0:'.length; i < share.length; i++) {
+  for (let i = 'postern:v1:'.length; i < share.length; i++) {
     const other = share[i] === 'A' ? 'B' : 'A';
     expect(() => decodeShare(share.slice(0, i) + other + share.slice(i + 1)), `changed ${i}`).toThrow(InputError);
     expect(() => decodeShare(share.slice(0, i)), `cut at ${i}`).toThrow(InputError);
   }
   expect(() => decodeShare(`${share}A`.repeat(2))).toThrow(/letters, digits/);
-  expect(() => decodeShare(share.replace('v0', 'v9'))).toThrow(/version v9/);
-  expect(() => decodeShare('hello')).toThrow(/postern:v0:/);
+  expect(() => decodeShare(share.replace('v1', 'v9'))).toThrow(/version v9/);
+  expect(() => decodeShare('hello')).toThrow(/postern:v1:/);
 });
 
 test('a string shared by format v0 stays readable', () => {
   const share = 'postern:v0:GMW4QcNNm4IFMZO8Bw';
   const scenario = parseScenario(`${header}@cpu0 topup iommu 4 -> 0\n@cpu1 reserve_vm -> handle\n`);
   expect(decodeShare(share)).toEqual(scenario);
+  expect(parseScenario(printScenario(scenario).replace('scenario v1', 'scenario v0'))).toEqual(scenario);
 });
 
 test('words, names, pages, 64-bit numbers and comments are understood', () => {
@@ -118,11 +119,14 @@ expect violation isolation page # 3 -> 4
 });
 
 test.each([
-  ['', /^a.scenario: expected a first line "postern scenario v0"$/],
-  ['postern scenario v7\n', /^a.scenario:1: expected "postern scenario v0", got version 7$/],
-  ['postern scenario v0\nprofile android17\nhypervisor postern\n', /expected a "machine" line/],
-  ['postern scenario v0\nprofile android99\n', /:2: profile: expected android17, android16, rfc-v2, got "android99"/],
-  ['postern scenario v0\nmachine tiny\nmachine tiny\n', /:3: expected one machine line/],
+  ['', /^a.scenario: expected a first line "postern scenario v1"$/],
+  [
+    'postern scenario v7\n',
+    /^a.scenario:1: expected "postern scenario v1" or an earlier version, got version 7, which a later Postern reads$/,
+  ],
+  ['postern scenario v1\nprofile android17\nhypervisor postern\n', /expected a "machine" line/],
+  ['postern scenario v1\nprofile android99\n', /:2: profile: expected android17, android16, rfc-v2, got "android99"/],
+  ['postern scenario v1\nmachine tiny\nmachine tiny\n', /:3: expected one machine line/],
   [`${header}@cpu0 vcpu_put\nmachine tiny`, /:6: expected machine before the first step/],
   [`${header}@cpu0 frobnicate`, /:5: expected write, read, .*map_pages.*, got "frobnicate"/],
   [`${header}@cpu0 free_domain domian=1`, /:5: expected free_domain with arguments domain=, got "domian=1"/],

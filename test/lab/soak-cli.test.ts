@@ -135,12 +135,12 @@ test('what was found before is told again, and nothing is made', async () => {
   const state = at('found.json');
   await soak(['--calls', '300', '--state', state]);
   const record = JSON.parse(readFileSync(state, 'utf8'));
-  const found = { run: 3, text: 'isolation/given-away: a page', scenario: 'postern scenario v0\n' };
+  const found = { run: 3, text: 'isolation/given-away: a page', scenario: 'postern scenario v1\n' };
   writeFileSync(state, JSON.stringify({ ...record, found }));
   const { code, out } = await soak(['--calls', '5000', '--state', state]);
   expect(code).toBe(1);
   expect(out).toMatch(/violations +isolation\/given-away: a page\n/);
-  expect(out).toContain('postern scenario v0');
+  expect(out).toContain('postern scenario v1');
 });
 
 /** A file that can be gone on with. */

@@ -109,7 +109,7 @@ test('only leaves that follow on each other in both spaces are one run', () => {
   const map = (iova: string, page: string, count: number): string =>
     `@cpu0 map_pages domain=d1 iova=${iova} paddr=page:${page} pgsize=0x1000 pgcount=${count} prot=read`;
   const text = [
-    'postern scenario v0',
+    'postern scenario v1',
     'profile android17',
     'machine tiny',
     'hypervisor postern',

@@ -21,7 +21,7 @@ export interface PropertyExample {
 /** A scenario as the format wants it. */
 export function textOf({ machine = 'tiny', steps }: PropertyExample): string {
   const lines = steps.split('\n').map((line) => line.trim());
-  return ['postern scenario v0', 'profile android17', `machine ${machine}`, 'hypervisor postern', ...lines, ''].join(
+  return ['postern scenario v1', 'profile android17', `machine ${machine}`, 'hypervisor postern', ...lines, ''].join(
     '\n',
   );
 }

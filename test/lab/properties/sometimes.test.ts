@@ -12,7 +12,7 @@ import { type MachineDescription, tiny, twoSmmus } from '#machine';
 function reached(machine: MachineDescription, ...steps: string[]): string[] {
   const session = new Session({ machine, hypervisor: createHypervisor });
   const executor = new Executor(session);
-  const head = ['postern scenario v0', 'profile android17', `machine ${machine.name}`, 'hypervisor postern'];
+  const head = ['postern scenario v1', 'profile android17', `machine ${machine.name}`, 'hypervisor postern'];
   for (const step of parseScenario([...head, ...steps, ''].join('\n'), 'test').steps) executor.perform(step);
   expect(executor.newViolations()).toEqual([]);
   return session.oracle!.sometimesCounts().flatMap(({ name, hits }) => (hits > 0 ? [name] : []));

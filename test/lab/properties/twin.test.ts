@@ -15,7 +15,7 @@ function edited(file: string, name: string, before: string, after: string): Hype
 
 /** What non-interference says of these steps. */
 function rules(hypervisor: HypervisorFactory, ...steps: string[]): string[] {
-  const text = ['postern scenario v0', 'profile android17', 'machine tiny', 'hypervisor postern', ...steps].join('\n');
+  const text = ['postern scenario v1', 'profile android17', 'machine tiny', 'hypervisor postern', ...steps].join('\n');
   const { violations } = runScenario(parseScenario(`${text}\n`, 'test'), {
     hypervisors: () => hypervisor,
     properties: ['non-interference'],
