@@ -9,14 +9,15 @@ import { StepGenerator } from '../random/generate.ts';
 import { Prng } from '../random/prng.ts';
 import {
   CannotDo,
-  Executor,
+  type Executor,
   type JudgeOptions,
   judgedBy,
+  makeExecutor,
   type Outcome,
   type Savepoint,
   type Step,
 } from '../scenario/index.ts';
-import { type HypervisorFactory, Session, type Violation } from '../session/session.ts';
+import type { HypervisorFactory, Session, Violation } from '../session/session.ts';
 import { Corpus } from './corpus.ts';
 import { Feedback, type FeedbackChoice, type SavedFeedback } from './feedback.ts';
 import { type Draft, fillRecord, mutate } from './mutate.ts';
@@ -105,9 +106,10 @@ export class FuzzEngine {
   constructor(options: EngineOptions) {
     const { machine, hypervisor, profile = defaultProfile, seed, maxSteps = DEFAULT_MAX_STEPS, prefix = [] } = options;
     const { interleaved = false } = options;
-    this.session = new Session({ ...judgedBy(options), machine, hypervisor, interleaved });
+    const { session, executor } = makeExecutor({ ...judgedBy(options), machine, hypervisor, interleaved });
+    this.session = session;
     this.schedule = interleaved ? new Schedule(machine.cpus, this.choices) : null;
-    this.executor = new Executor(this.session);
+    this.executor = executor;
     const allowed = options.calls ?? profile.calls.map(({ name }) => name);
     const taken = this.session.smmuMemory.flatMap(({ strtab, cmdq, evtq }) => [strtab, cmdq, evtq]);
     this.generator = new StepGenerator(machine, allowed, this.choices, taken, profile);

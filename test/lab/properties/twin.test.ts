@@ -3,6 +3,8 @@
 import { expect, test } from 'vitest';
 import { createHypervisor } from '#hyp/plain';
 import { profiles } from '#hypercall-abi';
+import { FuzzEngine } from '#lab/fuzz/engine';
+import { NO_FEEDBACK } from '#lab/fuzz/feedback';
 import { findViolation } from '#lab/random/find';
 import { parseScenario, runScenario } from '#lab/scenario/index';
 import type { HypervisorFactory } from '#lab/session/session';
@@ -99,4 +101,25 @@ test('random runs find a page that is given back as the guest left it', () => {
   } as const;
   const { found } = findViolation({ ...options, maxCalls: 60_000 });
   expect(found?.signature).toMatchObject({ property: 'non-interference', rule: 'memory' });
+});
+
+test('the fuzzer runs on two machines, from where runs left off, without a false alarm', () => {
+  const options = { machine: tiny, hypervisor: createHypervisor, seed: 4, feedback: NO_FEEDBACK, twin: true };
+  const engine = new FuzzEngine({ ...options, properties: ['non-interference'] });
+  for (let i = 0; i < 60; i++) expect(engine.runOne()?.violation).toBeUndefined();
+});
+
+test('and finds what depends on a secret', () => {
+  const before = '  return pool < 0 ? 0 : freePageCount(h, pool);';
+  const leak = edited(
+    'hyp/refill.ts',
+    'reclaimable',
+    before,
+    `  return pool < 0 ? 0 : freePageCount(h, pool) + ${SECRET};`,
+  );
+  const options = { machine: tiny, hypervisor: leak, seed: 4, feedback: NO_FEEDBACK, twin: true };
+  const engine = new FuzzEngine({ ...options, properties: ['non-interference'] });
+  let found: string | undefined;
+  for (let i = 0; i < 400 && found === undefined; i++) found = engine.runOne()?.violation.rule;
+  expect(found).toBe('result');
 });
