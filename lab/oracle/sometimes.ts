@@ -9,7 +9,14 @@
  * told by whoever sees it.
  */
 
-import { type ArgumentSpec, type CallName, firstGuestArgument, type GuestCallName, guestCalls } from '#hypercall-abi';
+import {
+  type ArgumentSpec,
+  type CallName,
+  Errno,
+  firstGuestArgument,
+  type GuestCallName,
+  guestCalls,
+} from '#hypercall-abi';
 import { type PhysicalMemory, StateClass } from '#machine/memory';
 import { type Facts, PAGE } from './facts.ts';
 import { LEAF_BYTES } from './maplets.ts';
@@ -53,7 +60,10 @@ const anyStalls = ({ description }: Facts): boolean =>
   description.smmus.some(({ stallModel = 'terminate' }) => stallModel !== 'terminate');
 const anyTwoLevels = ({ description }: Facts): boolean =>
   description.smmus.some(({ twoLevelStreamTable }) => twoLevelStreamTable);
-const anyIdentity = ({ identitySmmus }: Facts): boolean => identitySmmus.length !== 0;
+const anyIdentity = ({ identitySmmus, profile }: Facts): boolean =>
+  identitySmmus.length !== 0 && profile.has('set_identity');
+/** Whether map_pages tells why it stopped. */
+const mapTellsWhy = ({ profile }: Facts): boolean => profile.call('map_pages').x0 === 'errno';
 const anyPower = ({ description }: Facts): boolean => description.smmus.some(({ powerDomain }) => powerDomain != null);
 const anyRegistry = ({ registry }: Facts): boolean => registry.length !== 0;
 
@@ -139,7 +149,8 @@ export const SOMETIMES = {
   'map-onto-mapping': told(
     ['map_pages'],
     'a map runs into a mapping when it is half done',
-    ({ call }) => call.errno === -17 && call.value > 0,
+    ({ call }) => call.errno === -Errno.EEXIST && call.value > 0,
+    mapTellsWhy,
   ),
   'map-short': told(
     ['map_pages', 'guest_map_pages'],
