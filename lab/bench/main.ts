@@ -105,12 +105,12 @@ for (const { what, mix } of mixes) {
   const mixedChecked = mixRate('with all oracles', mix, 'checked', CHECKED_MIX_ROUNDS);
   const tracked = mixRate('with all oracles and life cycles, by boundary', mix, 'tracked', CHECKED_MIX_ROUNDS);
   for (const rate of [mixed, undone, stepped, mixedChecked, tracked]) rateLine(rate);
-  const undo = 1e9 / undone.best - 2e9 / mixed.best;
-  line('undo of one call', `${undo.toFixed(0).padStart(9)} ns`);
+  const undo = (mixed.undoOfRun * mix.runs.length) / mix.calls;
+  line('undo, for each call of a run', `${undo.toFixed(0).padStart(9)} ns`);
   line('undo of a run of such calls', `${(mixed.undoOfRun / 1000).toFixed(1).padStart(9)} µs`);
   line('the same with all oracles and life cycles', `${(tracked.undoOfRun / 1000).toFixed(1).padStart(9)} µs`);
-  line('cost of pausing', `${(mixed.best / stepped.best).toFixed(1).padStart(9)}x`);
-  line('cost of checking', `${(mixed.best / mixedChecked.best).toFixed(1).padStart(9)}x`);
+  line('cost of pausing', `${(mixed.median / stepped.median).toFixed(1).padStart(9)}x`);
+  line('cost of checking', `${(mixed.median / mixedChecked.median).toFixed(1).padStart(9)}x`);
 }
 process.stdout.write('\nFuzzing (preset tiny, one worker; hypercalls)\n');
 const [blind, guided] = fuzzRates();

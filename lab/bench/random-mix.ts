@@ -143,32 +143,38 @@ export interface MixRate extends Rate {
   readonly undoOfRun: number;
 }
 
-/** @param rounds how often all runs are made; a third of that warms up */
+/**
+ * Each run is timed for itself, and most of the times that it is made no other program gets in between: the rates are
+ * those of the runs' best and median times together, so that they stand also on a machine that has other things to do.
+ * @param rounds how often all runs are made; a third of that warms up
+ */
 export function mixRate(name: string, mix: RandomMix, kind: MixKind, rounds: number): MixRate {
   const player = kind === 'tracked' ? trackedPlayer() : barePlayer(kind);
   const { memory } = player.machine;
   const mark = memory.mark();
-  const rates: number[] = [];
-  let undoOfRun = Number.POSITIVE_INFINITY;
+  const times = mix.runs.map(() => new Float64Array(rounds));
+  const undos = mix.runs.map(() => new Float64Array(rounds));
+  let calls = 0;
   for (let round = -Math.ceil(rounds / 3); round < rounds; round++) {
-    let time = 0;
-    let undo = 0;
-    let calls = 0;
-    for (const acts of mix.runs) {
+    calls = 0;
+    mix.runs.forEach((acts, run) => {
+      const begin = performance.now();
+      calls += play(player, acts, kind === 'undone');
       const end = performance.now();
       memory.undo(mark);
       player.reset();
-      const start = performance.now();
-      calls += play(player, acts, kind === 'undone');
-      time += performance.now() - start;
-      undo += start - end;
-    }
-    if (round < 0) continue;
-    rates.push((calls * 1000) / time);
-    undoOfRun = Math.min(undoOfRun, (undo * 1e6) / mix.runs.length);
+      if (round < 0) return;
+      times[run]![round] = end - begin;
+      undos[run]![round] = performance.now() - end;
+    });
   }
-  rates.sort((a, b) => b - a);
-  return { name, best: rates[0]!, median: rates[rates.length >> 1]!, undoOfRun };
+  const undoOfRun = (sumOf(undos, 0.5) * 1e6) / mix.runs.length;
+  return { name, best: (calls * 1000) / sumOf(times, 0), median: (calls * 1000) / sumOf(times, 0.5), undoOfRun };
+}
+
+/** The sum of each run's time at that place (0 the best, 0.5 the median) among its times. */
+function sumOf(times: readonly Float64Array[], place: number): number {
+  return times.reduce((sum, of) => sum + of.toSorted()[Math.floor(of.length * place)]!, 0);
 }
 
 /** @returns how many of the acts were calls */

@@ -77,7 +77,8 @@ export class Monitor {
   private readonly ghost: Ghost;
   private readonly findings: Findings;
   private readonly reader: LayoutReader;
-  private readonly roles: Uint8Array;
+  /** By slot of a page; slots beyond have none. */
+  private roles: Uint8Array = new Uint8Array(1024);
   /** By page: number of the leaf page of domain records that it is, plus 1. */
   private readonly domainLeaves: number;
   private readonly observer: number;
@@ -132,7 +133,6 @@ export class Monitor {
     this.waiting = this.memory.allocFile(facts.description.smmus.length, StateClass.derived);
     this.linkedRoots = this.memory.allocFile(domains, StateClass.derived);
     this.domainLeaves = this.memory.allocFile(facts.pages, StateClass.derived);
-    this.roles = new Uint8Array(facts.pages);
     this.observer = this.memory.observe(this);
     this.watchRecords(domains);
   }
@@ -155,8 +155,13 @@ export class Monitor {
 
   private watchRange(base: number, bytes: number, role: number): void {
     for (let pa = base; pa < base + bytes; pa += PAGE) {
-      this.roles[this.facts.pageOf(pa)] = role;
-      this.memory.watch(pa, this.observer);
+      const slot = this.memory.watch(pa, this.observer);
+      if (slot >= this.roles.length) {
+        const larger = new Uint8Array(2 * slot);
+        larger.set(this.roles);
+        this.roles = larger;
+      }
+      this.roles[slot] = role;
     }
   }
 
@@ -189,14 +194,19 @@ export class Monitor {
 
   // ---- the observer
 
-  wrote(pa: number, _slot: number, oldHi: number, oldLo: number, hi: number, lo: number): void {
+  /** What the page in a slot holds. */
+  private roleOf(slot: number): number {
+    return slot < this.roles.length ? this.roles[slot]! : Role.none;
+  }
+
+  wrote(pa: number, slot: number, oldHi: number, oldLo: number, hi: number, lo: number): void {
     if (this.memory.words[this.state] === 0) return;
-    const page = this.facts.pageOf(pa);
-    const role = this.roles[page];
+    const role = this.roleOf(slot);
     if (role !== Role.none) {
-      this.wroteRecord(role!, pa, oldHi, oldLo, hi, lo);
+      this.wroteRecord(role, pa, oldHi, oldLo, hi, lo);
       return;
     }
+    const page = this.facts.pageOf(pa);
     const first = this.store.firstIn(page);
     if (first === 0) {
       const leaf = this.memory.words[this.domainLeaves + page]!;
@@ -217,16 +227,16 @@ export class Monitor {
     const { words } = this.memory;
     if (words[this.state] === 0) return true;
     if (this.sections !== null) return false;
-    const page = this.facts.pageOf(pa);
     const start = (slot << SLOT_WORD_SHIFT) + ((pa & (PAGE - 1)) >>> 2);
-    if (this.roles[page] === Role.none) {
-      const node = this.store.firstIn(page);
+    const role = this.roleOf(slot);
+    if (role === Role.none) {
+      const node = this.store.firstIn(this.facts.pageOf(pa));
       const isTable = node !== 0 && this.store.kind(node) === NodeKind.table;
       return (
         isTable && this.store.node(node, N.nextInPage) === 0 && this.reach.wroteLeaves(node, pa, start, old, count)
       );
     }
-    if (this.roles[page] !== Role.pages) return false;
+    if (role !== Role.pages) return false;
     const first = (pa - this.reader.layout.vmemmap) / PAGE_RECORD_BYTES;
     for (let k = 0; k < count; k += 2) {
       const lo = words[start + k]!;
