@@ -35,6 +35,11 @@ export interface ScenarioReport {
   readonly ok: boolean;
   /** Index of the first step that was not as expected, or null. */
   readonly firstDifference: number | null;
+  /**
+   * Index of the step at which the oracles lost track, because no order of calls in progress explains their results; null
+   * when they judged all of the run. From there on only locks and panics are looked at.
+   */
+  readonly lostTrack: number | null;
 }
 
 export interface RunOptions extends Placement {
@@ -76,10 +81,12 @@ export function runScenario(scenario: Scenario, options: RunOptions): ScenarioRe
   const steps: StepResult[] = [];
   const violations: Violation[] = [];
   let isExpectedFound = false;
+  let lostTrack: number | null = null;
   scenario.steps.forEach((step, i) => {
     const line = lineOf(scenario, i, options);
     const outcome = perform(executor, step, line, options);
     if (i === lastAction(scenario, scenario.steps.length) && full !== 'never') executor.checkAll();
+    if (session.oracle?.lostTrack) lostTrack ??= i;
     const found = executor.newViolations();
     violations.push(...found);
     let asExpected: boolean;
@@ -104,7 +111,7 @@ export function runScenario(scenario: Scenario, options: RunOptions): ScenarioRe
     options.onStep?.(result, i, session);
   });
   const first = steps.findIndex(({ asExpected }) => !asExpected);
-  return { steps, violations, ok: first < 0, firstDifference: first < 0 ? null : first };
+  return { steps, violations, ok: first < 0, firstDifference: first < 0 ? null : first, lostTrack };
 }
 
 /** What should come of the step, or of the call that ends in it; null for nothing in particular. */

@@ -63,6 +63,21 @@ test('a call that waits for a lock stays in progress; its CPU can do nothing els
   );
 });
 
+test('where no order of calls explains their results the oracles say that they have lost track', () => {
+  const refused = (cpu: string): string =>
+    `${cpu} map_pages domain=d1 iova=0x1000 paddr=page:c pgsize=0x1000 pgcount=1 prot=read -> -EEXIST, 0 bytes\n`;
+  const text = (pauses: number): string =>
+    `${attached}${map('@cpu0', '0x1000', 'a')}${refused(`@cpu0:${pauses}`)}@cpu1 host_share_hyp pfn=page:c\n@cpu0:end\n`;
+  const reports = Array.from({ length: 14 }, (_, pauses) => runScenario(parseScenario(text(pauses)), { hypervisors }));
+  expect(reports.flatMap(({ violations }) => violations)).toEqual([]);
+  // While the map holds a reference that it will give back, the page cannot be shared: as if it were mapped.
+  const lost = reports.filter(({ steps }) => steps[5]!.result === '-EINVAL');
+  expect(lost.length).toBeGreaterThan(0);
+  expect(lost.map(({ lostTrack }) => lostTrack)).toEqual(lost.map(() => 6));
+  const others = reports.filter(({ steps }) => steps[5]!.result === '0');
+  expect(others.map(({ lostTrack }) => lostTrack)).toEqual(others.map(() => null));
+});
+
 test.each([tiny, twoSmmus])('random interleavings violate nothing on the correct hypervisor, on $name', (machine) => {
   const options = { machine, hypervisor: hypervisorByIdentity('postern'), full: 'never', interleaved: true } as const;
   const { session, executor } = makeExecutor(options);

@@ -94,10 +94,14 @@ function renderRun({ steps }: ScenarioReport, io: CliIo): string {
 
 function summary(
   { hypervisor, machine, steps }: Scenario,
-  { steps: results, violations, ok, firstDifference }: ScenarioReport,
+  { steps: results, violations, ok, firstDifference, lostTrack }: ScenarioReport,
 ): string {
   const count = steps.filter(({ kind }) => kind !== 'expect').length;
-  const what = `${count} steps on ${machine}, hypervisor ${hypervisor}: ${violations.length} violations`;
+  const silent =
+    lostTrack === null
+      ? ''
+      : `; no order of calls explains what came of line ${results[lostTrack]!.line}: behind it only locks and panics were looked at`;
+  const what = `${count} steps on ${machine}, hypervisor ${hypervisor}: ${violations.length} violations${silent}`;
   if (ok) return `${what}; all as expected`;
   const { line, text, expected, result, violations: found } = results[firstDifference!]!;
   const [unexpected] = found;
