@@ -119,7 +119,10 @@ function* blockStream(h: Hyp, iommu: number, sid: number): Steps<number> {
   if (ste !== 0) {
     yield { kind: 'readDescriptor', at: ste };
     const first = steLo(h, ste, 0);
-    if (first !== 0) {
+    if (first === 0) {
+      // An earlier attach or detach may have ended without an answer: nothing of it may be left in the SMMU's cache.
+      result = yield* syncSte(h, smmu, sid, true);
+    } else {
       const table = steConfig(first) === STE_CONFIG_S1 ? steCdTable(h, ste) : 0;
       const bits = steCdBits(h, ste);
       result = yield* clearSte(h, smmu, sid, ste);

@@ -39,6 +39,7 @@ const UNMAP = move('UNMAP');
 const USE_OTHERS = move('USE_OTHERS');
 const VM_GONE = move('VM_GONE');
 const FREE_STATE = setOf(guestDomainLifeCycle, 'free');
+const FRESH_STATE = setOf(guestDomainLifeCycle, 'fresh');
 const IDLE_STATE = setOf(guestDomainLifeCycle, 'idle');
 const RESERVED = setOf(guestDomainLifeCycle, 'reserved');
 /** Number of streams that is not known. */
@@ -100,6 +101,7 @@ export class GuestTracker {
     const first = firstGuestArgument(spec);
     const isDone = after[0] === GuestStatus.success;
     const bytes = spec.x1 === 'bytes' ? getNumber(after, 1) : 0;
+    if (!isDone && spec.name === 'guest_attach_dev') this.#notAttached(getU32(x, first + 3));
     if (!isDone && bytes === 0) return;
     const vm = this.#with.vms.used(cpu, VmMove.call);
     switch (spec.name) {
@@ -188,6 +190,13 @@ export class GuestTracker {
     }
     this.#judge(id, count === LOOSE ? ATTACH_ANY : count === 0 ? ATTACH_FIRST : ATTACH);
     if (id < this.#count && count !== LOOSE) this.#attached[id] = count + 1;
+  }
+
+  /** Where an SMMU does not answer, the table that was made for an attach that failed stays. */
+  #notAttached(id: number): void {
+    if (id < this.#count && (this.#domains.get(id) & FRESH_STATE) !== 0) {
+      this.#domains.set(id, this.#domains.get(id) | IDLE_STATE);
+    }
   }
 
   #detach(vm: number, pviommu: number, vsid: number, id: number): void {

@@ -280,7 +280,7 @@ export class CheckedHypervisor implements Hypervisor {
     const { call } = this;
     call.x.set(before);
     call.cpu = cpu;
-    if (!this.ghost.mayHaveLost && !this.facts.allAnswer()) this.ghost.setMayHaveLost();
+    this.noteSilence();
     const guest = isGuest && this.mayCall(cpu) ? decodeGuestCall(before) : undefined;
     const position = before[1] === 0 ? (before[0]! - FUNCTION_ID_BASE) | 0 : -1;
     const rules = isGuest ? guest && guestRulesOf(guest.name) : this.specification.rulesAt(position);
@@ -293,6 +293,11 @@ export class CheckedHypervisor implements Hypervisor {
     if (problem === null) this.take(rules, shortage ?? row);
     call.exit = null;
     return problem === null;
+  }
+
+  /** A call is made while an SMMU does not answer: what hardware may keep of it is lost for good. */
+  private noteSilence(): void {
+    if (!this.ghost.mayHaveLost && !this.facts.allAnswer()) this.ghost.setMayHaveLost();
   }
 
   private readResult(spec: CallSpec, x: Int32Array): void {
@@ -437,7 +442,7 @@ export class CheckedHypervisor implements Hypervisor {
     const row = rules === undefined ? null : decide(rules, call);
     this.frame.begin(this.isFullDue);
     this.sections?.begin(cpu, rules?.isPiecewise);
-    if (!this.ghost.mayHaveLost && !this.facts.allAnswer()) this.ghost.setMayHaveLost();
+    this.noteSilence();
     try {
       this.inner.hvc(cpu, x);
     } catch (error) {
@@ -466,6 +471,7 @@ export class CheckedHypervisor implements Hypervisor {
     const row = rules === undefined ? null : decide(rules, call);
     this.frame.begin(this.isFullDue);
     this.sections?.begin(cpu, rules?.isPiecewise);
+    this.noteSilence();
     let exit: GuestExit | null = null;
     try {
       exit = serve();

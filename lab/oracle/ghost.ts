@@ -546,6 +546,18 @@ export class Ghost {
     this.add(this.lostStreams.insert(id, smmu), 1);
   }
 
+  /** Hardware has answered about every stream that the domain may be referenced by: nothing is lost any more. */
+  findReferences(id: number): void {
+    const smmu = this.domainSmmu(id);
+    const at = this.lostStreams.find(id, smmu);
+    if (at < 0) return;
+    const lost = this.memory.words[at]!;
+    this.add(this.domain(id) + D.attached, -lost);
+    this.add(this.smmuStreams.insert(id, smmu), -lost);
+    if (this.domainStreams(id, smmu) === 0) this.smmuStreams.remove(id, smmu);
+    this.lostStreams.remove(id, smmu);
+  }
+
   // ---- what is lost for good
 
   /** Hardware was asked something that it does not answer: tables that it may still use are never given back. */

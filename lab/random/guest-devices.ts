@@ -84,10 +84,8 @@ export class GuestDeviceSteps {
   /** An SMMU stops answering, now and then; one that has stopped goes on soon. */
   silence(): Step | null {
     const { prng } = this;
-    const { silent, vms } = this.world;
+    const { silent } = this.world;
     if (silent !== null) return { kind: 'smmu', smmu: silent, answers: true };
-    // The specification of guests' calls says nothing of hardware that does not answer.
-    if (vms.some(({ pviommu }) => pviommu >= 0)) return null;
     return prng.chance(15) ? { kind: 'smmu', smmu: prng.pick(this.machine.smmus).name, answers: false } : null;
   }
 

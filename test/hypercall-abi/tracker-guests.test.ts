@@ -281,6 +281,10 @@ test.each<[what: string, steps: readonly AnyStep[]]>([
   ['a token asked for twice', [...owning, claim()]],
   ['an id that goes to the next guest', [...owning, put(), teardown(), ...second, takeDomain(256, 1)]],
   [
+    'a table that stays because hardware did not answer the attach',
+    [...loaded, claim(), takeDomain(), guest('guest_attach_dev', [7, 1, 0, 256, 0], 0, 0, -3), mapOwn()],
+  ],
+  [
     'a guest that is not known',
     [
       ...live(2),

@@ -13,6 +13,7 @@ import { expectedMeaning } from '../leaf.ts';
 import type { Call } from './call.ts';
 import { routeOf } from './pviommu.ts';
 import { accept, type CallRules, lack, type Row, type Shortage } from './row.ts';
+import { entryIsUnanswered, hasLevel2, level2Pages } from './stream.ts';
 
 const TWO64 = 2 ** 64;
 /** Once more counted when a page is pinned for a map, and once for the map itself. */
@@ -70,6 +71,13 @@ function isFreeGroup(c: Call): boolean {
   });
 }
 
+/** Whether an SMMU does not say that it has forgotten what it may have held of the streams of the group. */
+function groupIsUnanswered(c: Call): boolean {
+  const { registry } = c.facts;
+  const { group } = registry[device(c)]!;
+  return registry.some((one) => one.group === group && one.streams.some((stream) => entryIsUnanswered(c, stream)));
+}
+
 function isOthers(c: Call): boolean {
   const context = c.ghost.deviceContext(device(c));
   return context !== 0 && context !== vmOf(c);
@@ -83,6 +91,7 @@ const devReqDma: CallRules = {
     invalid(request, 'device', (c) => device(c) < 0),
     invalid(request, 'others', isOthers),
     invalid(request, 'group', (c) => c.ghost.deviceContext(device(c)) === 0 && !isFreeGroup(c)),
+    invalid(request, 'unanswered', (c) => c.ghost.deviceContext(device(c)) === 0 && groupIsUnanswered(c)),
     accept(request, 'ok', {
       accept: (c) => {
         const { base } = c.facts.description.smmus[smmu()]!;
@@ -111,24 +120,32 @@ const attachId = (c: Call): number => c.u32(5);
 const isNew = (c: Call): boolean => !c.ghost.domainUsed(attachId(c));
 const isMine = (c: Call): boolean => device(c) >= 0 && c.ghost.deviceContext(device(c)) === vmOf(c);
 
-function level2Pages(c: Call): number {
-  return Math.max(1, 2 ** (c.reader.streamTableSplit(smmu()) - 6));
+/** The table that the call has made. */
+function makeTable(c: Call): void {
+  c.ghost.makeDomain(attachId(c), 1, smmu());
+  c.monitor.touched.domains.add(attachId(c));
 }
 
-function hasLevel2(c: Call): boolean {
-  const split = c.reader.streamTableSplit(smmu());
-  if (split === 0) return true;
-  const at = c.reader.streamTable(smmu()) + 8 * Math.floor(route!.sid / 2 ** split);
-  return (c.facts.memory.read32(at) & 31) !== 0;
+/** A table that was made for an attach that is refused goes again, if the SMMU answers. */
+function keepTable(c: Call): void {
+  if (route !== null && isOwn(c, attachId(c)) && isNew(c) && c.isUnanswered(smmu())) makeTable(c);
 }
 
 /** Missing is one page (of the table or the descriptor), or a level-2 table. A new table's page went back into the pool. */
 const attachShortage: Shortage = {
   ...lack(attach, 'iommu', {
-    pages: (c) => (c.requestPages !== 1 && smmuExists(c) && !hasLevel2(c) ? level2Pages(c) : 1),
+    pages: (c) =>
+      c.requestPages !== 1 && smmuExists(c) && !hasLevel2(c, smmu(), route!.sid) ? level2Pages(c, smmu()) : 1,
   }),
-  lacks: (c, order) => c.poolLacks(1, isNew(c) ? order + 1 : order),
+  lacks: (c, order) => c.poolLacks(1, isNew(c) && !c.isUnanswered(smmu()) ? order + 1 : order),
+  apply: keepTable,
 };
+
+/** A row of refusal behind the making of the table. */
+const refused = (why: string, when: (c: Call) => boolean): Row => ({
+  ...invalid(attach, why, when, [attachShortage]),
+  apply: keepTable,
+});
 
 const attachDev: CallRules = {
   prepare: prepareRoute(2),
@@ -137,14 +154,23 @@ const attachDev: CallRules = {
     invalid(attach, 'domain', (c) => !isOwn(c, attachId(c))),
     invalid(attach, 'iommu', (c) => isNew(c) && (!smmuExists(c) || !c.facts.description.smmus[smmu()]!.stage1)),
     invalid(attach, 'tag', (c) => isNew(c) && attachId(c) >= 2 ** (c.facts.description.smmus[smmu()]!.asid16 ? 16 : 8)),
-    invalid(attach, 'device', (c) => !isMine(c), [attachShortage]),
+    refused('device', (c) => !isMine(c)),
     invalid(attach, 'other-iommu', (c) => !isNew(c) && c.ghost.domainSmmu(attachId(c)) !== smmu()),
-    invalid(attach, 'in-use', (c) => c.ghost.streamDomain(smmu(), route!.sid) >= 0, [attachShortage]),
-    invalid(attach, 'pasid', (c) => c.u32(4) !== 0, [attachShortage]),
+    refused('in-use', (c) => c.ghost.streamDomain(smmu(), route!.sid) >= 0),
+    refused('pasid', (c) => c.u32(4) !== 0),
+    {
+      ...refused('unanswered', (c) => c.isUnanswered(smmu())),
+      apply: (c) => {
+        keepTable(c);
+        c.ghost.loseReference(attachId(c), smmu());
+        c.monitor.touched.addStream(smmu(), route!.sid);
+        c.monitor.touched.domains.add(attachId(c));
+      },
+    },
     accept(attach, 'ok', {
       apply: (c) => {
         if (route === null || !isOwn(c, attachId(c)) || c.ghost.streamDomain(smmu(), route.sid) >= 0) return;
-        if (isNew(c)) c.ghost.makeDomain(attachId(c), 1, smmu());
+        if (isNew(c)) makeTable(c);
         c.ghost.attach(smmu(), route.sid, 0, attachId(c), false, 0);
         c.monitor.touched.addStream(smmu(), route.sid);
         c.monitor.touched.domains.add(attachId(c));
@@ -164,6 +190,7 @@ const detachDev: CallRules = {
     invalid(detach, 'device', (c) => !isMine(c)),
     invalid(detach, 'domain', (c) => c.ghost.streamDomain(smmu(), route!.sid) !== attachId(c)),
     invalid(detach, 'pasid', (c) => c.u32(4) !== 0),
+    invalid(detach, 'unanswered', (c) => c.isUnanswered(smmu())),
     accept(detach, 'ok', {
       apply: (c) => {
         if (route === null) return;
@@ -216,6 +243,7 @@ const freeDomain: CallRules = {
     invalid(free, 'registers', (c) => hasRest(c, 3)),
     invalid(free, 'domain', (c) => !isOwn(c, c.u32(2))),
     invalid(free, 'attached', (c) => c.ghost.domainAttached(c.u32(2)) !== 0),
+    invalid(free, 'unanswered', (c) => c.ghost.domainUsed(c.u32(2)) && c.domainIsUnanswered(c.u32(2))),
     accept(free, 'ok', {
       apply: (c) => {
         const id = c.u32(2);
@@ -337,9 +365,13 @@ function planUnmap(c: Call): void {
 }
 
 function applyUnmap(c: Call): void {
-  for (let done = 0; mapDomain(c) >= 0 && done < Math.min(c.value, c.planned); done += PAGE) {
-    c.ghost.removeMaplets(mapDomain(c), c.number(3) + done, 3, c.touch);
-  }
+  const id = mapDomain(c);
+  if (id < 0) return;
+  c.unmapIn(id, () => {
+    for (let done = 0; done < Math.min(c.value, c.planned); done += PAGE) {
+      c.ghost.removeMaplets(id, c.number(3) + done, 3, c.touch);
+    }
+  });
 }
 
 const unmapPages: CallRules = {

@@ -10,6 +10,7 @@ import { PAGE } from '../facts.ts';
 import { DeviceUse } from '../ghost.ts';
 import type { Call } from './call.ts';
 import { accept, type CallRules, lack, refuse } from './row.ts';
+import { entryIsUnanswered } from './stream.ts';
 
 /** Words of a record: see Ghost.pviommu. */
 const W = { kvmLo: 0, kvmHi: 1, id: 2, vm: 3, count: 4, routes: 5 } as const;
@@ -93,31 +94,60 @@ export function routeOf(c: Call, vm: number, id: number, vsid: number): { smmu: 
   return at < 0 ? null : { smmu: record![at]! >>> 0, sid: record![at + 1]! >>> 0 };
 }
 
-/** The VM goes: its devices are the host's, its domains and paravirtual IOMMUs nobody's. */
+/** Domains of guests that are a VM's. */
+function* domainsOf(c: Call, vm: number): Generator<number> {
+  const { hostCount, count } = c.facts.profile.domains;
+  for (let id = hostCount; id < count; id++) if (c.ghost.domainOwner(id) === vm) yield id;
+}
+
+/** Whether an SMMU leaves unanswered what it must be told before the VM has nothing left. */
+export function isStuck(c: Call, vm: number): boolean {
+  if (!c.facts.profile.has('pviommu_attach')) return false;
+  const { ghost, facts } = c;
+  const holdsDevice = facts.registry.some(
+    ({ streams }, device) =>
+      ghost.deviceContext(device) === vm && streams.some((stream) => entryIsUnanswered(c, stream)),
+  );
+  return holdsDevice || [...domainsOf(c, vm)].some((id) => ghost.domainUsed(id) && c.domainIsUnanswered(id));
+}
+
+/**
+ * The VM goes: its devices are the host's, its domains and paravirtual IOMMUs nobody's. Where an SMMU does not answer, what
+ * comes behind it stays the VM's.
+ */
 export function takeBack(c: Call, vm: number): void {
   const { ghost, facts, monitor } = c;
   if (!facts.profile.has('pviommu_attach')) return;
-  facts.registry.forEach(({ streams }, device) => {
-    if (ghost.deviceContext(device) !== vm) return;
-    for (const { smmu, sid } of streams) {
-      ghost.detach(smmu, sid, 0);
-      monitor.touched.addStream(smmu, sid);
-    }
-    ghost.setDeviceContext(device, 0);
-    monitor.touched.devices.add(device);
-    facts.resources.forEach((resource, i) => {
-      if (resource.device === device) give(c, i, false);
-    });
-  });
-  const { hostCount, count } = facts.profile.domains;
-  for (let id = hostCount; id < count; id++) {
-    if (ghost.domainOwner(id) !== vm) continue;
-    if (ghost.domainUsed(id)) ghost.freeDomain(id, c.touch);
-    ghost.setDomainOwner(id, 0);
+  monitor.touched.guestTables = true;
+  for (let device = 0; device < facts.registry.length; device++) {
+    if (ghost.deviceContext(device) === vm && !takeDeviceBack(c, device)) return;
+  }
+  for (const id of domainsOf(c, vm)) {
     monitor.touched.domains.add(id);
+    if (ghost.domainUsed(id)) {
+      ghost.findReferences(id);
+      if (c.domainIsUnanswered(id)) return;
+      ghost.freeDomain(id, c.touch);
+    }
+    ghost.setDomainOwner(id, 0);
   }
   for (let n = 0; n < PVIOMMU_COUNT; n++) if (ghost.pviommu(n)[W.vm] === vm) ghost.clearPviommu(n);
-  monitor.touched.guestTables = true;
+}
+
+/** @returns whether all of its streams could be blocked */
+function takeDeviceBack(c: Call, device: number): boolean {
+  const { ghost, facts, monitor } = c;
+  for (const stream of facts.registry[device]!.streams) {
+    if (entryIsUnanswered(c, stream)) return false;
+    ghost.detach(stream.smmu, stream.sid, 0);
+    monitor.touched.addStream(stream.smmu, stream.sid);
+  }
+  ghost.setDeviceContext(device, 0);
+  monitor.touched.devices.add(device);
+  facts.resources.forEach((resource, i) => {
+    if (resource.device === device) give(c, i, false);
+  });
+  return true;
 }
 
 // ---- registers

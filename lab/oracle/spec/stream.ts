@@ -45,11 +45,19 @@ export function isForeign(c: Call, iommu = c.u32(1)): boolean {
 }
 
 /** Whether the level-2 table of the stream is there; a linear table has all. */
-export function hasLevel2(c: Call, iommu = c.u32(1)): boolean {
+export function hasLevel2(c: Call, iommu = c.u32(1), sid = c.u32(3)): boolean {
   const split = c.reader.streamTableSplit(iommu);
   if (split === 0) return true;
-  const at = c.reader.streamTable(iommu) + 8 * Math.floor(c.u32(3) / 2 ** split);
+  const at = c.reader.streamTable(iommu) + 8 * Math.floor(sid / 2 ** split);
   return (c.facts.memory.read32(at) & 31) !== 0;
+}
+
+/** Whether a stream has an entry, and its SMMU would leave unanswered what it is told about it. */
+export function entryIsUnanswered(
+  c: Call,
+  { smmu: iommu, sid }: { readonly smmu: number; readonly sid: number },
+): boolean {
+  return sid < 2 ** c.reader.streamTableLog2(iommu) && hasLevel2(c, iommu, sid) && c.isUnanswered(iommu);
 }
 
 /** Pages of a level-2 table: 2^split entries of 64 bytes. */

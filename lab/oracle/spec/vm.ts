@@ -7,7 +7,7 @@ import { VM_COUNT, VM_HANDLE_BASE, VmDescription } from '#hypercall-abi';
 import { PAGE } from '../facts.ts';
 import { Owner, VmLife } from '../ghost.ts';
 import type { Call } from './call.ts';
-import { fixPviommus, takeBack } from './pviommu.ts';
+import { fixPviommus, isStuck, takeBack } from './pviommu.ts';
 import { accept, type CallRules, lack, refuse } from './row.ts';
 
 /** Slot of the handle in x1, -1 when it can be none. */
@@ -111,6 +111,10 @@ export const startTeardownVm: CallRules = {
     refuse(start, 'ENOENT', (c) => life(c) < VmLife.live),
     refuse(start, 'EINVAL', (c) => life(c) === VmLife.dying),
     refuse(start, 'EBUSY', (c) => c.ghost.vmLoads(c.slot) !== 0),
+    {
+      ...refuse(start, 'ETIMEDOUT', (c) => isStuck(c, VM_HANDLE_BASE + c.slot)),
+      apply: (c) => takeBack(c, VM_HANDLE_BASE + c.slot),
+    },
     accept(start, 'ok', {
       apply: (c) => {
         if (c.slot < 0) return;
@@ -120,6 +124,12 @@ export const startTeardownVm: CallRules = {
       },
     }),
   ],
+};
+
+/** Where guests have no devices nothing waits for hardware. */
+export const startTeardownVmWithoutDevices: CallRules = {
+  ...startTeardownVm,
+  rows: startTeardownVm.rows.filter(({ id }) => !id.endsWith('/ETIMEDOUT')),
 };
 
 const finalize = 'finalize_teardown_vm';

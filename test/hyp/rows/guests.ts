@@ -92,6 +92,11 @@ function raw(guest: Guest, ...registers: readonly number[]): void {
 }
 
 /** How each row is reached, by its id. */
+/** From now on no SMMU answers. */
+function hang({ rig }: Guest): void {
+  for (const smmu of rig.machine.smmus) smmu.setAnswers(false);
+}
+
 export const ways: Readonly<Record<string, (guest: Guest) => unknown>> = {
   'host_donate_hyp_mmio/ENODEV': (g) => g.host('host_donate_hyp_mmio', GPU, 1),
   'host_donate_hyp_mmio/EBUSY': (g) => g.attach().host('host_donate_hyp_mmio', NET, 1),
@@ -147,6 +152,11 @@ export const ways: Readonly<Record<string, (guest: Guest) => unknown>> = {
     g.host('pviommu_attach', 0x1000, 1);
     g.host('pviommu_add_vsid', 0x1000, 1, 0, 1, 5);
   },
+  'start_teardown_vm/ETIMEDOUT': (g) => {
+    g.attach().host('vcpu_put');
+    hang(g);
+    g.host('start_teardown_vm', g.vm);
+  },
   'free_domain/EINVAL-owner': (g) => g.attach().host('free_domain', 256),
   'guest_dev_req_dma/invalid-registers': (g) => raw(g.make(), 0xc600003d, 7, 0, 1),
   'guest_dev_req_dma/invalid-route': (g) => g.make().call('guest_dev_req_dma', 7, 5),
@@ -163,6 +173,15 @@ export const ways: Readonly<Record<string, (guest: Guest) => unknown>> = {
     g.make().host('host_donate_hyp_mmio', GPU, 2);
     expect(g.host('host_donate_hyp_mmio', DOORBELLS, 1)).toBe(0);
     expect(g.call('guest_dev_req_dma', 7, 2)).toMatchObject({ status: 0, value: 0x09090000, value2: 3 });
+  },
+  'guest_dev_req_dma/invalid-unanswered': (g) => {
+    g.attach().call('guest_detach_dev', 7, 0, 0, 256);
+    g.host('vcpu_put');
+    g.host('start_teardown_vm', g.vm);
+    const next = new Guest(g.rig).make();
+    next.host('host_donate_hyp_mmio', NET, 1);
+    hang(g);
+    next.call('guest_dev_req_dma', 7, 0);
   },
   'guest_attach_dev/invalid-route': (g) => g.make().call('guest_attach_dev', 6, 0, 0, 256, 0),
   'guest_attach_dev/invalid-domain': (g) => g.make().call('guest_attach_dev', 7, 0, 0, 256, 0),
@@ -192,6 +211,11 @@ export const ways: Readonly<Record<string, (guest: Guest) => unknown>> = {
     g.attach().call('guest_detach_dev', 7, 0, 0, 256);
     g.call('guest_attach_dev', 7, 0, 1, 256, 0);
   },
+  'guest_attach_dev/invalid-unanswered': (g) => {
+    g.attach().call('guest_detach_dev', 7, 0, 0, 256);
+    hang(g);
+    g.call('guest_attach_dev', 7, 0, 0, 256, 0);
+  },
   'guest_attach_dev/ok': (g) => g.attach(),
   'guest_attach_dev/ENOMEM-iommu': (g) => {
     g.make().host('host_donate_hyp_mmio', NET, 1);
@@ -206,6 +230,10 @@ export const ways: Readonly<Record<string, (guest: Guest) => unknown>> = {
   'guest_detach_dev/invalid-device': (g) => g.make().call('guest_detach_dev', 7, 0, 0, 256),
   'guest_detach_dev/invalid-domain': (g) => g.attach().call('guest_detach_dev', 7, 0, 0, 257),
   'guest_detach_dev/invalid-pasid': (g) => g.attach().call('guest_detach_dev', 7, 0, 1, 256),
+  'guest_detach_dev/invalid-unanswered': (g) => {
+    hang(g.attach());
+    g.call('guest_detach_dev', 7, 0, 0, 256);
+  },
   'guest_detach_dev/ok': (g) => g.attach().call('guest_detach_dev', 7, 0, 0, 256),
   'guest_alloc_domain/invalid-registers': (g) => raw(g.make(), 0xc600003e, 2, 1),
   'guest_alloc_domain/invalid-none-left': (g) => {
@@ -216,6 +244,11 @@ export const ways: Readonly<Record<string, (guest: Guest) => unknown>> = {
   'guest_free_domain/invalid-registers': (g) => raw(g.make(), 0xc600003e, 3, 256, 1),
   'guest_free_domain/invalid-domain': (g) => g.make().call('guest_free_domain', 256),
   'guest_free_domain/invalid-attached': (g) => g.attach().call('guest_free_domain', 256),
+  'guest_free_domain/invalid-unanswered': (g) => {
+    g.attach().call('guest_detach_dev', 7, 0, 0, 256);
+    hang(g);
+    g.call('guest_free_domain', 256);
+  },
   'guest_free_domain/ok': (g) => {
     g.attach().call('guest_map_pages', 256, 0, IPA, 2 * PAGE, RW);
     g.call('guest_detach_dev', 7, 0, 0, 256);
