@@ -16,6 +16,7 @@ import { accept, type CallRules, lack, type Row, type Shortage } from './row.ts'
 import { entryIsUnanswered, hasLevel2, level2Pages } from './stream.ts';
 
 const TWO64 = 2 ** 64;
+const IOMMU_POOL = 1;
 /** Once more counted when a page is pinned for a map, and once for the map itself. */
 const REFERENCES_END = 65534;
 
@@ -120,6 +121,9 @@ const attachId = (c: Call): number => c.u32(5);
 const isNew = (c: Call): boolean => !c.ghost.domainUsed(attachId(c));
 const isMine = (c: Call): boolean => device(c) >= 0 && c.ghost.deviceContext(device(c)) === vmOf(c);
 
+/** Pages that the pool had before the call: the first of them is the table's. */
+let freeBefore = 0;
+
 /** The table that the call has made. */
 function makeTable(c: Call): void {
   c.ghost.makeDomain(attachId(c), 1, smmu());
@@ -137,8 +141,10 @@ const attachShortage: Shortage = {
     pages: (c) =>
       c.requestPages !== 1 && smmuExists(c) && !hasLevel2(c, smmu(), route!.sid) ? level2Pages(c, smmu()) : 1,
   }),
-  lacks: (c, order) => c.poolLacks(1, isNew(c) && !c.isUnanswered(smmu()) ? order + 1 : order),
-  apply: keepTable,
+  lacks: (c, order) => c.poolLacks(IOMMU_POOL, isNew(c) && !c.isUnanswered(smmu()) ? order + 1 : order),
+  apply: (c) => {
+    if (freeBefore > 0) keepTable(c);
+  },
 };
 
 /** A row of refusal behind the making of the table. */
@@ -148,7 +154,10 @@ const refused = (why: string, when: (c: Call) => boolean): Row => ({
 });
 
 const attachDev: CallRules = {
-  prepare: prepareRoute(2),
+  prepare: (c) => {
+    prepareRoute(2)(c);
+    freeBefore = c.reader.poolFreePages(IOMMU_POOL);
+  },
   rows: [
     invalid(attach, 'route', () => route === null),
     invalid(attach, 'domain', (c) => !isOwn(c, attachId(c))),

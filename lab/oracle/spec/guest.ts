@@ -191,6 +191,14 @@ export const unshareGuest: CallRules = {
 
 const reclaim = 'reclaim_dying_guest_page';
 
+/** Whether hardware that did not answer may still reach one of the pages. */
+function isStillReached(c: Call): boolean {
+  for (let i = 0; i < c.u32(3); i++) {
+    if (c.ghost.references(c.ghost.guestPage(c.slot, c.number(2) + i)) !== 0) return true;
+  }
+  return false;
+}
+
 export const reclaimDyingGuestPage: CallRules = {
   prepare: prepareVm,
   rows: [
@@ -198,6 +206,7 @@ export const reclaimDyingGuestPage: CallRules = {
     refuse(reclaim, 'EINVAL', (c) => !sizeFits(c, 3, 2) || !gfnFits(c, 2, 3), 'size'),
     refuse(reclaim, 'EPERM', (c) => !isProtected(c)),
     refuse(reclaim, 'ENOENT', (c) => !hasAll(c)),
+    refuse(reclaim, 'EBUSY', isStillReached),
     accept(reclaim, 'ok', {
       accept: (c) => {
         for (let i = 0; i < c.u32(3); i++) {

@@ -139,7 +139,10 @@ function takeDeviceBack(c: Call, device: number): boolean {
   const { ghost, facts, monitor } = c;
   for (const stream of facts.registry[device]!.streams) {
     if (entryIsUnanswered(c, stream)) return false;
+    const id = ghost.streamDomain(stream.smmu, stream.sid);
     ghost.detach(stream.smmu, stream.sid, 0);
+    // The domain counts the stream until it is freed itself.
+    if (id >= 0) ghost.loseReference(id, stream.smmu);
     monitor.touched.addStream(stream.smmu, stream.sid);
   }
   ghost.setDeviceContext(device, 0);

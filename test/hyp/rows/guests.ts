@@ -157,6 +157,16 @@ export const ways: Readonly<Record<string, (guest: Guest) => unknown>> = {
     hang(g);
     g.host('start_teardown_vm', g.vm);
   },
+  'reclaim_dying_guest_page/EBUSY': (g) => {
+    g.attach().call('guest_map_pages', 256, 0, IPA, PAGE, RW);
+    hang(g);
+    // What was unmapped may still be cached: the page is not let go of any more.
+    g.call('guest_unmap_pages', 256, 0, PAGE);
+    for (const smmu of g.rig.machine.smmus) smmu.setAnswers(true);
+    g.host('vcpu_put');
+    expect(g.host('start_teardown_vm', g.vm)).toBe(0);
+    g.host('reclaim_dying_guest_page', g.vm, IPA / PAGE, 1);
+  },
   'free_domain/EINVAL-owner': (g) => g.attach().host('free_domain', 256),
   'guest_dev_req_dma/invalid-registers': (g) => raw(g.make(), 0xc600003d, 7, 0, 1),
   'guest_dev_req_dma/invalid-route': (g) => g.make().call('guest_dev_req_dma', 7, 5),
