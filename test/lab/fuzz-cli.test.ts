@@ -125,6 +125,17 @@ test('a folder with a run in it is not overwritten, and one without is not resum
   expect([other.code, other.err]).toEqual([2, expect.stringContaining('a resumed run has the options')]);
 });
 
+test('bytes in a file are run', async () => {
+  const input = at('canary', 'findings', 'invalidation.released-early.unmap_pages.input');
+  const found = await postern('replay', '--raw', input, '--hypervisor', 'postern+Z14');
+  expect([found.code, found.out]).toEqual([1, expect.stringContaining('# violation of invalidation (released-early)')]);
+  const silent = await postern('replay', '--raw', input, '--json');
+  expect(silent.code).toBe(0);
+  expect(JSON.parse(silent.out)).toMatchObject({ schema: 'postern/raw-run/0', violation: null });
+  const wrong = await postern('replay', '--raw', input, '--story');
+  expect([wrong.code, wrong.err]).toEqual([2, expect.stringContaining('--story does not apply to bytes')]);
+});
+
 test('any bytes are an input; a violation is an error that carries its scenario', () => {
   fuzzOne(new Uint8Array(0));
   fuzzOne(new Uint8Array(100).fill(0xff));

@@ -27,6 +27,7 @@ import {
 } from '../command.ts';
 import { profileArg, profileOption } from '../profile-arg.ts';
 import { propertiesArg, propertyOptions } from '../property-args.ts';
+import { replayRaw } from '../replay-raw.ts';
 import { breathe } from './breathe.ts';
 import { replayScenario } from './replay-scenario.ts';
 
@@ -50,6 +51,9 @@ export const replayCommand: Command = {
     { flags: '-o, --output <file>', describe: 'Write that form to a file instead of printing it' },
     { flags: '--story', describe: 'Tell a scenario step by step, in plain sentences' },
     { flags: '--svg <file>', describe: 'Write a drawing of a scenario: its steps, and when old entries may be used' },
+    { flags: '--raw', describe: 'The file holds bytes: an input of the fuzzer, or any others' },
+    { flags: '--hypervisor <name>', describe: 'Whom bytes are run against (default: postern)' },
+    { flags: '--abort', describe: 'With --raw: die of SIGABRT at a violation, as fuzzers expect it' },
     { flags: '--unchecked', describe: 'Without oracles: for measuring' },
     ...propertyOptions,
     { flags: '--json', describe: 'Print one JSON document' },
@@ -61,6 +65,11 @@ export const replayCommand: Command = {
   ],
   async run(args, io) {
     const path = requiredText(args, 'trace');
+    if (flagArg(args, 'raw')) {
+      refuseOptions(args, ['fixture', 'stage', 'unchecked', 'story', 'svg', 'emit', 'output'], 'bytes');
+      return replayRaw(path, args, io);
+    }
+    refuseOptions(args, ['abort', 'hypervisor'], 'what is not --raw');
     const isShare = path.startsWith(SHARE_PREFIX);
     if (isShare) refuseOptions(args, TRACE_OPTIONS, 'a scenario');
     if (isShare) return replayScenario({ share: path }, args, io);
