@@ -6,6 +6,7 @@ export { type ConformReport, conformDocument, renderConform } from './conform/re
 export { conformVectors, VECTOR_FORMATS } from './conform/vectors/conform.ts';
 export { attackScenario } from './demo/attack.ts';
 export { type FoundDefect, findDefect } from './demo/defects.ts';
+export { EMIT_KINDS, type EmitKind, emit, type Film, filmOf } from './emit/index.ts';
 export { type Fixture, parseFixture } from './fixture/index.ts';
 export {
   type EngineOptions,
