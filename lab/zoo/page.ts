@@ -46,6 +46,18 @@ CPU time is that of the hunting thread, shrinking left out. A hunt that ends wit
 longer than any that found something. Over several seeds a cell has the median, and the interval between the order
 statistics that enclose it with 95 percent confidence. The exit code is 3 when a hunt found nothing.
 
+## Defects that nobody thought of
+
+\`npm run mutants\` (for developers; see \`lab/build/mutants.ts\`) has Stryker's instrumenter make mutants of \`hyp\`: an
+operator exchanged, a condition made constant, a block emptied. Texts, pauses and the layout are left out, and what is not
+well typed. The fuzzer hunts a random sample of them, on three machines and three profiles for a part of the time each. A
+mutant is detected by a violation, by a boot that fails, or by a call that never returns.
+
+Measured on 2026-11-20: of a sample of 105 mutants (seed 1, 4 s of CPU time each) 80 were detected, 76 percent: 68 by a
+violation, 8 by a boot that failed, 4 by a call that never returned. Some of the 25 others change nothing that can be
+seen (a shortcut for small addresses, one invalidation too many); others take input that random steps hardly ever have, such
+as page sizes beyond 4 GiB, or pages of one chunk whose states differ.
+
 `;
 
 /** The text of docs/zoo.md. */
