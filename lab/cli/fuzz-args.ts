@@ -33,6 +33,9 @@ export async function fuzzSetup(args: CommandArgs): Promise<FuzzSetup> {
   const properties = propertiesArg(args);
   const calls = callsArg(args, profile);
   const weights = weightsArg(args);
+  if (flagArg(args, 'twin') && flagArg(args, 'interleave')) {
+    throw new UsageError('--twin and --interleave: two machines in lock step run one call after the other');
+  }
   const keepGoing = flagArg(args, 'keepGoing');
   const job: FuzzJob = {
     machine,
@@ -46,6 +49,7 @@ export async function fuzzSetup(args: CommandArgs): Promise<FuzzSetup> {
     ...(weights !== undefined && { weights }),
     prefix: steps,
     interleaved: flagArg(args, 'interleave'),
+    twin: flagArg(args, 'twin'),
     stopAtFirst: !keepGoing,
   };
   const workers = countArg(args, 'jobs', '--jobs', WORKERS_MAX);

@@ -25,6 +25,8 @@ export interface FuzzJob {
   readonly weights?: Readonly<Record<string, number>>;
   /** Steps that every run begins with. */
   readonly prefix: readonly Step[];
+  /** Run two machines in lock step that differ only in a secret, and compare what the host can see of them. */
+  readonly twin: boolean;
   /** Whether calls of several CPUs overlap. */
   readonly interleaved: boolean;
   readonly stopAtFirst: boolean;

@@ -100,6 +100,7 @@ test.each([
   [['--calls', 'map_page'], "--calls: android17 has no call 'map_page'; there are "],
   [['--feedback', 'luck'], "--feedback: expected edges, states, rows (a,b), or none, got 'luck'"],
   [['--require', 'luck'], "--require: nothing is called 'luck'; there are rows"],
+  [['--twin', '--interleave'], '--twin and --interleave: two machines in lock step'],
   [['--shard', '3/2'], "--shard: expected i/n with i from 1 to n, and n at most 1024, got '3/2'"],
   [['--max-steps', '0'], '--max-steps: expected a number from 1 to 100000, got 0'],
   [['--resume'], '--resume needs -o: the folder of the run to go on with'],
@@ -123,6 +124,11 @@ test('a folder with a run in it is not overwritten, and one without is not resum
   expect([none.code, none.err]).toEqual([2, expect.stringContaining('no state.json')]);
   const other = await postern('fuzz', '--resume', '-o', at('whole'), '--calls', 'map_pages');
   expect([other.code, other.err]).toEqual([2, expect.stringContaining('a resumed run has the options')]);
+});
+
+test('two machines that differ in a secret look the same to the host', async () => {
+  const { code, out } = await postern('fuzz', '--twin', '--runs', '60', '--json');
+  expect([code, JSON.parse(out).findings]).toEqual([0, []]);
 });
 
 test('bytes in a file are run', async () => {

@@ -9,7 +9,7 @@ test('every preset is valid and survives a trip through JSON', () => {
     expect(description.name).toBe(name);
     expect(createMachine(preset(name)).smmus).toHaveLength(description.smmus.length);
   }
-  expect(() => preset('mmu9')).toThrow('preset "mmu9": expected one of tiny, qemu-virt, mmu700, two-smmus');
+  expect(() => preset('mmu9')).toThrow('preset "mmu9": expected one of tiny, switched, qemu-virt, mmu700, two-smmus');
   expect(() => preset('toString')).toThrow(DescriptionError);
 });
 

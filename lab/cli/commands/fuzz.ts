@@ -40,6 +40,7 @@ export const fuzzCommand: Command = {
       default: 'edges,states,rows',
     },
     { flags: '--interleave', describe: 'Let calls of several CPUs overlap, pause by pause' },
+    { flags: '--twin', describe: 'Beside it a machine with other secrets: the host must not tell them apart' },
     { flags: '--from <file>', describe: 'Begin every input where this scenario, or the trace of a kernel, ends' },
     { flags: '--corpus <folder>', describe: 'Begin with these inputs: the folder of a run, or any folder of files' },
     { flags: '--shard <i/n>', describe: 'This is machine i of n that share one seed' },
