@@ -4,6 +4,7 @@
  */
 
 import { AttachFlag, type Boundary, type CallResult, Errno, type MemoryRequest } from '#hypercall-abi';
+import { HostMemcache } from './memcache.ts';
 import type { HostMemory } from './memory.ts';
 import type { ScatterList } from './scatter-list.ts';
 
@@ -20,6 +21,14 @@ export interface AttachOptions {
   readonly stall?: boolean;
 }
 
+/** What the driver must know where the hypervisor has its pages from memcaches. */
+export interface DriverCaches {
+  /** The page with the caches of all CPUs. */
+  readonly page: number;
+  /** log2 of the pages of a domain's first table, by IOMMU. */
+  readonly rootOrders: readonly number[];
+}
+
 /** Counters that a report shows. */
 export interface DriverStatistics {
   calls: number;
@@ -33,21 +42,35 @@ export class IommuDriver {
   private readonly boundary: Boundary;
   private readonly memory: HostMemory;
   private readonly cpu: number;
+  private readonly caches: DriverCaches | null;
+  private readonly memcache: HostMemcache | null;
   private readonly freeIds: number[] = [];
   private nextId = 1;
 
-  /** @param cpu the CPU on which this driver runs */
-  constructor(boundary: Boundary, memory: HostMemory, cpu = 0) {
+  /**
+   * @param cpu the CPU on which this driver runs
+   * @param caches where the hypervisor has its pages from memcaches; else null
+   */
+  constructor(boundary: Boundary, memory: HostMemory, cpu = 0, caches: DriverCaches | null = null) {
     this.boundary = boundary;
     this.memory = memory;
     this.cpu = cpu;
+    this.caches = caches;
+    this.memcache = caches === null ? null : new HostMemcache(boundary, caches.page, cpu);
+  }
+
+  /** The domain in the arguments of a call: where IOMMUs have domains of their own, both are named. */
+  private named(id: number): readonly number[] {
+    const { perIommu } = this.boundary.profile.domains;
+    return perIommu === undefined ? [id] : [Math.floor(id / perIommu), id % perIommu];
   }
 
   /**
-   * Make a domain. @param stage 1 or 2
+   * Make a domain. @param stage 1 or 2; where domains have no type they translate at stage 2, whatever is asked
    * @returns its id (1 and up), or a negative errno
    */
   allocDomain(iommu: number, stage: 1 | 2): number {
+    if (this.caches !== null) return this.allocRooted(iommu, this.caches.rootOrders[iommu] ?? 0);
     const id = this.freeIds.pop() ?? this.nextId++;
     if (id >= this.boundary.profile.domains.hostCount) return -Errno.ENOMEM;
     const { s1, s2 } = this.boundary.profile.domainTypes;
@@ -59,11 +82,23 @@ export class IommuDriver {
     return result === 0 ? id : result;
   }
 
+  /** A domain whose first table the host gives: such domains translate at stage 2. */
+  private allocRooted(iommu: number, order: number): number {
+    const { perIommu = 1 } = this.boundary.profile.domains;
+    const id = this.freeIds.pop() ?? this.nextId++;
+    const root = this.memory.alloc(order);
+    if (id >= perIommu || root === 0) return -Errno.ENOMEM;
+    const result = this.untilServed(() => this.boundary.call(this.cpu, 'alloc_domain', iommu, id, root));
+    if (result === 0) return iommu * perIommu + id;
+    this.freeIds.push(id);
+    return result;
+  }
+
   /** Free an idle domain. @returns 0 or a negative errno */
   freeDomain(id: number): number {
     this.statistics.calls++;
-    const { errno } = this.boundary.call(this.cpu, 'free_domain', id);
-    if (errno === 0) this.freeIds.push(id);
+    const { errno } = this.boundary.call(this.cpu, 'free_domain', ...this.named(id));
+    if (errno === 0) this.freeIds.push(this.named(id).at(-1)!);
     return errno;
   }
 
@@ -75,7 +110,7 @@ export class IommuDriver {
   attach(iommu: number, id: number, sid: number, options: AttachOptions = {}): number {
     const { pasid = PASID_NONE, pasidBits = 0, stall = false } = options;
     const flags = stall ? AttachFlag.stall : NO_FLAGS;
-    const args = [iommu, id, sid, pasid, pasidBits, flags].slice(
+    const args = [iommu, this.named(id).at(-1)!, sid, pasid, pasidBits, flags].slice(
       0,
       this.boundary.profile.call('attach_dev').args.length,
     );
@@ -85,7 +120,12 @@ export class IommuDriver {
   /** Detach a stream from its domain, or one PASID of it. @returns 0 or a negative errno */
   detach(iommu: number, id: number, sid: number, pasid = PASID_NONE): number {
     this.statistics.calls++;
-    return this.boundary.call(this.cpu, 'detach_dev', iommu, id, sid, pasid).errno;
+    const args = [iommu, this.named(id).at(-1)!, sid, pasid];
+    return this.boundary.call(
+      this.cpu,
+      'detach_dev',
+      ...args.slice(0, this.boundary.profile.call('detach_dev').args.length),
+    ).errno;
   }
 
   /** Answer an access that stalled under that tag. @param status one of PageResponse @returns 0 or a negative errno */
@@ -107,7 +147,7 @@ export class IommuDriver {
       const result = this.boundary.call(
         this.cpu,
         'map_pages',
-        id,
+        ...this.named(id),
         iova + mapped,
         pa + mapped,
         pgsize,
@@ -122,7 +162,7 @@ export class IommuDriver {
       }
       this.statistics.shortMaps++;
       // Upstream's loop would spin on a short map that asks for nothing; here that ends it.
-      this.lastErrno = result.request === null ? -Errno.EINVAL : this.serve(result.request);
+      this.lastErrno = this.serveAny(result.request) ?? -Errno.EINVAL;
       if (this.lastErrno !== 0) break;
     }
     return mapped;
@@ -158,13 +198,13 @@ export class IommuDriver {
       const { value, request } = this.boundary.call(
         this.cpu,
         'unmap_pages',
-        id,
+        ...this.named(id),
         iova + unmapped,
         pgsize,
         (size - unmapped) / pgsize,
       );
       unmapped += value;
-      if (value === 0 && (request === null || this.serve(request) !== 0)) break;
+      if (value === 0 && this.serveAny(request) !== 0) break;
     }
     return unmapped;
   }
@@ -172,7 +212,7 @@ export class IommuDriver {
   /** Physical address behind an IOVA, or 0. */
   iovaToPhys(id: number, iova: number): number {
     this.statistics.calls++;
-    return this.boundary.call(this.cpu, 'iova_to_phys', id, iova).value;
+    return this.boundary.call(this.cpu, 'iova_to_phys', ...this.named(id), iova).value;
   }
 
   /** Repeat a call while it fails and asks for memory that can be given. */
@@ -180,10 +220,22 @@ export class IommuDriver {
     for (;;) {
       this.statistics.calls++;
       const { errno, request } = call();
-      if (errno >= 0 || request === null) return errno;
-      const served = this.serve(request);
+      if (errno >= 0) return errno;
+      const served = this.serveAny(request);
+      if (served === null) return errno;
       if (served !== 0) return served;
     }
+  }
+
+  /** Serve a request, or a need that the memcache shows. @returns 0, a negative errno, or null for neither */
+  private serveAny(request: MemoryRequest | null): number | null {
+    if (request !== null) return this.serve(request);
+    if (this.memcache === null || !this.memcache.takeNeed()) return null;
+    const pa = this.memory.alloc();
+    if (pa === 0) return -Errno.ENOMEM;
+    this.statistics.topUps++;
+    this.statistics.pagesDonated++;
+    return this.memcache.push(pa) ? 0 : -Errno.EPERM;
   }
 
   /** Donate what a request asks for: one chunk for the IOMMU pool, single pages for the heap. @returns 0 or -errno */

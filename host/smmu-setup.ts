@@ -34,11 +34,11 @@ export interface SmmuMemory {
 }
 
 /**
- * Prepare one SMMU.
+ * Prepare one SMMU. @param levelSplit split of StreamIDs where the stream table has two levels
  * @throws RangeError when the host has no memory for its tables
  */
-export function setUpSmmu(port: HostPort, memory: HostMemory, smmu: SmmuDescription): SmmuMemory {
-  const split = smmu.twoLevelStreamTable && smmu.sidBits > SPLIT ? SPLIT : 0;
+export function setUpSmmu(port: HostPort, memory: HostMemory, smmu: SmmuDescription, levelSplit = SPLIT): SmmuMemory {
+  const split = smmu.twoLevelStreamTable && smmu.sidBits > levelSplit ? levelSplit : 0;
   const strtabBytes = split === 0 ? 64 * 2 ** smmu.sidBits : 8 * 2 ** (smmu.sidBits - split);
   const cmdqLog2 = Math.min(CMDQ_LOG2, smmu.cmdqLog2);
   const evtqLog2 = Math.min(EVTQ_LOG2, smmu.evtqLog2);

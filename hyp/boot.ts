@@ -14,6 +14,7 @@ import { registerDevices } from './device.ts';
 import { annotateAtBoot } from './host-stage2.ts';
 import { snapshotHostStage2 } from './identity.ts';
 import { OwnerId, PageState, SmmuRecord } from './layout.ts';
+import { takeMemcaches } from './memcache.ts';
 import { donateToHyp, pinSharedPage, shareHyp } from './ownership.ts';
 import { addPages, allocPages, writePointer } from './pool.ts';
 import { Register, resetSmmu } from './smmu.ts';
@@ -33,7 +34,6 @@ const EVENT_SIZE = 32;
 const COMMAND_SIZE = 16;
 const STE_SIZE = 64;
 const L1STD_SIZE = 8;
-const SPLIT = 8;
 
 /** @returns 0; -EINVAL what the host set up is not acceptable; -EIO an SMMU has failed; -EPERM not the host's; -ENOMEM */
 export function* boot(h: Hyp, parameters: BootParameters): Steps<number> {
@@ -46,6 +46,7 @@ export function* boot(h: Hyp, parameters: BootParameters): Steps<number> {
   for (let i = 0; i < h.smmus.length && result === 0; i++) {
     result = parameters.smmus[i] === h.smmus[i]!.base ? yield* takeSmmu(h, i) : err('EINVAL');
   }
+  if (result === 0 && h.profile.request === 'needs-page') result = yield* takeMemcaches(h, parameters.memcaches);
   if (result === 0) result = yield* snapshotHostStage2(h);
   if (result !== 0) return result;
   for (const cpu of h.cpus) enterStage2(h, cpu, root);
@@ -104,7 +105,7 @@ function* takeSmmu(h: Hyp, index: number): Steps<number> {
   const twoLevel = ((config >>> 16) & 3) === 1;
   const split = twoLevel ? (config >>> 6) & 0x1f : 0;
   if ((config & ~0x307ff) !== 0 || ((config >>> 16) & 3) > 1 || log2 > sidBits) return err('EINVAL');
-  if (twoLevel && (!twoLevelStreamTable || split !== SPLIT)) return err('EINVAL');
+  if (twoLevel && (!twoLevelStreamTable || split !== h.profile.streamTableSplit)) return err('EINVAL');
   const strtab = read64(h, base + Register.STRTAB_BASE);
   // Fewer streams than one level-2 table has: there is one descriptor all the same.
   const strtabBytes = twoLevel ? L1STD_SIZE * 2 ** Math.max(0, log2 - split) : STE_SIZE * 2 ** log2;

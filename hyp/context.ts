@@ -32,6 +32,8 @@ export interface Hyp {
   /** Record of the domain whose page table is being worked on, for the callbacks of the page-table code. */
   domain: number;
   domainId: number;
+  /** What is added to a domain's number to find its record: where each IOMMU has domains of its own, the first of the one named. */
+  domainBase: number;
   readonly gather: Gather;
   /** The element of a scatter list that is being mapped, as registers (map-sg.ts). */
   readonly element: Int32Array;

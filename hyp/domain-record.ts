@@ -21,7 +21,7 @@ export const HOST_OWNER = 0;
 export function domainRecord(h: Hyp, id: number): number {
   const { count, table } = h.profile.domains;
   if (id >= count) return -1;
-  return table === 'array' ? h.layout.domains + id * DomainRecord.size : recordInLeaf(h, id);
+  return table === 'array' ? h.layout.domains + id * DomainRecord.size : recordInLeaf(h, h.domainBase + id);
 }
 
 function recordInLeaf(h: Hyp, id: number): number {
@@ -46,9 +46,10 @@ export function* needDomainRecord(h: Hyp, id: number): Steps<number> {
     yield* requestIommu(h, 1);
     return -1;
   }
-  yield { kind: 'write', at: leafPointer(h, id) };
-  writePointer(h, leafPointer(h, id), leaf);
-  return recordInLeaf(h, id);
+  const at = leafPointer(h, h.domainBase + id);
+  yield { kind: 'write', at };
+  writePointer(h, at, leaf);
+  return domainRecord(h, id);
 }
 
 /** References: 0 free, 1 idle, more while streams are attached or calls in flight. */
@@ -128,6 +129,11 @@ export function domainSmmu(h: Hyp, domain: number): number {
 export function setDomainTable(h: Hyp, domain: number, smmu: number, stage: number, root: number): void {
   h.memory.write32(domain + KIND, stage | (smmu << 8) | (domainType(h, domain) << 16));
   writePointer(h, domain + ROOT, root);
+}
+
+/** Address of the domain's top-level table. */
+export function domainRoot(h: Hyp, domain: number): number {
+  return readPointer(h, domain + ROOT);
 }
 
 /** Type that a domain was allocated with, where the first attach builds the table. */

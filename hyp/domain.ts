@@ -3,7 +3,7 @@
  * full invalidation stands between the end of one domain and the next use of its id.
  */
 
-import { err } from '#hypercall-abi';
+import { err, getNumber } from '#hypercall-abi';
 import { freePageTable, pgdBytes } from '#io-pgtable';
 import type { Steps } from '#machine';
 import type { Hyp } from './context.ts';
@@ -22,7 +22,11 @@ import {
   needDomainRecord,
 } from './domain-record.ts';
 import { lock, unlock } from './lock.ts';
+import { donateToHyp } from './ownership.ts';
 import { completeUnmap } from './page-table-ops.ts';
+import { dropRequest } from './request.ts';
+import { PAGE_SIZE } from './stage2.ts';
+import { getHypPage, hypPage } from './vmemmap.ts';
 
 /** The one IOMMU driver there is. */
 export const DRIVER_ID = 0;
@@ -83,6 +87,43 @@ export function* allocUnboundDomain(h: Hyp, id: number, type: number): Steps<num
   else yield* initUnboundDomain(h, domain, type);
   yield* unlock(h, h.layout.domainLock);
   return result;
+}
+
+/**
+ * alloc_domain where the host gives the pages for the top-level table, which translates at stage 2.
+ * @param at register with the address of the pages
+ * @returns 0; -EINVAL the leaf page of the record cannot be made (with an IOMMU request), in use, no stage 2, or a root that
+ *   is not aligned to its size; -ENOMEM the root cannot be donated
+ */
+export function* allocRootedDomain(h: Hyp, iommu: number, id: number, at: number): Steps<number> {
+  yield* lock(h, h.layout.domainLock);
+  const domain = yield* needDomainRecord(h, id);
+  let result = err('EINVAL');
+  if (domain >= 0 && (yield* domainRefs(h, domain)) === 0) result = yield* takeRoot(h, iommu, at);
+  if (result === 0) yield* initDomain(h, domain, HOST_OWNER, iommu, 2, getNumber(h.x, at));
+  yield* unlock(h, h.layout.domainLock);
+  return result;
+}
+
+function* takeRoot(h: Hyp, iommu: number, at: number): Steps<number> {
+  const root = getNumber(h.x, at);
+  const layout = h.tableLayouts[2 * iommu + 1];
+  if (layout === null || layout === undefined) return err('EINVAL');
+  const size = Math.ceil(pgdBytes(layout) / PAGE_SIZE) * PAGE_SIZE;
+  // The low word tells exactly, whatever else the register holds.
+  if ((h.x[2 * at]! & (size - 1)) !== 0) return err('EINVAL');
+  if ((yield* donateToHyp(h, root, size / PAGE_SIZE)) !== 0) {
+    yield* dropRequest(h);
+    return err('ENOMEM');
+  }
+  yield* lock(h, h.layout.hostLock);
+  for (let pa = root; pa < root + size; pa += PAGE_SIZE) {
+    h.memory.zeroPage(pa);
+    // As for a page of a pool: 1 while it is in use.
+    yield* getHypPage(h, hypPage(h, pa));
+  }
+  yield* unlock(h, h.layout.hostLock);
+  return 0;
 }
 
 /**

@@ -66,6 +66,7 @@ export function createHypervisor(machine: Machine, profile: Profile = defaultPro
       x: new Int32Array(16),
       domain: 0,
       domainId: 0,
+      domainBase: 0,
       gather: { start: 0, end: 0, granule: 0 },
       element: new Int32Array(8),
       records: new Int32Array(1024),

@@ -216,10 +216,11 @@ export const CpuRecord: RecordTable = {
 
 /**
  * The one order in which a CPU takes locks, the outermost first: whoever holds one takes only locks further down, and
- * never two of a class. `guest`, `domain`, `smmu` and `pool` are the `lock` fields of VM, domain, SMMU and pool records,
+ * never two of a class. `call` is held around each call where pages come from memcaches. `guest`, `domain`, `smmu` and `pool` are the `lock` fields of VM, domain, SMMU and pool records,
  * the others global words of {@link HypLayout}.
  */
 export const LOCK_ORDER = [
+  'call',
   'vmTable',
   'pviommu',
   'device',
@@ -255,6 +256,10 @@ export interface HypLayout {
   readonly deviceLock: number;
   /** Lock of the paravirtual IOMMUs. */
   readonly pviommuLock: number;
+  /** Lock around each call of an IOMMU, where pages come from memcaches. */
+  readonly callLock: number;
+  /** Pointer to the page with the memcaches of the CPUs, which the host shares; 0 where there are none. */
+  readonly memcaches: number;
   readonly hostStage2Root: number;
   /** Pointer to the identity domain's table; 0 before the snapshot, and where no SMMU has stage 2. */
   readonly identityRoot: number;
@@ -329,6 +334,8 @@ export function hypLayout(machine: PlacedMachine, profile: Profile = defaultProf
     vmLock: globals + 12,
     deviceLock: globals + 32,
     pviommuLock: globals + 36,
+    callLock: globals + 40,
+    memcaches: globals + 48,
     hostStage2Root: globals + 16,
     identityRoot: globals + 24,
     heapPool: globals + 128,

@@ -11,6 +11,7 @@ import type { Steps } from '#machine';
 import type { Hyp } from './context.ts';
 import { DOMAIN_LOCK, domainPageTable, domainStage } from './domain-record.ts';
 import { lock, unlock } from './lock.ts';
+import { servePages } from './memcache.ts';
 import { unuseDma, useDma } from './ownership.ts';
 import { completeUnmap, makeRoom } from './page-table-ops.ts';
 
@@ -89,6 +90,7 @@ function* mapUsed(h: Hyp, domain: number, id: number, at: number, size: number, 
   while (mapped < size) {
     const step = yield* mapPages(table, iova + mapped, paddr + mapped, pgsize, (size - mapped) / pgsize, prot);
     if (step <= 0) {
+      if (step === -Errno.ENOMEM && h.profile.request === 'needs-page' && (yield* servePages(h))) continue;
       // The memory request says what is missing; the host tops up and goes on from here.
       h.mapResult = step === -Errno.ENOMEM ? 0 : step;
       break;

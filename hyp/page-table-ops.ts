@@ -10,11 +10,14 @@ import { err } from '#hypercall-abi';
 import type { PageTableOps } from '#io-pgtable';
 import type { Steps } from '#machine';
 import type { Gather, Hyp } from './context.ts';
+import { domainRoot } from './domain-record.ts';
 import { UNMAP_CACHE_ENTRIES } from './layout.ts';
-import { unuseDma } from './ownership.ts';
+import { lock, unlock } from './lock.ts';
+import { donateToHost, unuseDma } from './ownership.ts';
 import { allocPages, freePages, readPointer, writePointer } from './pool.ts';
 import { requestIommu } from './request.ts';
 import { invalidateDomain, invalidateRange } from './tlb.ts';
+import { hypPage, putHypPage } from './vmemmap.ts';
 
 const PAGE_SIZE = 4096;
 const ENTRY_SIZE = 16;
@@ -36,7 +39,8 @@ export function pageTableOps(h: Hyp): PageTableOps {
     },
     freeTable: function* (pa: number, sizeBytes: number): Steps<void> {
       if (!h.invalidated) return;
-      yield* freePages(h, h.layout.iommuPool, pa, orderOf(sizeBytes));
+      if (h.profile.request === 'needs-page' && pa === domainRoot(h, h.domain)) yield* returnRoot(h, pa, sizeBytes);
+      else yield* freePages(h, h.layout.iommuPool, pa, orderOf(sizeBytes));
     },
     flushAll: function* (): Steps<void> {
       if ((yield* invalidateDomain(h)) !== 0) h.invalidated = false;
@@ -67,6 +71,19 @@ export function pageTableOps(h: Hyp): PageTableOps {
     },
     warn: () => {},
   };
+}
+
+/** A top-level table that the host gave goes back to it, zeroed. */
+function* returnRoot(h: Hyp, pa: number, sizeBytes: number): Steps<void> {
+  const pages = Math.ceil(sizeBytes / PAGE_SIZE);
+  yield* lock(h, h.layout.hostLock);
+  for (let i = 0; i < pages; i++) {
+    h.memory.zeroPage(pa + i * PAGE_SIZE);
+    yield* putHypPage(h, hypPage(h, pa + i * PAGE_SIZE));
+  }
+  yield* unlock(h, h.layout.hostLock);
+  // The host's table entry exists since the donation annotated it, so this cannot run out of memory.
+  yield* donateToHost(h, pa, pages);
 }
 
 /** Widen what was gathered by [iova, end) if that touches it and has leaves of the same size. */

@@ -10,6 +10,8 @@ import type { Profile } from './profiles/index.ts';
 export interface BootParameters {
   /** Base of the register file of each SMMU, in the order of the machine description. */
   readonly smmus: readonly number[];
+  /** Where pages come from memcaches: the page in which those of all CPUs lie, in the order of the CPUs. */
+  readonly memcaches?: number;
 }
 
 /** An access that the hypervisor has made on behalf of the host: what a read gives, as an unsigned word. */

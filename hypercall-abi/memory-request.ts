@@ -27,6 +27,7 @@ const PAGE = 4096;
 
 /** Put a request into x2, or x2 and x3 (0 for none). Bits above the payload are cleared. */
 export function encodeRequest(x: Int32Array, type: number, pages: number, style: RequestStyle = 'x2'): void {
+  if (style === 'needs-page') return;
   if (type === RequestType.none) setNumber(x, 2, 0);
   else if (style === 'x2') setNumber(x, 2, type + pages * 256);
   else encodeInTwo(x, type, pages);
@@ -49,6 +50,7 @@ function decodeFromTwo(x: Int32Array): MemoryRequest | null {
 
 /** The request in x2, or x2 and x3, or null. Types that are not requests for a pool read as none. */
 export function decodeRequest(x: Int32Array, style: RequestStyle = 'x2'): MemoryRequest | null {
+  if (style === 'needs-page') return null;
   if (style === 'x2-x3') return decodeFromTwo(x);
   const type = x[4]! & 0xff;
   if (type !== RequestType.heap && type !== RequestType.iommu) return null;
@@ -60,3 +62,10 @@ export function decodeRequest(x: Int32Array, style: RequestStyle = 'x2'): Memory
 export function listHead(pa: number, order: number): number {
   return pa + order;
 }
+
+/**
+ * The cache of pages that a CPU of the host shares with the hypervisor where requests have the style `needs-page`: byte offsets of
+ * the address of the first page (64 bits; 0 for none), the number of pages (64 bits), and a word that the hypervisor sets when it
+ * needed a page and had none. The first 8 bytes of a page hold the address of the next. Caches of CPUs lie `size` bytes apart.
+ */
+export const Memcache = { head: 0, pages: 8, needsPage: 16, size: 64 } as const;

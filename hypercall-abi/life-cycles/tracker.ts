@@ -162,8 +162,9 @@ export class LifeCycleTracker {
   }
 
   /** A call returned: `before` are the registers it was made with, `after` those it returned. */
-  crossed(spec: CallSpec, cpu: number, before: Int32Array, after: Int32Array): void {
-    this.#begin(before, false);
+  crossed(spec: CallSpec, cpu: number, made: Int32Array, after: Int32Array): void {
+    this.#begin(made, false);
+    const before = this.#renamed(spec, made);
     if (spec.name === 'map_pages' && spec.x0 === 'errno') {
       this.#mapped(before, after, getSigned(after, 0) === -Errno.EEXIST);
       return;
@@ -210,6 +211,26 @@ export class LifeCycleTracker {
         if (getSigned(after, 1) === 0) this.#done(spec, cpu, before);
         else if (getSigned(after, 1) === -Errno.ETIMEDOUT) this.#unanswered(spec, before);
     }
+  }
+
+  /**
+   * Where IOMMUs have domains of their own: the registers as later generations have them, with the domain's number among
+   * all. Which pages a memcache has lost or got there is not seen.
+   */
+  #renamed(spec: CallSpec, made: Int32Array): Int32Array {
+    const { perIommu } = this.#profile.domains;
+    if (perIommu === undefined || registerOf(spec, 'domain') === 0) return made;
+    this.#pages.unseenDonation();
+    this.#pages.unseenReturn();
+    const x = made.slice();
+    const [iommu, id] = [getU32(made, 1), getU32(made, 2)];
+    const number = id < perIommu ? Math.min(iommu * perIommu + id, this.#count) : this.#count;
+    const isFirst = ['map_pages', 'unmap_pages', 'free_domain'].includes(spec.name);
+    if (isFirst) x.copyWithin(2, 4);
+    x[isFirst ? 2 : 4] = number;
+    x[isFirst ? 3 : 5] = 0;
+    if (spec.name === 'attach_dev' || spec.name === 'detach_dev') x.fill(0, 8);
+    return x;
   }
 
   /** A call whose only result is success. */

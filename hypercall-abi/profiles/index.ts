@@ -4,6 +4,7 @@ import type { ArgumentUnit, CallName, CallSpec } from '../calls.ts';
 import { android16 } from './android16.ts';
 import { android17 } from './android17.ts';
 import type { Profile, ProfileName } from './profile.ts';
+import { rfcV1 } from './rfc-v1.ts';
 import { rfcV2 } from './rfc-v2.ts';
 
 export { android16 } from './android16.ts';
@@ -16,10 +17,11 @@ export {
   type ProfileName,
   type RequestStyle,
 } from './profile.ts';
+export { rfcV1 } from './rfc-v1.ts';
 export { rfcV2 } from './rfc-v2.ts';
 
 /** Every profile, the default one first. */
-export const profiles: readonly Profile[] = [android17, android16, rfcV2];
+export const profiles: readonly Profile[] = [android17, android16, rfcV2, rfcV1];
 
 /** What is meant where nobody names a profile. */
 export const defaultProfile: Profile = android17;

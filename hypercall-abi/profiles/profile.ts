@@ -6,7 +6,7 @@
 
 import type { CallName, CallSpec } from '../calls.ts';
 
-export type ProfileName = 'android17' | 'android16' | 'rfc-v2';
+export type ProfileName = 'android17' | 'android16' | 'rfc-v2' | 'rfc-v1';
 
 /** Numbers by which the hypervisor's page records tell what a component has of a page. */
 export interface PageStates {
@@ -18,9 +18,10 @@ export interface PageStates {
 
 /**
  * How a call asks for memory. `x2`: type in x2[7:0], pages in x2[39:8]. `x2-x3`: type 1 in x2[7:0], what the memory is
- * for in x2[15:8] (heap 1, IOMMU 3), number of chunks in x3[31:0], bytes of each in x3[63:32].
+ * for in x2[15:8] (heap 1, IOMMU 3), number of chunks in x3[31:0], bytes of each in x3[63:32]. `needs-page`: in no register;
+ * the CPU's memcache (see {@link Memcache}) says that it was empty when a page was needed.
  */
-export type RequestStyle = 'x2' | 'x2-x3';
+export type RequestStyle = 'x2' | 'x2-x3' | 'needs-page';
 
 /** Domain types: `any` leaves the stage to the hardware, `bypass` is the identity domain's, `nested` has a guest's stage 1. */
 export interface DomainTypes {
@@ -46,6 +47,11 @@ export interface ProfileData {
     readonly identity: number;
     /** Where their records are: in one array, or in leaf pages that are made as ids are allocated. */
     readonly table: 'array' | 'two-level';
+    /**
+     * Where each IOMMU has domains of its own: how many, a power of two. Everywhere but in the registers of a call a domain
+     * then goes by the number iommu * perIommu + domain; the tag of its translations is the lower part.
+     */
+    readonly perIommu?: number;
   };
   /** The values of alloc_domain's type, by what they are called; there are no gaps. */
   readonly domainTypes: DomainTypes;
@@ -58,6 +64,8 @@ export interface ProfileData {
   readonly domainSmmus: 'one' | 'several';
   readonly pageStates: PageStates;
   readonly request: RequestStyle;
+  /** Split of StreamIDs in a two-level stream table; 8 when left out. */
+  readonly streamTableSplit?: number;
 }
 
 export class Profile {
@@ -70,6 +78,7 @@ export class Profile {
   readonly domainSmmus: ProfileData['domainSmmus'];
   readonly pageStates: PageStates;
   readonly request: RequestStyle;
+  readonly streamTableSplit: number;
   /** The first value that is no domain type. */
   readonly domainTypeLimit: number;
   readonly #byName: ReadonlyMap<string, CallSpec>;
@@ -85,6 +94,7 @@ export class Profile {
     this.domainSmmus = data.domainSmmus;
     this.pageStates = data.pageStates;
     this.request = data.request;
+    this.streamTableSplit = data.streamTableSplit ?? 8;
     this.domainTypeLimit = Math.max(...Object.values(data.domainTypes)) + 1;
     this.#byName = new Map(data.calls.map((spec) => [spec.name, spec]));
     const byPosition: (CallSpec | undefined)[] = [];

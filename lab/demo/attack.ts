@@ -90,10 +90,36 @@ disk read 0x10000 cached -> fault F_TRANSLATION
 @cpu0 read page:secret -> abort
 `;
 
+/** The same where pages go to the hypervisor as the first table of a domain, which must be two pages here. */
+const attackRfcV1 = `postern scenario v0
+profile rfc-v1
+machine tiny
+hypervisor postern
+title The host and its disk try to reach a page that belongs to the hypervisor
+
+# the disk may reach the page while it is the host's
+@cpu0 topup iommu 8 -> 0
+@cpu0 alloc_domain domain=d1 pgd=page:root[2] -> 0
+@cpu0 attach_dev domain=d1 endpoint=disk -> 0
+@cpu0 map_pages domain=d1 iova=0x10000 paddr=page:secret[2] pgsize=0x1000 pgcount=1 prot=read|write -> 0x1000 bytes
+disk read 0x10000 -> page:secret
+
+# while it is mapped for DMA it cannot be given away
+@cpu0 alloc_domain domain=d2 pgd=page:secret -> -ENOMEM
+@cpu0 unmap_pages domain=d1 iova=0x10000 pgsize=0x1000 pgcount=1 -> 0x1000 bytes
+@cpu0 alloc_domain domain=d2 pgd=page:secret -> 0
+
+# now it is the hypervisor's: no way leads there any more
+@cpu0 map_pages domain=d1 iova=0x10000 paddr=page:secret pgsize=0x1000 pgcount=1 prot=read|write -> 0 bytes
+disk read 0x10000 cached -> fault F_TRANSLATION
+@cpu0 read page:secret -> abort
+`;
+
 const attacks: Readonly<Record<ProfileName, string>> = {
   android17: attackScenario,
   android16: attackAndroid16,
   'rfc-v2': attackRfcV2,
+  'rfc-v1': attackRfcV1,
 };
 
 /** The attack in the calls of that profile. */

@@ -111,7 +111,7 @@ export class FuzzEngine {
     this.schedule = interleaved ? new Schedule(machine.cpus, this.choices) : null;
     this.executor = executor;
     const allowed = options.calls ?? profile.calls.map(({ name }) => name);
-    const taken = this.session.smmuMemory.flatMap(({ strtab, cmdq, evtq }) => [strtab, cmdq, evtq]);
+    const taken = this.session.takenPages;
     this.generator = new StepGenerator(machine, allowed, this.choices, taken, profile);
     this.recipes = this.generator.recipes.map(({ name }) => name);
     this.weights = this.generator.recipes.map(({ name, weight }) =>

@@ -415,7 +415,9 @@ export class CheckedHypervisor implements Hypervisor {
     }
     this.hitEntry(result === 0 ? 'boot/ok' : 'boot/refused');
     if (result !== 0) return result;
-    this.takeover.learn(this.hardware.offered);
+    const caches = this.profile.request === 'needs-page' ? (parameters.memcaches ?? 0) : 0;
+    this.takeover.learn(this.hardware.offered, caches);
+    this.frame.allow(caches);
     this.monitor.start();
     this.full.afterBoot();
     this.hardware.afterBoot();

@@ -312,7 +312,8 @@ export class Comparison {
   private attachment(smmu: number, sid: number, pasid: number): ExpectedAttachment | null {
     const domain = this.ghost.streamDomain(smmu, sid, pasid);
     if (domain < 0) return null;
-    return { domain, root: this.reader.domainRoot(domain), stalls: this.ghost.stalls(smmu, sid, pasid) };
+    const tag = this.facts.tagOf(domain);
+    return { domain: tag, root: this.reader.domainRoot(domain), stalls: this.ghost.stalls(smmu, sid, pasid) };
   }
 
   /** Address of a stream's entry, 0 when there is none. */

@@ -32,6 +32,7 @@ const STALL_MODELS = { both: 0, terminate: 1, stall: 2 } as const;
 
 /** What a stream, or one PASID of it, is attached to. */
 export interface ExpectedAttachment {
+  /** Tag of the domain's translations. */
   readonly domain: number;
   /** Where the domain's table is. */
   readonly root: number;

@@ -281,6 +281,17 @@ export class Facts {
     return bytes;
   }
 
+  /** Number of the domain whose translations have that tag on that SMMU. */
+  domainWithTag(smmu: number, tag: number): number {
+    return smmu * (this.profile.domains.perIommu ?? 0) + tag;
+  }
+
+  /** Tag of a domain's translations. */
+  tagOf(domain: number): number {
+    const { perIommu } = this.profile.domains;
+    return perIommu === undefined ? domain : domain % perIommu;
+  }
+
   geometry(smmu: number, stage: number): Geometry {
     return this.geometries[2 * smmu + stage - 1]!;
   }

@@ -54,6 +54,14 @@ export class Frame {
     return owner === Owner.hyp ? 0 : owner === Owner.host ? 1 : 2 + this.ghost.ownerVm(page);
   }
 
+  /** Page of the host that calls may write to; -1 for none. */
+  private shared = -1;
+
+  /** Calls may write to the host's page at `pa`, which both sides use. @param pa 0 for none */
+  allow(pa: number): void {
+    this.shared = pa === 0 ? -1 : this.facts.pageOf(pa);
+  }
+
   /** A call is about to be made. @param thorough whether hashes may be taken if there is no journal */
   begin(thorough: boolean): void {
     this.mark = this.memory.logged;
@@ -130,6 +138,7 @@ export class Frame {
   };
 
   private foreign(page: number, pa: number): void {
+    if (page === this.shared) return;
     const name = this.ghost.ownerName(page);
     this.findings.add('unchanged', 'foreign-write', `the call wrote to ${hex(pa)}, in a page of the ${name}`, {
       pa,

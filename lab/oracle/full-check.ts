@@ -175,7 +175,8 @@ export class FullCheck {
    */
   private claim(pa: number, what: string, isPooled = false): void {
     const page = this.facts.pageOf(pa);
-    if (isPooled) this.iommuPages++;
+    // A first table that the host gave with the call is in no pool.
+    if (isPooled && this.ghost.isInPool(page)) this.iommuPages++;
     if (this.ghost.owner(page) !== Owner.hyp) {
       const text = `${what} lies at ${hex(pa)}, a page of the ${this.ghost.ownerName(page)}`;
       this.findings.add('structure', 'foreign-page', text, { pa });

@@ -166,6 +166,11 @@ export class Ghost {
     if (pool >= 0) this.add(this.pools + pool, -1);
   }
 
+  /** Whether a page of the hypervisor's was given to a pool. */
+  isInPool(page: number): boolean {
+    return this.owner(page) === Owner.hyp && this.ownerVm(page) !== 0;
+  }
+
   /** Pages that were given to a pool and not given back. */
   poolPages(pool: number): number {
     return this.memory.words[this.pools + pool]!;

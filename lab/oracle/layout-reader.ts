@@ -415,6 +415,11 @@ export class LayoutReader {
     return this.pointer(this.pool(id) + POOL_HEADS + 8 * order);
   }
 
+  /** The page with the memcaches of the CPUs, 0 when there is none. */
+  memcaches(): number {
+    return this.pointer(this.layout.memcaches);
+  }
+
   /** The identity domain's table, 0 when there is none. */
   identityRoot(): number {
     return this.pointer(this.layout.identityRoot);
@@ -427,6 +432,7 @@ export class LayoutReader {
   /** The lock word that is held, as a name; null when all of the global ones are free. */
   heldLock(): string | null {
     const { layout } = this;
+    if (this.word(layout.callLock) !== 0) return 'call lock';
     if (this.word(layout.hostLock) !== 0) return 'host lock';
     if (this.word(layout.hypLock) !== 0) return 'hyp lock';
     if (this.word(layout.domainLock) !== 0) return 'domain table lock';

@@ -70,6 +70,7 @@ export class Locks {
       if (!(word in this.globals)) throw new RangeError(`the ${name} lock is not in the first page of the layout`);
       this.globals[word] = rankOf(name) + 1;
     };
+    global(layout.callLock, 'call');
     global(layout.vmLock, 'vmTable');
     global(layout.pviommuLock, 'pviommu');
     global(layout.deviceLock, 'device');

@@ -374,6 +374,9 @@ export class Monitor {
 
   // ---- page records
 
+  /** Told at once of a page that the hypervisor has got, or given up, where the call itself decides which; else null. */
+  onMoved: ((page: number, isHyps: boolean) => void) | null = null;
+
   private wrotePage(page: number, before: number, after: number): void {
     this.touched.pages.add(page);
     const refs = PageWord.references(after);
@@ -385,6 +388,10 @@ export class Monitor {
     if (hypGone) {
       this.structureLost(page, 'given back to the host');
       this.checkQueues(page);
+    }
+    const isHyps = PageWord.hypState(after) === PageState.owned;
+    if (this.onMoved !== null && (hypGone || (isHyps && PageWord.hypState(before) !== PageState.owned))) {
+      this.onMoved(page, isHyps);
     }
   }
 
@@ -527,7 +534,8 @@ export class Monitor {
 
   /** The tag of a domain's translations, by its record. */
   private tagOf(id: number, stage: number, smmu: number): number {
-    return stage === 1 ? this.store.tagFor(smmu, 1, 0, id) : this.store.tagFor(smmu, 2, id, -1);
+    const number = this.facts.tagOf(id);
+    return stage === 1 ? this.store.tagFor(smmu, 1, 0, number) : this.store.tagFor(smmu, 2, number, -1);
   }
 
   /** The domain's record begins (again) or ceases to name a table. */

@@ -99,7 +99,8 @@ export class Reach {
   /** The domain whose tag it is, or -1. */
   domainOf(tag: number): number {
     const { store } = this;
-    const id = store.tag(tag, T.stage) === 1 ? store.tag(tag, T.asid) : store.tag(tag, T.vmid);
+    const number = store.tag(tag, T.stage) === 1 ? store.tag(tag, T.asid) : store.tag(tag, T.vmid);
+    const id = this.facts.domainWithTag(store.tag(tag, T.smmu), number);
     const isPlain = store.tag(tag, T.stage) === 2 || store.tag(tag, T.vmid) === 0;
     return isPlain && id < this.facts.profile.domains.count ? id : -1;
   }

@@ -135,7 +135,7 @@ export class Sections {
   }
 
   private page(page: number): void {
-    if (this.comparison.isPageAsWas(page)) return;
+    if (this.isPiecewise || this.comparison.isPageAsWas(page)) return;
     const what = `the owner of page ${hex(this.facts.paOf(page))}`;
     this.keep('ownership', what, () => `${this.comparison.pageStates(page)}`);
   }

@@ -6,7 +6,7 @@
  */
 
 import { PageState } from '#hyp/layout';
-import { PoolId } from '#hypercall-abi';
+import { Memcache, PoolId } from '#hypercall-abi';
 import { COMMAND_BYTES } from './decode/index.ts';
 import { type Facts, PAGE } from './facts.ts';
 import { type Findings, hex } from './findings.ts';
@@ -33,8 +33,13 @@ export class Takeover {
   /**
    * Boot has succeeded. What it took over is to be compared next.
    * @param offered what the host had set up, by SMMU; empty when that is not known
+   * @param memcaches page with the memcaches of the CPUs, 0 for none
    */
-  learn(offered: readonly Setup[]): void {
+  learn(offered: readonly Setup[], memcaches = 0): void {
+    if (memcaches !== 0) {
+      this.recorded('the hypervisor', 'memcaches', this.reader.memcaches(), memcaches);
+      this.pin('memcaches', memcaches, this.facts.description.cpus * Memcache.size);
+    }
     const { carveOut, smmus } = this.facts.description;
     this.own('carve-out', carveOut.base, carveOut.size);
     const { heap } = this.reader.layout;

@@ -98,7 +98,7 @@ export function* searchViolation(options: FindOptions): Generator<FindProgress, 
   const { full = FULL_EVERY } = options;
   const { session, executor } = makeExecutor({ ...judgedBy(options), machine, hypervisor, full });
   const allowed = options.calls ?? session.profile.calls.map(({ name }) => name);
-  const taken = session.smmuMemory.flatMap(({ strtab, cmdq, evtq }) => [strtab, cmdq, evtq]);
+  const taken = session.takenPages;
   const generator = new StepGenerator(machine, allowed, new Prng(seed), taken, session.profile);
   const sometimes = (): readonly SometimesCount[] => session.oracle?.sometimesCounts() ?? [];
   let stepCount = 0;

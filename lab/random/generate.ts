@@ -5,7 +5,7 @@
  * and device accesses that caches may still answer.
  */
 
-import { type CallName, defaultProfile, FUNCTION_ID_BASE, type Profile } from '#hypercall-abi';
+import { type CallName, defaultProfile, FUNCTION_ID_BASE, Memcache, type Profile } from '#hypercall-abi';
 import type { MachineDescription } from '#machine';
 import { type CallStep, type NamedStream, namedStreams, type Step, type Value } from '../scenario/index.ts';
 import type { Choices } from './choices.ts';
@@ -55,6 +55,8 @@ export class StepGenerator {
   private readonly streams: readonly NamedStream[];
   private readonly allowed: ReadonlySet<CallName>;
   private readonly edges: ReturnType<typeof edgesOf>;
+  /** The page with the memcaches, 0 where there is none. */
+  private readonly memcaches: number;
   /** What steps are made by: the same list, in the same order, for every machine and profile. */
   readonly recipes: readonly Recipe[];
   private readonly weights: number;
@@ -67,7 +69,7 @@ export class StepGenerator {
 
   /**
    * @param allowed the calls that may be made
-   * @param taken pages that boot has taken over, or pinned
+   * @param taken pages that boot has taken over, or pinned; the last is that of the memcaches, if there are any
    * @param profile the contract that the hypervisor keeps
    * @param wrongArguments calls, in percent, that get one argument wrong
    */
@@ -86,6 +88,7 @@ export class StepGenerator {
     this.streams = namedStreams(machine);
     this.allowed = new Set(allowed);
     this.edges = edgesOf(machine, taken);
+    this.memcaches = profile.request === 'needs-page' ? (taken.at(-1) ?? 0) : 0;
     this.prng = prng;
     this.mappings = new MappingSteps(machine, this.world, prng);
     this.guestDevices = new GuestDeviceSteps(machine, this.world, prng);
@@ -122,6 +125,8 @@ export class StepGenerator {
         ['dma', 9, [], () => mappings.dma()],
         ['identity-dma', 3, ['set_identity'], () => mappings.identityDma()],
         ['topup', 2, ['alloc_mgt_refill'], () => this.topup()],
+        ['fill-memcache', this.memcaches === 0 ? 0 : 6, [], () => this.fillMemcache()],
+        ['spoil-memcache', this.memcaches === 0 ? 0 : 1, [], () => this.spoilMemcache()],
         ['donate', 3, ['alloc_mgt_refill'], () => guests.donate()],
         ['reclaim-pool', 1, ['alloc_mgt_reclaim'], () => guests.reclaimPool()],
         ['reclaimable', 1, ['alloc_mgt_reclaimable'], () => guests.reclaimable()],
@@ -266,6 +271,18 @@ export class StepGenerator {
       }
     }
     return this.garbage();
+  }
+
+  private fillMemcache(): Step {
+    return { kind: 'topup', cpu: 0, pool: 'iommu', chunks: this.prng.between(1, 4), order: 0 };
+  }
+
+  /** The host writes what it likes where the hypervisor looks for pages. */
+  private spoilMemcache(): Step {
+    const { prng } = this;
+    const value: Value = prng.chance(60) ? { page: `p${prng.below(4)}` } : prng.next();
+    const at = this.memcaches + (prng.chance(50) ? Memcache.head : Memcache.pages) + (prng.chance(20) ? 4 : 0);
+    return { kind: 'write', cpu: 0, at, value };
   }
 
   private topup(): Step {

@@ -14,6 +14,8 @@ const GIB = 0x40000000;
 const DOMAINS_MAX = 4;
 const SINGLES = 8;
 const RUN = 16;
+/** The largest first table of a stage 2. */
+const ROOT_PAGES = 16;
 
 const PASIDS = [1, 2, 3, 7, 64];
 /** Widths at which the table of descriptors has a page, has more, and is refused. */
@@ -66,12 +68,22 @@ export class MappingSteps {
       iommu: this.iommu(),
       domain: { name: domain.name },
       type,
+      pgd: this.root(),
     });
+  }
+
+  /** Pages for a domain's first table where the host gives them: enough for any, or one page that may be anything. */
+  private root(): Value {
+    const { prng } = this;
+    return prng.chance(90) ? { page: `root${prng.below(DOMAINS_MAX)}`, run: ROOT_PAGES } : this.pages(1);
   }
 
   freeDomain(): Step | null {
     const domain = this.domain();
-    return domain && callStep(this.world.profile, this.cpu(), 'free_domain', { domain: { name: domain.name } });
+    return (
+      domain &&
+      callStep(this.world.profile, this.cpu(), 'free_domain', { iommu: domain.iommu, domain: { name: domain.name } })
+    );
   }
 
   attach(): Step | null {
@@ -147,6 +159,7 @@ export class MappingSteps {
   private mapPages(domain: Domain, iova: number, pgcount: number): Step {
     const paddr = this.pages(pgcount);
     return callStep(this.world.profile, this.cpu(), 'map_pages', {
+      iommu: domain.iommu,
       domain: { name: domain.name },
       iova,
       paddr,
@@ -163,6 +176,7 @@ export class MappingSteps {
     const [pgsize, pgcount] = prng.chance(75) ? [BLOCK, 1] : [PAGE, 512];
     const paddr: Value = { page: 'huge', run: 512 };
     return callStep(this.world.profile, this.cpu(), 'map_pages', {
+      iommu: domain.iommu,
       domain: { name: domain.name },
       iova,
       paddr,
@@ -178,7 +192,13 @@ export class MappingSteps {
     if (domain === null) return null;
     const known = this.mapping(domain);
     const unmap = (iova: number, pgsize: number, pgcount: number): Step =>
-      callStep(this.world.profile, this.cpu(), 'unmap_pages', { domain: { name: domain.name }, iova, pgsize, pgcount });
+      callStep(this.world.profile, this.cpu(), 'unmap_pages', {
+        iommu: domain.iommu,
+        domain: { name: domain.name },
+        iova,
+        pgsize,
+        pgcount,
+      });
     if (known === null && prng.chance(80)) return null;
     if (known === null || prng.chance(8)) return unmap(PAGE * prng.between(0, 15), PAGE, prng.between(1, 4));
     const pages = Math.ceil(known.size / PAGE);
@@ -196,6 +216,7 @@ export class MappingSteps {
     const domain = this.domain();
     if (domain === null) return null;
     return callStep(this.world.profile, this.cpu(), 'iova_to_phys', {
+      iommu: domain.iommu,
       domain: { name: domain.name },
       iova: this.usedIova(domain),
     });

@@ -3,6 +3,7 @@
  * each of which begins with the machine, the oracles and the names as they were after boot.
  */
 
+import { HostMemcache } from '#host';
 import {
   type ArgumentValue,
   Boundary,
@@ -340,6 +341,22 @@ export class Executor {
   }
 
   private topup(step: TopupStep): Outcome {
+    return this.session.memcaches === 0 ? this.refill(step) : this.fillMemcache(step);
+  }
+
+  /** Pages for the cache of that CPU, which has single ones only. */
+  private fillMemcache({ cpu, pool, chunks, order }: TopupStep): Outcome {
+    if (pool !== 'iommu' || order !== 0) return { kind: 'call', result: failed(Errno.EINVAL), spec: undefined };
+    const cache = new HostMemcache(this.boundary, this.session.memcaches, cpu);
+    for (let i = 0; i < chunks; i++) {
+      const pa = this.names.draw(0);
+      if (pa === 0) return { kind: 'call', result: failed(Errno.ENOMEM), spec: undefined };
+      if (!cache.push(pa)) return { kind: 'call', result: failed(Errno.EPERM), spec: undefined };
+    }
+    return { kind: 'call', result: failed(0), spec: undefined };
+  }
+
+  private refill(step: TopupStep): Outcome {
     const { cpu, pool, chunks, order } = step;
     const spec = this.boundary.profile.call('alloc_mgt_refill');
     let head = 0;

@@ -3,7 +3,7 @@
  * After construction the host has been de-privileged and all DMA is blocked.
  */
 
-import { HostMemory, IommuDriver, type SmmuMemory, setUpSmmu } from '#host';
+import { HostMemory, IommuDriver, rootOrders, type SmmuMemory, setUpSmmu } from '#host';
 import { createHypervisor as createStepped } from '#hyp';
 import { createHypervisor } from '#hyp/plain';
 import { Boundary, type Hypervisor, LifeCycleTracker, type LifeCycleViolation, type Profile } from '#hypercall-abi';
@@ -83,6 +83,8 @@ export class Session {
   readonly driver: IommuDriver;
   /** What the host gave to each SMMU before it was de-privileged. */
   readonly smmuMemory: readonly SmmuMemory[];
+  /** The page with the memcaches of the CPUs; 0 where pages come by requests. */
+  readonly memcaches: number;
 
   /** @throws Error when the hypervisor refuses to boot */
   constructor(options: SessionOptions) {
@@ -113,10 +115,24 @@ export class Session {
     this.boundary = new Boundary(this.oracle ?? inner, ports, tracker);
     this.profile = this.boundary.profile;
     this.hostMemory = new HostMemory(options.machine);
-    this.smmuMemory = options.machine.smmus.map((smmu) => setUpSmmu(ports[0]!, this.hostMemory, smmu));
-    const booted = (this.oracle ?? inner).boot({ smmus: options.machine.smmus.map(({ base }) => base) });
+    const { streamTableSplit, request } = this.profile;
+    this.smmuMemory = options.machine.smmus.map((smmu) =>
+      setUpSmmu(ports[0]!, this.hostMemory, smmu, streamTableSplit),
+    );
+    this.memcaches = request === 'needs-page' ? this.hostMemory.alloc() : 0;
+    const booted = (this.oracle ?? inner).boot({
+      smmus: options.machine.smmus.map(({ base }) => base),
+      ...(this.memcaches !== 0 && { memcaches: this.memcaches }),
+    });
     if (booted !== 0) throw new Error(`the hypervisor ${inner.identity} refuses to boot: ${booted}`);
-    this.driver = new IommuDriver(this.boundary, this.hostMemory);
+    const caches = this.memcaches === 0 ? null : { page: this.memcaches, rootOrders: rootOrders(options.machine) };
+    this.driver = new IommuDriver(this.boundary, this.hostMemory, 0, caches);
+  }
+
+  /** Pages that boot has taken over, or pinned: tables and queues of the SMMUs, and last the memcaches, if there are any. */
+  get takenPages(): number[] {
+    const ofSmmus = this.smmuMemory.flatMap(({ strtab, cmdq, evtq }) => [strtab, cmdq, evtq]);
+    return this.memcaches === 0 ? ofSmmus : [...ofSmmus, this.memcaches];
   }
 
   /** Whether that property is among those that are reported. */

@@ -46,7 +46,7 @@ test.each(cases)('$name', ({ profile, machine, seed }) => {
 test.each(older)('$name, SMMUs that do not answer for a while', (profile) => {
   const session = new Session({ machine: two, hypervisor: createHypervisor, profile, full: 64 });
   const executor = new Executor(session);
-  const taken = session.smmuMemory.flatMap(({ strtab, cmdq, evtq }) => [strtab, cmdq, evtq]);
+  const taken = session.takenPages;
   const names = profile.calls.map(({ name }) => name);
   const unanswered = new Set<string>();
   for (let run = 0; run < 40; run++) {

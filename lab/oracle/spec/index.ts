@@ -20,6 +20,15 @@ import { attachDevNested, iotlbInvNestedDomain, nestedCfgSync } from './nested.t
 import { reclaim, reclaimAny, reclaimable, reclaimableAny, refill, refillSilently } from './pool.ts';
 import { hvcPd } from './power.ts';
 import { donateMmio, pviommuAddVsid, pviommuAttach, reclaimMmio } from './pviommu.ts';
+import {
+  allocDomainRfcV1,
+  attachDevRfcV1,
+  detachDevRfcV1,
+  freeDomainRfcV1,
+  iovaToPhysV1,
+  mapPagesV1,
+  unmapPagesV1,
+} from './rfc-v1.ts';
 import type { CallRules, Row, Shortage } from './row.ts';
 import { hostShareHyp, hostUnshareHyp } from './share.ts';
 import { attachDev, detachDev, pageResponse, setIdentity } from './stream.ts';
@@ -146,7 +155,24 @@ const android16: RulesByCall = {
   iova_to_phys: iovaToPhysAndroid16,
 };
 
-const rulesOf: Readonly<Record<ProfileName, RulesByCall>> = { android17, android16, 'rfc-v2': rfcV2 };
+const rfcV1: RulesByCall = {
+  host_share_hyp: hostShareHyp,
+  host_unshare_hyp: hostUnshareHyp,
+  alloc_domain: allocDomainRfcV1,
+  free_domain: freeDomainRfcV1,
+  attach_dev: attachDevRfcV1,
+  detach_dev: detachDevRfcV1,
+  map_pages: mapPagesV1,
+  unmap_pages: unmapPagesV1,
+  iova_to_phys: iovaToPhysV1,
+};
+
+const rulesOf: Readonly<Record<ProfileName, RulesByCall>> = {
+  android17,
+  android16,
+  'rfc-v2': rfcV2,
+  'rfc-v1': rfcV1,
+};
 
 /** The call specification of one profile. */
 export class Specification {

@@ -12,9 +12,11 @@ import { IPA_END, PAGE, Place, type Range } from '../facts.ts';
 import { expectedMeaning } from '../leaf.ts';
 import { LEAF_BYTES } from '../maplets.ts';
 import type { Call } from './call.ts';
+import { isExhausted } from './memcache.ts';
 import { accept, type CallRules, lack, type Row, refuse, type Shortage } from './row.ts';
 
 const RUN = 512;
+const HEAP = 0;
 const REFERENCES_MAX = 65535;
 const GRANULE_MASK = PAGE - 1;
 
@@ -302,14 +304,41 @@ const silentDevice: Shortage = { ...device, index: -1, errno: 0 };
 /** RFC v2: the same, but the host learns only how many bytes were mapped. */
 export const mapPagesRfcV2: CallRules = {
   prepare,
-  rows: mapPagesAndroid16.rows.filter(({ id }) => id !== `${call}/EINVAL-identity`).map(silent),
+  rows: mapPagesAndroid16.rows.filter(({ id }) => id !== `${call}/EINVAL-identity`).map((row) => silent(row)),
 };
 
+/** RFC v1: the same, with android17's table from the beginning, and no register in which memory is asked for. */
+export const mapPagesRfcV1: CallRules = (() => {
+  const unseen = new Map([...tables, device].map((shortage) => [shortage, unseenShortage(shortage)]));
+  return { prepare, rows: mapPages.rows.map((row) => silent(row, (shortage) => unseen.get(shortage)!)) };
+})();
+
+/** A map that ended before its plan has lacked a table, or (nothing mapped of device memory) one of the host's stage 2. */
+function unseenShortage(shortage: Shortage): Shortage {
+  const isDevice = shortage === device;
+  return {
+    ...shortage,
+    index: -1,
+    errno: 0,
+    isSilent: true,
+    claims: (c) => c.value < c.planned && isDevice === (!isRam(c) && c.value === 0 && c.poolLacks(HEAP, 0)),
+    accept: isDevice
+      ? shortage.accept
+      : (c) => shortage.accept(c) ?? (isExhausted(c, isInRange(c)) ? null : 'ends short although the cache has pages'),
+  };
+}
+
+/** Pages of the range are counted as mapped until the call ends, and cannot be donated. */
+const isInRange =
+  (c: Call) =>
+  (page: number): boolean =>
+    c.facts.paOf(page) >= paddr(c) && c.facts.paOf(page) < paddr(c) + c.size;
+
 /** The row where x0 says nothing of errors. */
-function silent(row: Row): Row {
-  if (row.errno === 0) return { ...row, index: -1, shortages: row.shortages.map(silentShortage) };
-  const id = row.id.replace('/', '/0-');
-  return { ...row, id, index: -1, errno: 0, shortages: row.shortages.map(silentShortage) };
+function silent(row: Row, short: (shortage: Shortage) => Shortage = silentShortage): Row {
+  const shortages = row.shortages.map(short);
+  if (row.errno === 0) return { ...row, index: -1, shortages };
+  return { ...row, id: row.id.replace('/', '/0-'), index: -1, errno: 0, shortages };
 }
 
 function silentShortage(shortage: Shortage): Shortage {

@@ -16,6 +16,8 @@ export interface Shortage {
   readonly pool: number;
   /** The call has no register for a request: that memory was short shows in the pool alone. */
   readonly isSilent: boolean;
+  /** Whether the outcome is this shortage, where neither a request nor the pool tells. */
+  readonly claims?: (c: Call) => boolean;
   /** Errno that comes back with the request. */
   readonly errno: number;
   /** Pages that the request must ask for. */
@@ -106,6 +108,7 @@ export function lack(call: string, pool: 'heap' | 'iommu', more: Lack = {}): Sho
 
 /** Whether the outcome of the call is this shortage. */
 export function isShortage(c: Call, shortage: Shortage): boolean {
+  if (shortage.claims !== undefined) return c.errno === shortage.errno && shortage.claims(c);
   if (shortage.isSilent) return c.errno === shortage.errno && c.poolLacks(shortage.pool, 0);
   const type = shortage.pool === 0 ? RequestType.heap : RequestType.iommu;
   return c.errno === shortage.errno && c.requestType === type;
