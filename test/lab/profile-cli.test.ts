@@ -40,10 +40,13 @@ test.each(profiles)('$name: the attack of the tour comes to what it says, and is
 
 test.each(profiles)('$name: a kernel’s trace ends as the kernel did', async ({ name }) => {
   const { code, out, err } = await run('replay', TRACE, '--fixture', FIXTURE, '--profile', name, '--json');
-  expect([err, code]).toEqual(['', 0]);
   const { replay, live } = JSON.parse(out);
+  expect(err).toBe('');
   expect(replay.violations).toEqual([]);
-  expect(live.equal).toBe(live.expected);
+  // The kernel mapped at stage 1, whose descriptors are others: the first series has stage 2 alone.
+  const isSameStage = name !== 'rfc-v1';
+  expect(code).toBe(isSameStage ? 0 : 1);
+  if (isSameStage) expect(live.equal).toBe(live.expected);
   expect(replay.calls.map_pages).toBeGreaterThan(1000);
 });
 
@@ -51,6 +54,6 @@ test('an unknown profile is refused with those there are', async () => {
   for (const command of [['demo'], ['replay', TRACE]]) {
     const { code, err } = await run(...command, '--profile', 'android15');
     expect(code).toBe(2);
-    expect(err).toContain('--profile: expected one of android17, android16, rfc-v2, got "android15"');
+    expect(err).toContain('--profile: expected one of android17, android16, rfc-v2, rfc-v1, got "android15"');
   }
 });

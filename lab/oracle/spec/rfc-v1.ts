@@ -201,7 +201,7 @@ export const detachDevRfcV1 = withCache(
     prepare: () => {},
     rows: [
       refuse(detach, 'EINVAL', (c) => usedDomain(c) < 0 || c.ghost.domainAttached(c.u32(2)) === 0, 'domain'),
-      ...detachRows().filter(({ id }) => !/E2BIG|other-pasids/.test(id)),
+      ...detachRows().filter(({ id }) => !/E2BIG|ENOENT|other-pasids/.test(id)),
     ],
   },
   nameStream,

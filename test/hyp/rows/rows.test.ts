@@ -15,6 +15,7 @@ import { memoryWays } from './android17-memory.ts';
 import { entryWays } from './entries.ts';
 import { guestWays } from './guests.ts';
 import { machine as olderMachine } from './older-rig.ts';
+import { machine as firstMachine, rfcV1Ways } from './rfc-v1.ts';
 import { rfcV2Ways } from './rfc-v2.ts';
 import type { Ways } from './way.ts';
 
@@ -23,6 +24,7 @@ const registry: Readonly<Record<ProfileName, { readonly machine: MachineDescript
   android17: { machine: tiny, ways: { ...memoryWays, ...domainWays, ...guestWays } },
   android16: { machine: olderMachine, ways: android16Ways },
   'rfc-v2': { machine: olderMachine, ways: rfcV2Ways },
+  'rfc-v1': { machine: firstMachine, ways: rfcV1Ways },
 };
 
 const isEntry = (id: string): id is EntryRow => (ENTRY_ROWS as readonly string[]).includes(id);
