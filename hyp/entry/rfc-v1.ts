@@ -26,6 +26,7 @@ import { lock, unlock } from '../lock.ts';
 import { mapInDomain, translateInDomain, unmapInDomain } from '../map.ts';
 import { returnPages, servePages } from '../memcache.ts';
 import { shareHyp, unshareHyp } from '../ownership.ts';
+import { dropRequest } from '../request.ts';
 import { isAligned, u32, u64 } from './arguments.ts';
 
 const PAGE_SIZE = 4096;
@@ -93,6 +94,8 @@ function* withIommu(h: Hyp, work: (h: Hyp) => Steps<number>): Steps<number> {
   yield* lock(h, h.layout.callLock);
   h.domainBase = u32(h, 1) < h.smmus.length ? u32(h, 1) * rfcV1.domains.perIommu! : -1;
   const result = yield* work(h);
+  // There is no register for a request: what the heap lacks, the host does not learn.
+  yield* dropRequest(h);
   yield* returnPages(h);
   yield* unlock(h, h.layout.callLock);
   return result;
