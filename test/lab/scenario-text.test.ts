@@ -125,7 +125,10 @@ test.each([
     /^a.scenario:1: expected "postern scenario v1" or an earlier version, got version 7, which a later Postern reads$/,
   ],
   ['postern scenario v1\nprofile android17\nhypervisor postern\n', /expected a "machine" line/],
-  ['postern scenario v1\nprofile android99\n', /:2: profile: expected android17, android16, rfc-v2, got "android99"/],
+  [
+    'postern scenario v1\nprofile android99\n',
+    /:2: profile: expected android17, android16, rfc-v2, rfc-v1, got "android99"/,
+  ],
   ['postern scenario v1\nmachine tiny\nmachine tiny\n', /:3: expected one machine line/],
   [`${header}@cpu0 vcpu_put\nmachine tiny`, /:6: expected machine before the first step/],
   [`${header}@cpu0 frobnicate`, /:5: expected write, read, .*map_pages.*, got "frobnicate"/],
