@@ -151,6 +151,12 @@ export class StepGenerator {
         ],
         ['guest-call', hasAssignable ? 16 : 2, promises, () => guestDevices.call()],
         ['guest-dma', hasAssignable ? 4 : 1, promises, () => guestDevices.dma()],
+        [
+          'meddle',
+          hasAssignable ? 5 : 1,
+          ['free_domain', 'unmap_pages', 'map_pages', 'attach_dev', 'detach_dev', 'set_identity'],
+          () => guestDevices.meddle(),
+        ],
         ['guest-hoard', hasAssignable ? 1 : 0, promises, () => guestDevices.hoard()],
         ['silence', 2, [], () => guestDevices.silence()],
         ['garbage', 5, [], () => this.garbage()],

@@ -3,7 +3,7 @@
  * registers; the guest asks for a device, makes domains, maps and unmaps; its devices do DMA meanwhile.
  */
 
-import { type GuestCallName, guestCallNamed, guestCalls } from '#hypercall-abi';
+import { type CallName, type GuestCallName, guestCallNamed, guestCalls } from '#hypercall-abi';
 import type { MachineDescription } from '#machine';
 import { type GuestStep, type NamedStream, namedStreams, type Step, type Value } from '../scenario/index.ts';
 import { callStep } from './call-step.ts';
@@ -135,6 +135,44 @@ export class GuestDeviceSteps {
     const { prng } = this;
     const loaded = this.world.vms.filter(({ loadedOn, pviommu }) => loadedOn >= 0 && pviommu >= 0);
     return loaded.length === 0 ? null : this.alloc(prng.pick(loaded));
+  }
+
+  /** The host uses what is a guest's by now: a domain by its id, a device by its stream. */
+  meddle(): Step | null {
+    const { prng, world } = this;
+    const { profile } = world;
+    const vms = world.vms.filter(({ domains, claimed }) => claimed.length > 0 || domains.some(({ live }) => live));
+    if (vms.length === 0) return null;
+    const vm = prng.pick(vms);
+    const domain = profile.domains.hostCount + prng.below(3);
+    const mappings = vm.domains.flatMap((one) => one.mappings);
+    const iova = mappings.length > 0 && prng.chance(80) ? prng.pick(mappings).iova : prng.pick(IOVAS);
+    const names = vm.claimed.flatMap((vsid) => vm.routes[vsid] ?? []);
+    const stream = this.streams.find(({ name }) => name === (names.length > 0 ? prng.pick(names) : ''));
+    const { iommu, name: endpoint } = stream ?? prng.pick(this.streams);
+    const device = { iommu, endpoint: { name: endpoint } };
+    const own = world.domains.find(({ live }) => live);
+    const target = own === undefined || prng.chance(30) ? domain : { name: own.name };
+    const call = (name: CallName, args: Readonly<Record<string, Value>>): Step =>
+      callStep(profile, this.cpu(), name, args);
+    switch (prng.below(7)) {
+      case 0:
+        return call('free_domain', { domain });
+      case 1:
+        return call('unmap_pages', { domain, iova, pgsize: PAGE, pgcount: 1 });
+      case 2:
+        return call('map_pages', { domain, iova, paddr: { page: 'p0' }, pgsize: PAGE, pgcount: 1, prot: 3 });
+      case 3:
+        return call('attach_dev', { ...device, domain: target });
+      case 4:
+        return call('detach_dev', { ...device, domain: target });
+      case 5:
+        return call('set_identity', { ...device, on: prng.below(2) });
+      default: {
+        if (!profile.has('attach_dev_nested')) return call('attach_dev', { ...device, domain });
+        return call('attach_dev_nested', { ...device, domain: target, descriptor: { page: vm.page }, size: 64 });
+      }
+    }
   }
 
   private alloc(vm: Vm): GuestStep {
