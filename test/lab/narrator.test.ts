@@ -48,7 +48,6 @@ test.each(['Z14', 'Z23'])('%s is found by random calls, shrunk to a minimum, and
   let step = search.next();
   while (!step.done) step = search.next();
   const found = step.value!;
-  expect(found.signature.property).toBe(found.card.property);
   expect(found.oneMinimal).toBe(true);
   const { hypervisor, steps } = found.scenario;
   expect(hypervisor).toBe(`postern+${id}`);
@@ -56,7 +55,9 @@ test.each(['Z14', 'Z23'])('%s is found by random calls, shrunk to a minimum, and
   // On the correct hypervisor the same steps violate nothing.
   const correct = { ...found.scenario, hypervisor: 'postern', steps: steps.filter(({ kind }) => kind !== 'expect') };
   expect(runScenario(correct, { hypervisors: hypervisorByIdentity }).violations).toEqual([]);
-  expect(found.story.steps.at(-1)!.violations.length).toBeGreaterThan(0);
+  // Which property sees it first depends on what the random host does with the page.
+  const told = found.story.steps.at(-1)!.violations.map(({ property }) => property);
+  expect(told).toContain(found.signature.property);
   expect(found.diff).toMatch(/^--- a\/hyp\//);
 });
 
