@@ -1,6 +1,7 @@
 /** What the options of `postern fuzz` ask for. */
 import { type CallName, findProfile, type Profile } from '#hypercall-abi';
 import type { MachineDescription } from '#machine';
+import { DEFAULT_MAX_STEPS } from '../fuzz/engine.ts';
 import { ALL_FEEDBACK, type FeedbackChoice, NO_FEEDBACK } from '../fuzz/feedback.ts';
 import { stepsOfTrace } from '../fuzz/from-trace.ts';
 import type { FuzzJob } from '../fuzz/job.ts';
@@ -25,9 +26,18 @@ const STEPS_MAX = 100_000;
 const DEFAULT_MACHINE = 'tiny';
 const TRACE_MACHINE = 'qemu-virt';
 
+/** What holds where an option is not given. They are not the parser's, so that `--resume` knows what was given. */
+export const DEFAULTS = {
+  hypervisor: 'postern',
+  seed: 1,
+  maxSteps: DEFAULT_MAX_STEPS,
+  feedback: 'edges,states,rows',
+  jobs: 1,
+};
+
 /** The run that the options describe. @throws UsageError, InputError */
 export async function fuzzSetup(args: CommandArgs): Promise<FuzzSetup> {
-  const hypervisor = textArg(args, 'hypervisor')!;
+  const hypervisor = textArg(args, 'hypervisor') ?? DEFAULTS.hypervisor;
   hypervisorByIdentity(hypervisor);
   const { machine, profile, steps } = await startOf(args);
   const properties = propertiesArg(args);
@@ -43,7 +53,7 @@ export async function fuzzSetup(args: CommandArgs): Promise<FuzzSetup> {
     hypervisor,
     ...(properties !== undefined && { properties }),
     feedback: feedbackArg(args),
-    seed: numberArg(args, 'seed')!,
+    seed: numberArg(args, 'seed') ?? DEFAULTS.seed,
     maxSteps: countArg(args, 'maxSteps', '--max-steps', STEPS_MAX),
     ...(calls !== undefined && { calls }),
     ...(weights !== undefined && { weights }),
@@ -102,8 +112,8 @@ export function checkNames({ job, required }: FuzzSetup, { recipes, rows, someti
   }
 }
 
-function countArg(args: CommandArgs, name: string, option: string, max: number): number {
-  const value = numberArg(args, name)!;
+function countArg(args: CommandArgs, name: 'maxSteps' | 'jobs', option: string, max: number): number {
+  const value = numberArg(args, name) ?? DEFAULTS[name];
   if (value >= 1 && value <= max) return value;
   throw new UsageError(`${option}: expected a number from 1 to ${max}, got ${value}`);
 }
@@ -132,7 +142,7 @@ function weightsArg(args: CommandArgs): Record<string, number> | undefined {
 }
 
 function feedbackArg(args: CommandArgs): FeedbackChoice {
-  const names = listArg(args, 'feedback')!;
+  const names = listArg(args, 'feedback') ?? DEFAULTS.feedback.split(',');
   if (names.length === 1 && names[0] === 'none') return NO_FEEDBACK;
   const wrong = names.find((name) => !Object.hasOwn(ALL_FEEDBACK, name));
   if (wrong !== undefined)

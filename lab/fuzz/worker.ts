@@ -30,7 +30,6 @@ export interface WorkerOptions extends Subject {
 export interface EpochReport {
   /** All that it has done since it began. */
   readonly counts: EngineCounts;
-  readonly corpus: number;
   readonly seen: Seen;
   /** Inputs that this epoch has added to those of this worker: first, so many, those that it adopted from others. */
   readonly inputs: readonly Uint8Array[];
@@ -131,7 +130,6 @@ export class FuzzWorker {
     }
     return {
       counts: { ...engine.counts },
-      corpus: engine.corpus.size,
       seen: this.seen(),
       inputs: engine.corpus.inputs.slice(from),
       adopted: adoptedTo - from,

@@ -122,8 +122,16 @@ test('a folder with a run in it is not overwritten, and one without is not resum
   expect([taken.code, taken.err]).toEqual([2, expect.stringContaining('expected a folder without a run')]);
   const none = await postern('fuzz', '--resume', '-o', at('nowhere'));
   expect([none.code, none.err]).toEqual([2, expect.stringContaining('no state.json')]);
-  const other = await postern('fuzz', '--resume', '-o', at('whole'), '--calls', 'map_pages');
-  expect([other.code, other.err]).toEqual([2, expect.stringContaining('a resumed run has the options')]);
+  for (const other of [
+    ['--calls', 'map_pages'],
+    ['--seed', '1'],
+    ['--max-steps', '9'],
+    ['-j', '2'],
+    ['--keep-going'],
+  ]) {
+    const { code, err } = await postern('fuzz', '--resume', '-o', at('whole'), ...other);
+    expect([code, err]).toEqual([2, expect.stringContaining('a resumed run has the options')]);
+  }
 });
 
 test('two machines that differ in a secret look the same to the host', async () => {

@@ -1,12 +1,11 @@
 /** `postern fuzz`: hypercalls, host accesses, DMA and guests' calls made up and judged, until something is found. */
 import { Coordinator, type FuzzProgress } from '../../fuzz/coordinator.ts';
-import { DEFAULT_MAX_STEPS } from '../../fuzz/engine.ts';
 import { readCorpus } from '../../io/corpus-folder.ts';
 import { FuzzFolder, type FuzzSetup, type Stored } from '../../io/fuzz-folder.ts';
 import { type FuzzThread, startWorkers } from '../../io/fuzz-workers.ts';
 import { statusLine } from '../../io/progress.ts';
 import { type CliIo, type Command, type CommandArgs, flagArg, numberArg, textArg, UsageError } from '../command.ts';
-import { checkNames, fuzzSetup } from '../fuzz-args.ts';
+import { checkNames, DEFAULTS, fuzzSetup } from '../fuzz-args.ts';
 import { findingStory, findingText, fuzzStatistics, statusText, summaryText } from '../fuzz-report.ts';
 import { profileOption } from '../profile-arg.ts';
 import { propertyOptions } from '../property-args.ts';
@@ -14,7 +13,26 @@ import { propertyOptions } from '../property-args.ts';
 const DEFAULT_SECONDS = 60;
 const STATUS_EVERY = 250;
 /** Options that a resumed run takes from the run that it goes on with. */
-const FIXED = ['machine', 'profile', 'properties', 'without', 'calls', 'weights', 'from', 'corpus', 'shard'];
+const FIXED = {
+  hypervisor: '--hypervisor',
+  machine: '--machine',
+  profile: '--profile',
+  properties: '--properties',
+  without: '--without',
+  seed: '--seed',
+  maxSteps: '--max-steps',
+  calls: '--calls',
+  weights: '--weights',
+  feedback: '--feedback',
+  interleave: '--interleave',
+  twin: '--twin',
+  from: '--from',
+  corpus: '--corpus',
+  shard: '--shard',
+  require: '--require',
+  keepGoing: '--keep-going',
+  jobs: '--jobs',
+};
 
 export const fuzzCommand: Command = {
   name: 'fuzz',
@@ -22,22 +40,20 @@ export const fuzzCommand: Command = {
   options: [
     {
       flags: '--hypervisor <name>',
-      describe: 'Who is fuzzed: postern, or with defects of the zoo (postern+Z14)',
-      default: 'postern',
+      describe: `Who is fuzzed: postern, or with defects of the zoo, postern+Z14 (default: ${DEFAULTS.hypervisor})`,
     },
     { flags: '--machine <name>', describe: 'A preset, or a JSON file (default: tiny)' },
     profileOption,
     ...propertyOptions,
-    { flags: '--seed <n>', describe: 'Everything follows from it', default: 1 },
+    { flags: '--seed <n>', describe: `Everything follows from it (default: ${DEFAULTS.seed})` },
     { flags: '--runs <n>', describe: 'End after so many inputs' },
     { flags: '--seconds <n>', describe: `End after so many seconds (default: ${DEFAULT_SECONDS}, without --runs)` },
-    { flags: '--max-steps <n>', describe: 'Steps of one input at most', default: DEFAULT_MAX_STEPS },
+    { flags: '--max-steps <n>', describe: `Steps of one input at most (default: ${DEFAULTS.maxSteps})` },
     { flags: '--calls <names>', describe: 'Make only these calls (a,b)' },
     { flags: '--weights <list>', describe: 'How often steps are chosen (map=40,donate=0)' },
     {
       flags: '--feedback <list>',
-      describe: 'What makes an input worth keeping: edges, states, rows (a,b), or none',
-      default: 'edges,states,rows',
+      describe: `What makes an input worth keeping: edges, states, rows (a,b), or none (default: ${DEFAULTS.feedback})`,
     },
     { flags: '--interleave', describe: 'Let calls of several CPUs overlap, pause by pause' },
     { flags: '--twin', describe: 'Beside it a machine with other secrets: the host must not tell them apart' },
@@ -49,7 +65,7 @@ export const fuzzCommand: Command = {
       describe: 'Rows or states (a,b) without which finding nothing is inconclusive: exit code 3',
     },
     { flags: '--keep-going', describe: 'Go on after a finding; the same one is told once' },
-    { flags: '-j, --jobs <n>', describe: 'Workers side by side', default: 1 },
+    { flags: '-j, --jobs <n>', describe: `Workers side by side (default: ${DEFAULTS.jobs})` },
     { flags: '-o, --output <folder>', describe: 'Keep queue, findings, numbers and state there' },
     { flags: '--resume', describe: 'Go on with the run in that folder, with its options' },
     { flags: '--json', describe: 'Print one JSON document' },
@@ -89,8 +105,8 @@ export const fuzzCommand: Command = {
 
 async function resume(args: CommandArgs, path: string | undefined): Promise<{ folder: FuzzFolder; stored: Stored }> {
   if (path === undefined) throw new UsageError('--resume needs -o: the folder of the run to go on with');
-  const given = FIXED.find((name) => args[name] !== undefined);
-  if (given !== undefined) throw new UsageError(`--${given}: a resumed run has the options that it began with`);
+  const given = Object.entries(FIXED).find(([name]) => args[name] !== undefined);
+  if (given !== undefined) throw new UsageError(`${given[1]}: a resumed run has the options that it began with`);
   return FuzzFolder.open(path);
 }
 
