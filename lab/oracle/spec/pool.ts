@@ -100,7 +100,9 @@ function takeChunks(c: Call, count: number): void {
 
 /** How many chunks were taken before memory ran out, by x3; -1 when x3 says no such number. */
 function takenBeforeShortage(c: Call): number {
-  for (let taken = 0; taken < list.pages.length; taken++) if (leftOver(c, taken)) return taken;
+  // A chunk that hardware would not have answered for may need a table before it is asked.
+  const tried = list.pages.length + (list.errno === -Errno.ETIMEDOUT ? 1 : 0);
+  for (let taken = 0; taken < tried; taken++) if (leftOver(c, taken)) return taken;
   return -1;
 }
 
