@@ -22,7 +22,7 @@ import { Corpus } from './corpus.ts';
 import { Feedback, type FeedbackChoice, type SavedFeedback } from './feedback.ts';
 import { type Draft, fillRecord, mutate } from './mutate.ts';
 import { RECORD_BYTES, RecordChoices } from './records.ts';
-import { Schedule } from './schedule.ts';
+import { Schedule, type StepMaker } from './schedule.ts';
 
 export interface EngineOptions extends JudgeOptions {
   readonly machine: MachineDescription;
@@ -97,6 +97,12 @@ export class FuzzEngine {
   private readonly prefix: readonly Step[];
   /** Which CPU goes on; null where calls do not overlap. */
   private readonly schedule: Schedule | null;
+  /** The recipe of the record that is performed. */
+  private opened = 0;
+  private readonly maker: StepMaker = {
+    make: () => this.generator.nextBy(this.opened),
+    rival: (of) => this.generator.rival(of),
+  };
   private readonly steps: Step[] = [];
   /** Where the prefix ends. */
   private readonly start: Place;
@@ -275,15 +281,17 @@ export class FuzzEngine {
   /** Perform the records of the draft from byte `from` to byte `to`. @returns where it ended, and whether by a violation */
   private performRecords(from: number, to: number): { readonly done: number; readonly violated: boolean } {
     const { draft, generator, choices, schedule } = this;
+    const oracle = this.session.oracle!;
     let at = from;
     for (; at < to; at += RECORD_BYTES) {
-      const make = (): Step => generator.nextBy(recipe);
-      const recipe = choices.open(draft.bytes, at) % this.recipes.length;
-      const step = schedule === null ? make() : schedule.next(make);
+      this.opened = choices.open(draft.bytes, at) % this.recipes.length;
+      const step = schedule === null ? generator.nextBy(this.opened) : schedule.next(this.maker);
       const result = this.perform(step);
       // The host has no page left: the run is over. Where calls overlap, its CPU may be busy as well.
       if (result === 'impossible' && schedule === null) break;
       if (result === 'violated') return { done: at + RECORD_BYTES, violated: true };
+      // From there on the oracles would say next to nothing.
+      if (oracle.hasLostTrack) return { done: at + RECORD_BYTES, violated: false };
     }
     return { done: at, violated: false };
   }

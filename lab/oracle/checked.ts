@@ -279,7 +279,9 @@ export class CheckedHypervisor implements Hypervisor {
   private explains(one: InterleavedCall): boolean {
     // Memory is as all of them have left it: a page that has left the host may have come back since.
     this.collected.only = (property) => property !== 'isolation';
+    this.call.fetched = one.fetched;
     const isExplained = this.explainsAfterwards(one);
+    this.call.fetched = null;
     this.collected.only = null;
     return isExplained;
   }

@@ -11,6 +11,8 @@ export interface InterleavedCall {
   readonly exit: GuestExit | null;
   /** What the hypervisor threw, or null. */
   readonly panic: unknown;
+  /** Words of the host's memory as they were when the call first fetched them, by address; null for none. */
+  readonly fetched: ReadonlyMap<number, number> | null;
   /** When it began and ended, on a common clock. */
   readonly begun: number;
   readonly ended: number;

@@ -7,13 +7,21 @@
 
 import { type CallName, defaultProfile, FUNCTION_ID_BASE, Memcache, type Profile } from '#hypercall-abi';
 import type { MachineDescription } from '#machine';
-import { type CallStep, type NamedStream, namedStreams, type Step, type Value } from '../scenario/index.ts';
+import {
+  type CallStep,
+  type GuestStep,
+  type NamedStream,
+  namedStreams,
+  type Step,
+  type Value,
+} from '../scenario/index.ts';
 import type { Choices } from './choices.ts';
 import { edge, edgesOf } from './edges.ts';
 import { GuestDeviceSteps } from './guest-devices.ts';
 import { GuestSteps } from './guests.ts';
 import { ListSteps } from './lists.ts';
 import { MappingSteps } from './mappings.ts';
+import { MixedSteps } from './mixing.ts';
 import { type Asked, type Remembered, World } from './world.ts';
 
 /** A way to make up a step. */
@@ -24,27 +32,42 @@ export interface Recipe {
   readonly weight: number;
   /** Null when nothing fits at the moment. */
   readonly make: () => Step | null;
+  /** Number of the recipe that is tried when nothing fits: one that brings about what is lacking, where there is one. */
+  readonly instead: number;
 }
+
+/** A recipe as it is written down: `calls` must be allowed, `lacks` names the recipe that brings about what it needs. */
+type RecipeEntry = readonly [
+  name: string,
+  weight: number,
+  calls: readonly CallName[],
+  make: Recipe['make'],
+  lacks?: string,
+];
 
 /** What a generator remembers of a run. */
 export interface Planned {
   readonly world: Remembered;
   readonly again: Step | null;
   readonly isGuestRunning: boolean;
+  readonly last: Step | null;
+  readonly lastRecipe: number;
+  readonly repeats: number;
+  readonly repeatsExactly: boolean;
   /** Steps that are left of a list that was begun. */
   readonly list: readonly Step[];
 }
 
+/** How often something is done in a row: a little more than tables tend to have room for. */
+const TIMES = [1, 2, 4, 8, 16, 32, 64];
 /** Percentages. */
 const SERVE_REQUEST = 75;
 const SERVE_GUEST = 95;
 const TRY_AGAIN = 85;
 const WRONG_ARGUMENT = 10;
-const GUEST_GOES_ON = 80;
+const GUEST_GOES_ON = 75;
 /** Units of which products are made. */
 const WRAPPING: ReadonlySet<string> = new Set(['pages', 'count']);
-/** Recipes that are tried before a garbage crossing takes the place of a step. */
-const TRIES = 8;
 
 export class StepGenerator {
   readonly world: World;
@@ -64,8 +87,14 @@ export class StepGenerator {
   private readonly guests: GuestSteps;
   private readonly guestDevices: GuestDeviceSteps;
   private readonly lists: ListSteps;
+  private readonly mixed: MixedSteps;
   private again: Step | null = null;
   private isGuestRunning = false;
+  /** The last step that was made up, by which recipe, and how many more times it is made, or others by that recipe are. */
+  private last: Step | null = null;
+  private lastRecipe = 0;
+  private repeats = 0;
+  private repeatsExactly = false;
 
   /**
    * @param allowed the calls that may be made
@@ -94,76 +123,93 @@ export class StepGenerator {
     this.guestDevices = new GuestDeviceSteps(machine, this.world, prng);
     this.guests = new GuestSteps(machine, this.world, this.guestDevices, prng);
     this.lists = new ListSteps(this.world, this.mappings, prng);
-    const { mappings, guests, guestDevices, lists } = this;
+    this.mixed = new MixedSteps(machine, this.world, this.allowed, prng);
+    const { mappings, guests, guestDevices, lists, mixed } = this;
     const hasAssignable = machine.devices.some(({ assignable }) => assignable !== undefined);
     const promises: readonly CallName[] = ['pviommu_attach', 'pviommu_add_vsid', 'init_vm'];
-    const all: readonly (readonly [name: string, weight: number, calls: readonly CallName[], make: Recipe['make']])[] =
+    const all: readonly RecipeEntry[] = [
+      ['alloc-domain', 5, ['alloc_domain'], () => mappings.allocDomain()],
+      ['free-domain', 2, ['free_domain'], () => mappings.freeDomain(), 'alloc-domain'],
+      ['attach', 6, ['attach_dev'], () => mappings.attach(), 'alloc-domain'],
       [
-        ['alloc-domain', 5, ['alloc_domain'], () => mappings.allocDomain()],
-        ['free-domain', 2, ['free_domain'], () => mappings.freeDomain()],
-        ['attach', 6, ['attach_dev'], () => mappings.attach()],
-        [
-          'attach-pasid',
-          machine.smmus.some(({ ssidBits }) => ssidBits > 0) ? 8 : 0,
-          ['attach_dev'],
-          () => mappings.attachPasid(),
-        ],
-        ['detach', 3, ['detach_dev'], () => mappings.detach()],
-        ['map', 24, ['map_pages'], () => mappings.map()],
-        ['map-list', 3, ['map_sg', 'host_share_hyp'], () => lists.mapList()],
-        ['unmap', 16, ['unmap_pages'], () => mappings.unmap()],
-        ['translate', 2, ['iova_to_phys'], () => mappings.translate()],
-        ['set-identity', 4, ['set_identity'], () => mappings.setIdentity()],
-        ['power', 2, ['hvc_pd'], () => mappings.power()],
-        [
-          'respond',
-          machine.smmus.some(({ stallModel }) => stallModel === 'both') ? 3 : 0,
-          ['page_response'],
-          () => mappings.respond(),
-        ],
-        ['nested', 1, ['attach_dev_nested', 'iotlb_inv_nested_domain', 'nested_cfg_sync'], () => mappings.nested()],
-        ['dma', 9, [], () => mappings.dma()],
-        ['identity-dma', 3, ['set_identity'], () => mappings.identityDma()],
-        ['topup', 2, ['alloc_mgt_refill'], () => this.topup()],
-        ['fill-memcache', this.memcaches === 0 ? 0 : 6, [], () => this.fillMemcache()],
-        ['spoil-memcache', this.memcaches === 0 ? 0 : 1, [], () => this.spoilMemcache()],
-        ['donate', 3, ['alloc_mgt_refill'], () => guests.donate()],
-        ['reclaim-pool', 1, ['alloc_mgt_reclaim'], () => guests.reclaimPool()],
-        ['reclaimable', 1, ['alloc_mgt_reclaimable'], () => guests.reclaimable()],
-        ['share', 3, ['host_share_hyp'], () => guests.share()],
-        ['unshare', 2, ['host_unshare_hyp'], () => guests.unshare()],
-        ['advance-vm', 9, [...profile.namesOf('reserve_vm'), 'init_vm', 'vcpu_load'], () => guests.advanceVm()],
-        ['map-guest', 8, ['map_guest'], () => guests.mapGuest()],
-        ['give-guest', 8, ['donate_guest', 'share_guest'], () => guests.mapGuest()],
-        ['take-back', 3, ['unshare_guest', 'reclaim_dying_guest_page'], () => guests.takeBack()],
-        [
-          'tear-down',
-          2,
-          ['start_teardown_vm', 'finalize_teardown_vm', 'vcpu_put', ...profile.namesOf('unreserve_vm')],
-          () => guests.tearDown(),
-        ],
-        ['access', 3, [], () => guests.access()],
-        [
-          'give-registers',
-          hasAssignable ? 4 : 0,
-          ['host_donate_hyp_mmio', 'host_reclaim_hyp_mmio'],
-          () => guestDevices.registers(),
-        ],
-        ['guest-call', hasAssignable ? 16 : 2, promises, () => guestDevices.call()],
-        ['guest-dma', hasAssignable ? 4 : 1, promises, () => guestDevices.dma()],
-        [
-          'meddle',
-          hasAssignable ? 5 : 1,
-          ['free_domain', 'unmap_pages', 'map_pages', 'attach_dev', 'detach_dev', 'set_identity'],
-          () => guestDevices.meddle(),
-        ],
-        ['guest-hoard', hasAssignable ? 1 : 0, promises, () => guestDevices.hoard()],
-        ['silence', 2, [], () => guestDevices.silence()],
-        ['garbage', 5, [], () => this.garbage()],
-      ];
-    this.recipes = all.map(([name, weight, names, make]) => {
+        'attach-pasid',
+        machine.smmus.some(({ ssidBits }) => ssidBits > 0) ? 8 : 0,
+        ['attach_dev'],
+        () => mappings.attachPasid(),
+        'attach',
+      ],
+      ['detach', 3, ['detach_dev'], () => mappings.detach(), 'attach'],
+      ['map', 24, ['map_pages'], () => mappings.map(), 'alloc-domain'],
+      ['map-list', 3, ['map_sg', 'host_share_hyp'], () => lists.mapList(), 'alloc-domain'],
+      ['unmap', 16, ['unmap_pages'], () => mappings.unmap(), 'map'],
+      ['translate', 2, ['iova_to_phys'], () => mappings.translate(), 'alloc-domain'],
+      ['set-identity', 4, ['set_identity'], () => mappings.setIdentity()],
+      ['power', 2, ['hvc_pd'], () => mappings.power()],
+      [
+        'respond',
+        machine.smmus.some(({ stallModel }) => stallModel === 'both') ? 3 : 0,
+        ['page_response'],
+        () => mappings.respond(),
+      ],
+      [
+        'nested',
+        1,
+        ['attach_dev_nested', 'iotlb_inv_nested_domain', 'nested_cfg_sync'],
+        () => mappings.nested(),
+        'alloc-domain',
+      ],
+      ['dma', 9, [], () => mappings.dma(), 'attach'],
+      ['identity-dma', 3, ['set_identity'], () => mappings.identityDma(), 'set-identity'],
+      ['topup', 2, ['alloc_mgt_refill'], () => this.topup()],
+      ['fill-memcache', this.memcaches === 0 ? 0 : 6, [], () => this.fillMemcache()],
+      ['spoil-memcache', this.memcaches === 0 ? 0 : 1, [], () => this.spoilMemcache()],
+      ['donate', 3, ['alloc_mgt_refill'], () => guests.donate()],
+      ['reclaim-pool', 1, ['alloc_mgt_reclaim'], () => guests.reclaimPool()],
+      ['reclaimable', 1, ['alloc_mgt_reclaimable'], () => guests.reclaimable()],
+      ['share', 3, ['host_share_hyp'], () => guests.share()],
+      ['unshare', 2, ['host_unshare_hyp'], () => guests.unshare(), 'share'],
+      ['advance-vm', 9, [...profile.namesOf('reserve_vm'), 'init_vm', 'vcpu_load'], () => guests.advanceVm()],
+      ['map-guest', 8, ['map_guest'], () => guests.mapGuest(), 'advance-vm'],
+      ['give-guest', 8, ['donate_guest', 'share_guest'], () => guests.mapGuest(), 'advance-vm'],
+      ['take-back', 3, ['unshare_guest', 'reclaim_dying_guest_page'], () => guests.takeBack(), 'map-guest'],
+      [
+        'tear-down',
+        2,
+        ['start_teardown_vm', 'finalize_teardown_vm', 'vcpu_put', ...profile.namesOf('unreserve_vm')],
+        () => guests.tearDown(),
+        'advance-vm',
+      ],
+      ['access', 3, [], () => guests.access()],
+      [
+        'give-registers',
+        hasAssignable ? 4 : 0,
+        ['host_donate_hyp_mmio', 'host_reclaim_hyp_mmio'],
+        () => guestDevices.registers(),
+      ],
+      ['guest-call', hasAssignable ? 16 : 2, promises, () => guestDevices.call(), 'advance-vm'],
+      ['guest-dma', hasAssignable ? 4 : 1, promises, () => guestDevices.dma(), 'guest-call'],
+      [
+        'meddle',
+        hasAssignable ? 8 : 1,
+        ['free_domain', 'unmap_pages', 'map_pages', 'attach_dev', 'detach_dev', 'set_identity'],
+        () => guestDevices.meddle(),
+        'guest-call',
+      ],
+      ['guest-hoard', hasAssignable ? 1 : 0, promises, () => guestDevices.hoard(), 'advance-vm'],
+      ['silence', 2, [], () => guestDevices.silence()],
+      ['mix', 8, [], () => mixed.mix()],
+      ['repeat', 3, [], () => this.repeat()],
+      ['garbage', 5, [], () => this.garbage()],
+    ];
+    this.recipes = all.map(([name, weight, names, make, lacks], number) => {
       const isPossible = names.every((call) => this.allowed.has(call));
-      return { name, weight: isPossible ? weight : 0, make };
+      const instead = all.findIndex(([other]) => other === lacks);
+      return {
+        name,
+        weight: isPossible ? weight : 0,
+        make,
+        instead: instead < 0 ? (number + 1) % all.length : instead,
+      };
     });
     this.weights = this.recipes.reduce((sum, { weight }) => sum + weight, 0);
   }
@@ -175,6 +221,9 @@ export class StepGenerator {
     this.world.reset();
     this.again = null;
     this.isGuestRunning = false;
+    this.last = null;
+    this.lastRecipe = 0;
+    this.repeats = 0;
   }
 
   /** Where the decisions come from, from now on. */
@@ -184,49 +233,107 @@ export class StepGenerator {
     this.guests.reset(choices);
     this.guestDevices.reset(choices);
     this.lists.decideBy(choices);
+    this.mixed.decideBy(choices);
   }
 
   /** What is remembered, to be gone back to as often as wanted. */
   save(): Planned {
-    const { again, isGuestRunning } = this;
-    return { world: this.world.save(), again, isGuestRunning, list: this.lists.save() };
+    const { again, isGuestRunning, last, lastRecipe, repeats, repeatsExactly } = this;
+    const [world, list] = [this.world.save(), this.lists.save()];
+    return { world, again, isGuestRunning, last, lastRecipe, repeats, repeatsExactly, list };
   }
 
-  restore({ world, again, isGuestRunning, list }: Planned): void {
-    this.world.restore(world);
-    this.again = again;
-    this.isGuestRunning = isGuestRunning;
-    this.lists.restore(list);
+  restore(planned: Planned): void {
+    this.world.restore(planned.world);
+    this.again = planned.again;
+    this.isGuestRunning = planned.isGuestRunning;
+    this.last = planned.last;
+    this.lastRecipe = planned.lastRecipe;
+    this.repeats = planned.repeats;
+    this.repeatsExactly = planned.repeatsExactly;
+    this.lists.restore(planned.list);
   }
 
   /** The next step. {@link World.observe} must be told what comes of it. */
   next(): Step {
     const due = this.dueStep();
     if (due !== null) return due;
-    const next = this.guestGoesOn() ?? this.spoiled(this.sensible());
-    this.isGuestRunning = next.kind === 'guest';
-    return next;
+    return this.guestGoesOn() ?? this.by(this.recipe());
+  }
+
+  /** Number of a recipe, by weight. */
+  private recipe(): number {
+    let at = this.prng.below(this.weights);
+    return this.recipes.findIndex(({ weight }) => {
+      at -= weight;
+      return at < 0;
+    });
   }
 
   /** A guest that runs goes on running for a while. */
   private guestGoesOn(): Step | null {
-    return this.isGuestRunning && this.prng.chance(GUEST_GOES_ON) ? this.guestDevices.call() : null;
+    if (!this.isGuestRunning || this.repeats > 0) return null;
+    const step = this.prng.chance(GUEST_GOES_ON) ? this.guestDevices.call() : null;
+    this.isGuestRunning = step !== null;
+    if (step !== null) this.last = step;
+    return step;
   }
 
   /**
-   * The next step by a recipe: what is due goes first, and where the recipe has nothing those after it are tried.
+   * The next step by a recipe: what is due goes first, then a recipe that is repeated. Where the recipe has nothing, the
+   * one is tried that brings about what is lacking.
    * @param from number of the recipe
    */
   nextBy(from: number): Step {
-    const due = this.dueStep();
-    if (due !== null) return due;
+    return this.dueStep() ?? this.guestGoesOn() ?? this.by(from);
+  }
+
+  /** A step for another CPU, about the same as a call in progress: with its arguments, or by the guest, or the end of a VM. */
+  rival(of: CallStep | GuestStep): Step | null {
+    const dice = this.prng.below(100);
+    if (dice < 50) return this.mixed.about(of);
+    if (dice < 75) return this.guestDevices.call();
+    return dice < 90 ? this.guests.tearDown() : this.guestDevices.meddle();
+  }
+
+  private by(from: number): Step {
+    if (this.repeats > 0 && this.world.hasSucceeded) return this.onceMore();
+    this.repeats = 0;
+    const step = this.make(from) ?? this.garbage();
+    this.isGuestRunning = step.kind === 'guest';
+    this.last = this.spoiled(step);
+    return this.last;
+  }
+
+  /** A step by that recipe, or by one that takes its place; null when none of them has any. */
+  private make(from: number): Step | null {
     const { recipes } = this;
+    let at = from;
     for (let i = 0; i < recipes.length; i++) {
-      const { weight, make } = recipes[(from + i) % recipes.length]!;
+      const { name, weight, make, instead } = recipes[at]!;
       const step = weight === 0 ? null : make();
-      if (step !== null) return this.spoiled(step);
+      if (step !== null) {
+        if (name !== 'repeat') this.lastRecipe = at;
+        return step;
+      }
+      at = weight === 0 ? (at + 1) % recipes.length : instead;
     }
-    return this.garbage();
+    return null;
+  }
+
+  /** What was done last is done again, and again as long as it succeeds: some limits are counted up to. */
+  private repeat(): Step | null {
+    const { prng, last } = this;
+    if (last === null || !this.world.hasSucceeded) return null;
+    this.repeats = prng.pick(TIMES);
+    this.repeatsExactly = last.kind === 'guest' || prng.chance(50);
+    return this.onceMore();
+  }
+
+  private onceMore(): Step {
+    this.repeats--;
+    const step = this.repeatsExactly ? null : this.make(this.lastRecipe);
+    return step ?? this.last!;
   }
 
   /** Memory for a call that asked for some, and the call again; the next step of a list that was begun. */
@@ -251,9 +358,12 @@ export class StepGenerator {
   /** What the host does about a wish; null when it may not. */
   private serve({ step: { cpu }, request, ipa }: Asked): Step | null {
     if (request !== null && this.allowed.has('alloc_mgt_refill')) {
-      return request.pool === 1
-        ? { kind: 'topup', cpu, pool: 'iommu', chunks: 1, order: Math.ceil(Math.log2(request.pages)) }
-        : { kind: 'topup', cpu, pool: 'heap', chunks: request.pages, order: 0 };
+      const { pool, pages } = request;
+      // Now and then more than that, so that the calls that follow need not ask.
+      const more = this.prng.chance(40) ? this.prng.between(1, 8) : 0;
+      if (pool !== 1) return { kind: 'topup', cpu, pool: 'heap', chunks: pages + more, order: 0 };
+      const order = Math.ceil(Math.log2(pages));
+      return { kind: 'topup', cpu, pool: 'iommu', chunks: order === 0 ? 1 + more : 1, order };
     }
     return ipa === null || !this.allowed.has('map_guest')
       ? null
@@ -263,20 +373,6 @@ export class StepGenerator {
   private spoiled(step: Step): Step {
     const { prng } = this;
     return step.kind === 'call' && prng.chance(this.wrongArguments) ? this.withWrongArgument(step) : step;
-  }
-
-  private sensible(): Step {
-    for (let i = 0; i < TRIES; i++) {
-      let at = this.prng.below(this.weights);
-      for (const { weight, make } of this.recipes) {
-        at -= weight;
-        if (at >= 0) continue;
-        const step = make();
-        if (step !== null) return step;
-        break;
-      }
-    }
-    return this.garbage();
   }
 
   private fillMemcache(): Step {
@@ -313,8 +409,7 @@ export class StepGenerator {
     if (unit === 'domain' && this.world.domains.length > 0 && prng.chance(50)) {
       value = { name: prng.pick(this.world.domains).name };
     } else if (unit === 'domain' && prng.chance(50)) {
-      // A guest's.
-      value = this.profile.domains.hostCount + prng.below(4);
+      value = this.guestDevices.domainId();
     }
     if (unit === 'handle' && this.world.vms.length > 0 && prng.chance(50))
       value = { name: prng.pick(this.world.vms).name };

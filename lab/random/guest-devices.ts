@@ -5,7 +5,14 @@
 
 import { type CallName, type GuestCallName, guestCallNamed, guestCalls } from '#hypercall-abi';
 import type { MachineDescription } from '#machine';
-import { type GuestStep, type NamedStream, namedStreams, type Step, type Value } from '../scenario/index.ts';
+import {
+  type CallStep,
+  type GuestStep,
+  type NamedStream,
+  namedStreams,
+  type Step,
+  type Value,
+} from '../scenario/index.ts';
 import { callStep } from './call-step.ts';
 import type { Choices } from './choices.ts';
 
@@ -57,10 +64,10 @@ export class GuestDeviceSteps {
       const pviommu = prng.chance(95) ? PVIOMMU : prng.below(3);
       return prng.chance(80) ? callStep(this.world.profile, this.cpu(), 'pviommu_attach', { kvm, pviommu }) : null;
     }
-    const next = this.streams[vm.routes.length];
-    if (prng.chance(35)) return this.registers();
-    if (next === undefined || prng.chance(8)) return null;
-    const stream = prng.chance(90) ? next : prng.pick(this.streams);
+    const missing = this.missingRegisters(vm);
+    if (missing !== null && prng.chance(60)) return missing;
+    const stream = this.routeFor(vm);
+    if (stream === null) return null;
     return callStep(this.world.profile, this.cpu(), 'pviommu_add_vsid', {
       kvm,
       pviommu: vm.pviommu,
@@ -68,6 +75,52 @@ export class GuestDeviceSteps {
       endpoint: { name: stream.name },
       vsid: prng.chance(95) ? vm.routes.length : 0,
     });
+  }
+
+  /** The stream that the VM gets a route to next, most of the time one of a device that it can be given; null when it has enough. */
+  private routeFor({ routes }: Vm): NamedStream | null {
+    const { prng } = this;
+    const next = this.streams.filter(({ name }) => !routes.includes(name));
+    const useful = next.filter(({ name }) => this.assignable.has(name));
+    const isEnough = routes.some((name) => this.assignable.has(name)) || useful.length === 0;
+    if (next.length === 0 || prng.chance(isEnough ? 50 : 3)) return null;
+    if (prng.chance(5)) return prng.pick(this.streams);
+    return prng.pick(useful.length > 0 && prng.chance(85) ? useful : next);
+  }
+
+  /** The host gives up registers of a device that a route of the VM leads to; null when it has given up all of them. */
+  private missingRegisters({ routes }: Vm): CallStep | null {
+    const { machine, streams, world } = this;
+    const devices = routes.map((route) => streams.find(({ name }) => name === route)?.device ?? -1);
+    const named = devices.flatMap((device) => machine.devices[device]?.assignable?.mmio ?? []);
+    const missing = machine.mmio.filter(
+      ({ name, base }) => named.includes(name) && !world.registers.includes(base / PAGE),
+    );
+    if (missing.length === 0) return null;
+    const { base, size } = this.prng.pick(missing);
+    return callStep(world.profile, this.cpu(), 'host_donate_hyp_mmio', { pfn: base / PAGE, pages: size / PAGE });
+  }
+
+  /** The host takes its hands off a device that a guest is to get: a stream of its group that is not blocked; null for none. */
+  private inTheWay(route: string | undefined): CallStep | null {
+    const { machine, streams, world } = this;
+    const device = streams.find(({ name }) => name === route)?.device ?? -1;
+    const group = machine.devices[device]?.assignable?.group;
+    const stream = streams.find(
+      (one) => machine.devices[one.device]!.assignable?.group === group && this.isHostsOwn(one.name),
+    );
+    if (group === undefined || stream === undefined) return null;
+    const at = { iommu: stream.iommu, endpoint: { name: stream.name } };
+    if (world.identity.includes(stream.name)) return callStep(world.profile, this.cpu(), 'set_identity', at);
+    const domain = world.domains.find(({ attached }) => attached.some(({ name }) => name === stream.name))!;
+    const { pasid } = domain.attached.find(({ name }) => name === stream.name)!;
+    return callStep(world.profile, this.cpu(), 'detach_dev', { ...at, domain: { name: domain.name }, pasid });
+  }
+
+  /** Whether the host has the stream do something. */
+  private isHostsOwn(stream: string): boolean {
+    const { identity, domains } = this.world;
+    return identity.includes(stream) || domains.some(({ attached }) => attached.some(({ name }) => name === stream));
   }
 
   /** Registers of a device that can be assigned go to the hypervisor, or come back. */
@@ -92,15 +145,17 @@ export class GuestDeviceSteps {
   /** The guest that is loaded on some CPU makes a call. */
   call(): Step | null {
     const { prng } = this;
-    const loaded = this.world.vms.filter(({ loadedOn, pviommu }) => loadedOn >= 0 && (pviommu >= 0 || prng.chance(5)));
+    const loaded = this.world.vms.filter(
+      ({ loadedOn, pviommu, isProtected }) => loadedOn >= 0 && ((isProtected && pviommu >= 0) || prng.chance(5)),
+    );
     if (loaded.length === 0) return prng.chance(1) ? guestStep(this.cpu(), 'guest_alloc_domain', {}) : null;
     const vm = prng.pick(loaded);
     if (prng.chance(4)) return this.garbage(vm.loadedOn);
     const step = this.sensible(vm);
-    return prng.chance(8) ? this.withWrongArgument(step) : step;
+    return step.kind === 'guest' && prng.chance(8) ? this.withWrongArgument(step) : step;
   }
 
-  private sensible(vm: Vm): GuestStep {
+  private sensible(vm: Vm): GuestStep | CallStep {
     const { prng } = this;
     const cpu = vm.loadedOn;
     const live = vm.domains.filter((domain) => domain.live);
@@ -110,7 +165,10 @@ export class GuestDeviceSteps {
     const vsid = this.vsid(vm, domain);
     const route = { pviommu: vm.pviommu, vsid };
     const claimed = vm.claimed.includes(vsid);
-    if (!claimed && prng.chance(inUse.length > 0 ? 10 : 35)) return guestStep(cpu, 'guest_dev_req_dma', route);
+    if (!claimed && prng.chance(inUse.length > 0 ? 10 : 35)) {
+      const missing = this.missingRegisters(vm) ?? this.inTheWay(vm.routes[vsid]);
+      return missing !== null && prng.chance(70) ? missing : guestStep(cpu, 'guest_dev_req_dma', route);
+    }
     if (domain === null || (live.length < DOMAINS_MAX && prng.chance(5))) return this.alloc(vm);
     const name = { name: domain.name };
     const attached = domain.attached.includes(vsid);
@@ -118,8 +176,8 @@ export class GuestDeviceSteps {
       return guestStep(cpu, 'guest_attach_dev', { ...route, domain: name, pasid: prng.chance(97) ? 0 : 1 });
     }
     const dice = prng.below(100);
-    if (dice < 6) return guestStep(cpu, 'guest_detach_dev', { ...route, domain: name });
-    if (dice < 10) return guestStep(cpu, 'guest_free_domain', { domain: name });
+    if (attached && dice < 10) return guestStep(cpu, 'guest_detach_dev', { ...route, domain: name });
+    if (dice < 13) return guestStep(cpu, 'guest_free_domain', { domain: name });
     // Without a stream the domain has no table.
     if (domain.attached.length === 0 && prng.chance(60)) return guestStep(cpu, 'guest_dev_req_dma', route);
     const mapped = domain.mappings.length > 0 ? prng.pick(domain.mappings) : null;
@@ -133,8 +191,17 @@ export class GuestDeviceSteps {
   /** Domains without end: what a guest that hoards them comes to. */
   hoard(): Step | null {
     const { prng } = this;
-    const loaded = this.world.vms.filter(({ loadedOn, pviommu }) => loadedOn >= 0 && pviommu >= 0);
+    const loaded = this.world.vms.filter(
+      ({ loadedOn, pviommu, isProtected }) => loadedOn >= 0 && pviommu >= 0 && isProtected,
+    );
     return loaded.length === 0 ? null : this.alloc(prng.pick(loaded));
+  }
+
+  /** The number of a guest's domain, most of the time of one that a guest has. */
+  domainId(): number {
+    const { prng, world } = this;
+    const ids = world.vms.flatMap(({ domains }) => domains.flatMap(({ live, id }) => (live ? [id] : [])));
+    return ids.length > 0 && prng.chance(85) ? prng.pick(ids) : world.profile.domains.hostCount + prng.below(3);
   }
 
   /** The host uses what is a guest's by now: a domain by its id, a device by its stream. */
@@ -144,7 +211,7 @@ export class GuestDeviceSteps {
     const vms = world.vms.filter(({ domains, claimed }) => claimed.length > 0 || domains.some(({ live }) => live));
     if (vms.length === 0) return null;
     const vm = prng.pick(vms);
-    const domain = profile.domains.hostCount + prng.below(3);
+    const domain = this.domainId();
     const mappings = vm.domains.flatMap((one) => one.mappings);
     const iova = mappings.length > 0 && prng.chance(80) ? prng.pick(mappings).iova : prng.pick(IOVAS);
     const names = vm.claimed.flatMap((vsid) => vm.routes[vsid] ?? []);
@@ -180,7 +247,7 @@ export class GuestDeviceSteps {
     const free = vm.domains.find((domain) => !domain.live);
     if (free !== undefined) return { ...guestStep(vm.loadedOn, 'guest_alloc_domain', {}), bind: free.name };
     const name = `g${number}`;
-    vm.domains.push({ name, live: false, attached: [], mappings: [] });
+    vm.domains.push({ name, id: 0, live: false, attached: [], mappings: [] });
     return { ...guestStep(vm.loadedOn, 'guest_alloc_domain', {}), bind: name };
   }
 
@@ -201,7 +268,7 @@ export class GuestDeviceSteps {
   private vsid(vm: Vm, domain: GuestDomain | null): number {
     const { prng } = this;
     if (domain !== null && domain.attached.length > 0 && prng.chance(30)) return prng.pick(domain.attached);
-    if (vm.claimed.length > 0 && prng.chance(60)) return prng.pick(vm.claimed);
+    if (vm.claimed.length > 0 && prng.chance(75)) return prng.pick(vm.claimed);
     const assignable = vm.routes.flatMap((name, vsid) => (this.assignable.has(name) ? [vsid] : []));
     if (assignable.length > 0 && prng.chance(85)) return prng.pick(assignable);
     return prng.below(Math.max(1, vm.routes.length) + (prng.chance(5) ? 1 : 0));

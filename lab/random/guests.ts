@@ -6,7 +6,7 @@ import type { PageRef, Step, Value } from '../scenario/index.ts';
 import { callStep } from './call-step.ts';
 import type { Choices } from './choices.ts';
 import type { GuestDeviceSteps } from './guest-devices.ts';
-import type { PageHolder, Vm, World } from './world.ts';
+import type { PageHolder, Vm, VmStage, World } from './world.ts';
 
 const VMS_MAX = 4;
 const SINGLES = 8;
@@ -78,7 +78,8 @@ export class GuestSteps {
     const { vms } = this.world;
     const open = vms.filter(({ stage, loadedOn }) => stage !== 'gone' && stage !== 'dying' && loadedOn < 0);
     if (open.length === 0 || (vms.length < VMS_MAX && prng.chance(10))) return this.reserve();
-    const vm = prng.pick(open);
+    // One VM that runs is worth more than several that are on their way.
+    const vm = prng.chance(70) ? open.reduce(further) : prng.pick(open);
     const name = { name: vm.name };
     switch (vm.stage) {
       case 'reserved':
@@ -104,8 +105,18 @@ export class GuestSteps {
           }
         );
       default:
-        return callStep(this.world.profile, this.cpu(), 'vcpu_load', { vm: name, vcpu: 0 });
+        return callStep(this.world.profile, this.cpuForGuest(), 'vcpu_load', { vm: name, vcpu: 0 });
     }
+  }
+
+  /** A CPU on which no vCPU is loaded, most of the time. */
+  private cpuForGuest(): number {
+    const cpu = this.cpu();
+    const { vms } = this.world;
+    const isFree = (one: number): boolean => vms.every(({ loadedOn }) => loadedOn !== one);
+    if (isFree(cpu) || this.prng.chance(15)) return cpu;
+    const other = Array.from({ length: this.machine.cpus }, (_, one) => one).find(isFree);
+    return other ?? cpu;
   }
 
   private promises(vm: Vm): Step | null {
@@ -229,6 +240,13 @@ export class GuestSteps {
   private cpu(): number {
     return this.prng.chance(90) ? 0 : this.prng.below(this.machine.cpus);
   }
+}
+
+const STAGES: readonly VmStage[] = ['reserved', 'shared', 'described', 'live'];
+
+/** The VM that lacks less before it runs. */
+function further(one: Vm, other: Vm): Vm {
+  return STAGES.indexOf(other.stage) > STAGES.indexOf(one.stage) ? other : one;
 }
 
 function endOf({ stage }: Vm): 'unreserve_vm' | 'finalize_teardown_vm' | 'start_teardown_vm' {

@@ -5,7 +5,7 @@ import type { MachineDescription } from '#machine';
 import { type NamedStream, namedStreams, type Step, type Value } from '../scenario/index.ts';
 import { callStep } from './call-step.ts';
 import type { Choices } from './choices.ts';
-import type { Domain, Mapping, World } from './world.ts';
+import type { Attached, Domain, Mapping, World } from './world.ts';
 
 const PAGE = 0x1000;
 const BLOCK = 0x200000;
@@ -89,7 +89,7 @@ export class MappingSteps {
   attach(): Step | null {
     const domain = this.domain();
     if (domain === null || (domain.attached.length > 0 && this.prng.chance(70))) return null;
-    const stream = this.streamFor(domain);
+    const stream = this.freeStreamFor(domain);
     if (stream.ssidBits > 0) return this.attachWithRoom(domain, stream, 0);
     return callStep(this.world.profile, this.cpu(), 'attach_dev', {
       iommu: this.iommuOf(stream),
@@ -130,7 +130,7 @@ export class MappingSteps {
     const domain = attached.length > 0 && prng.chance(85) ? prng.pick(attached) : this.domain();
     if (domain === null) return null;
     const own = domain.attached.length > 0 && prng.chance(75);
-    const from = own ? prng.pick(domain.attached) : null;
+    const from = own ? prng.pick(domain.attached) : this.attachedToOther(domain);
     const stream = from === null ? this.streamFor(domain) : this.named(from.name);
     return callStep(this.world.profile, this.cpu(), 'detach_dev', {
       iommu: this.iommuOf(stream),
@@ -138,6 +138,12 @@ export class MappingSteps {
       endpoint: { name: stream.name },
       pasid: from?.pasid ?? this.pasidOf(stream),
     });
+  }
+
+  /** What another domain has attached, most of the time; null when there is nothing. */
+  private attachedToOther(domain: Domain): Attached | null {
+    const others = this.world.domains.flatMap((other) => (other === domain ? [] : other.attached));
+    return others.length > 0 && this.prng.chance(70) ? this.prng.pick(others) : null;
   }
 
   map(): Step | null {
@@ -393,6 +399,17 @@ export class MappingSteps {
     if (!this.isVaried || this.prng.chance(15)) return this.stream();
     const streams = this.streams.filter(({ iommu }) => iommu === domain.iommu);
     return streams.length > 0 ? this.prng.pick(streams) : this.stream();
+  }
+
+  /** The same, and one that is not attached, most of the time. */
+  private freeStreamFor(domain: Domain): NamedStream {
+    const stream = this.streamFor(domain);
+    const { domains, identity } = this.world;
+    const isFree = ({ name }: NamedStream): boolean =>
+      !identity.includes(name) && domains.every(({ attached }) => attached.every((one) => one.name !== name));
+    if (isFree(stream) || this.prng.chance(25)) return stream;
+    const free = this.streams.filter((one) => one.iommu === stream.iommu && isFree(one));
+    return free.length > 0 ? this.prng.pick(free) : stream;
   }
 
   private stream(): NamedStream {

@@ -3,7 +3,7 @@
  * it so that most of them mean something. It may be wrong; then calls fail, which is worth a try as well.
  */
 
-import type { CallResult, GuestResult, MemoryRequest, Profile } from '#hypercall-abi';
+import { type CallResult, Errno, type GuestResult, type MemoryRequest, type Profile } from '#hypercall-abi';
 import type { CallStep, GuestStep, Outcome, PageRef, Step, Value } from '../scenario/index.ts';
 
 const PAGE_SIZE = 4096;
@@ -36,6 +36,8 @@ export interface Domain {
 /** A domain that a guest has, or had. */
 export interface GuestDomain {
   readonly name: string;
+  /** Its number, once it has one. */
+  id: number;
   live: boolean;
   /** Virtual StreamIDs. */
   readonly attached: number[];
@@ -70,13 +72,23 @@ export interface Asked {
   readonly ipa: number | null;
 }
 
+/** A call that came to something, and of a guest's the stream that it was about, if any. */
+export interface Used {
+  readonly step: CallStep | GuestStep;
+  readonly endpoint: string;
+}
+
 export type PageHolder = 'host' | 'shared' | 'guest' | 'hyp';
 
 /** What a {@link World} remembers. */
-export type Remembered = Readonly<Pick<World, 'domains' | 'vms' | 'identity' | 'pages' | 'asked' | 'silent'>>;
+export type Remembered = Readonly<
+  Pick<World, 'domains' | 'vms' | 'identity' | 'pages' | 'registers' | 'asked' | 'silent' | 'used' | 'hasSucceeded'>
+>;
 
 /** Remembered ranges per domain: old ones make room. */
 const REMEMBERED = 12;
+/** Calls remembered. */
+const USED = 24;
 
 export class World {
   /** The contract that the hypervisor keeps. */
@@ -86,9 +98,15 @@ export class World {
   /** Devices whose streams have identity on. */
   readonly identity: string[] = [];
   readonly pages = new Map<string, PageHolder>();
+  /** First page numbers of the devices' registers that the hypervisor was given. */
+  readonly registers: number[] = [];
+  /** The last calls that came to something: their arguments may be good for others. */
+  readonly used: Used[] = [];
   /** The SMMU that has stopped answering. */
   silent: string | null = null;
   asked: Asked | null = null;
+  /** Whether the last call came to what it was made for. */
+  hasSucceeded = false;
 
   constructor(profile: Profile) {
     this.profile = profile;
@@ -96,19 +114,29 @@ export class World {
 
   /** All that is remembered, to be gone back to as often as wanted. */
   save(): Remembered {
-    const { domains, vms, identity, pages, asked, silent } = this;
-    return structuredClone({ domains, vms, identity, pages, asked, silent });
+    const { domains, vms, identity, pages, registers, asked, silent, used, hasSucceeded } = this;
+    return {
+      ...structuredClone({ domains, vms, identity, pages, registers }),
+      silent,
+      asked,
+      used: [...used],
+      hasSucceeded,
+    };
   }
 
   restore(remembered: Remembered): void {
     this.reset();
-    const { domains, vms, identity, pages, asked, silent } = structuredClone(remembered);
+    const { silent, asked, used, hasSucceeded, ...others } = remembered;
+    const { domains, vms, identity, pages, registers } = structuredClone(others);
     this.domains.push(...domains);
     this.vms.push(...vms);
     this.identity.push(...identity);
+    this.registers.push(...registers);
+    this.used.push(...used);
     for (const [page, holder] of pages) this.pages.set(page, holder);
     this.asked = asked;
     this.silent = silent;
+    this.hasSucceeded = hasSucceeded;
   }
 
   reset(): void {
@@ -116,8 +144,11 @@ export class World {
     this.vms.length = 0;
     this.identity.length = 0;
     this.pages.clear();
+    this.registers.length = 0;
+    this.used.length = 0;
     this.asked = null;
     this.silent = null;
+    this.hasSucceeded = false;
   }
 
   /** Learn from what came of a step. */
@@ -126,6 +157,8 @@ export class World {
     if (outcome.kind === 'guest' && step.kind === 'guest') this.observeGuest(step, outcome.result);
     if (outcome.kind !== 'call' || step.kind !== 'call') return;
     const { result } = outcome;
+    this.hasSucceeded = result.supported && result.errno === 0;
+    if (this.hasSucceeded) this.use(step);
     this.asked = result.request === null ? null : { step, request: result.request, ipa: null };
     if (!result.supported) return;
     this.learn(step, result);
@@ -141,6 +174,7 @@ export class World {
             request: exit.reason === 'memory' ? exit.request : null,
             ipa: exit.reason === 'map' ? exit.ipa : null,
           };
+    this.hasSucceeded = status === 0 && exit === null;
     const vm = this.vms.find(({ loadedOn }) => loadedOn === step.cpu);
     if (vm === undefined || again) return;
     const name = step.bind ?? nameIn(step.args.domain);
@@ -151,7 +185,14 @@ export class World {
       const kept = domain.mappings.filter((one) => one.iova + one.size <= iova || one.iova >= iova + value);
       domain.mappings.splice(0, domain.mappings.length, ...kept);
     }
-    if (status === 0 && exit === null) guestSucceeded(vm, domain, step);
+    if (!this.hasSucceeded) return;
+    guestSucceeded(vm, domain, step, value);
+    this.use(step, vm.routes[num(step.args.vsid)] ?? '');
+  }
+
+  private use(step: CallStep | GuestStep, endpoint = ''): void {
+    this.used.push({ step, endpoint });
+    if (this.used.length > USED) this.used.shift();
   }
 
   private learn(step: CallStep, { errno, value }: CallResult): void {
@@ -188,6 +229,24 @@ export class World {
         return;
     }
     if (errno === 0) this.succeeded(step, domain);
+    else this.failed(step, errno);
+  }
+
+  private failed({ call, args }: CallStep, errno: number): void {
+    const isTaken = errno === -Errno.EPERM;
+    // Done before, most likely.
+    if (call === 'host_share_hyp' && isTaken) this.shareDescription(args.pfn);
+    if (call === 'host_donate_hyp_mmio' && isTaken) this.giveRegisters(num(args.pfn));
+    if (call !== 'init_vm' || (errno !== -Errno.EINVAL && !isTaken)) return;
+    // The description is shared, or written, once more.
+    const vm = this.vms.find(({ stage, page }) => stage === 'described' && page === pageIn(args.kvm));
+    if (vm !== undefined) vm.stage = isTaken ? 'reserved' : 'shared';
+  }
+
+  /** The page is shared with the hypervisor, by now or since long. */
+  private shareDescription(pfn: Value | undefined): void {
+    const vm = this.vms.find(({ stage, page }) => stage === 'reserved' && page === pageIn(pfn));
+    if (vm !== undefined) vm.stage = 'shared';
   }
 
   private succeeded({ call, args, cpu }: CallStep, domain: Domain | undefined): void {
@@ -222,8 +281,7 @@ export class World {
       }
       case 'host_share_hyp':
         this.hold(args.pfn, 'shared');
-        for (const other of this.vms)
-          if (other.stage === 'reserved' && other.page === pageIn(args.pfn)) other.stage = 'shared';
+        this.shareDescription(args.pfn);
         break;
       case 'host_unshare_hyp':
         this.hold(args.pfn, 'host');
@@ -253,15 +311,24 @@ export class World {
         break;
       }
       case 'start_teardown_vm':
-        if (vm !== undefined) vm.stage = 'dying';
+        if (vm === undefined) break;
+        vm.stage = 'dying';
+        // Its devices, and their registers, are the host's again.
+        if (vm.claimed.length > 0) this.registers.length = 0;
+        vm.claimed.length = 0;
+        vm.domains.length = 0;
         break;
       case 'finalize_teardown_vm':
-        if (vm === undefined) break;
-        vm.stage = 'gone';
-        vm.domains.length = 0;
+        if (vm !== undefined) vm.stage = 'gone';
         break;
       case 'alloc_mgt_refill':
         this.hold(args.head, 'hyp');
+        break;
+      case 'host_donate_hyp_mmio':
+        this.giveRegisters(num(args.pfn));
+        break;
+      case 'host_reclaim_hyp_mmio':
+        this.takeRegisters(num(args.pfn));
         break;
       case 'pviommu_attach':
         for (const one of this.vms) if (one.page === pageIn(args.kvm)) one.pviommu = num(args.pviommu);
@@ -270,6 +337,15 @@ export class World {
         for (const one of this.vms) if (one.page === pageIn(args.kvm)) one.routes.push(nameIn(args.endpoint));
         break;
     }
+  }
+
+  private giveRegisters(pfn: number): void {
+    if (!this.registers.includes(pfn)) this.registers.push(pfn);
+  }
+
+  private takeRegisters(pfn: number): void {
+    const at = this.registers.indexOf(pfn);
+    if (at >= 0) this.registers.splice(at, 1);
   }
 
   vm(value: Value | undefined): Vm | undefined {
@@ -282,14 +358,16 @@ export class World {
   }
 }
 
-function guestSucceeded(vm: Vm, domain: GuestDomain | undefined, { call, args }: GuestStep): void {
+function guestSucceeded(vm: Vm, domain: GuestDomain | undefined, { call, args }: GuestStep, value: number): void {
   const vsid = num(args.vsid);
   switch (call) {
     case 'guest_dev_req_dma':
       if (!vm.claimed.includes(vsid)) vm.claimed.push(vsid);
       return;
     case 'guest_alloc_domain':
-      if (domain !== undefined) domain.live = true;
+      if (domain === undefined) return;
+      domain.live = true;
+      domain.id = value;
       return;
     case 'guest_free_domain':
       if (domain === undefined) return;

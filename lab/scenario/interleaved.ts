@@ -36,6 +36,7 @@ export type SectionObserver = (order: readonly InterleavedCall[] | null) => void
 interface Pending extends Begun {
   readonly before: Int32Array;
   readonly begun: number;
+  fetched: Map<number, number> | null;
 }
 
 export class InterleavedCalls {
@@ -83,7 +84,7 @@ export class InterleavedCalls {
       this.section.length = 0;
       this.oracle?.beginInterleaved();
     }
-    const pending: Pending = { ...begun, before: x.slice(), begun: this.clock++ };
+    const pending: Pending = { ...begun, before: x.slice(), begun: this.clock++, fetched: null };
     this.pending.set(cpu, pending);
     this.stepped.start(cpu, x, isGuest, ({ exit, panic }) => this.ended(pending, exit, panic));
     return this.run(cpu, yields);
@@ -109,8 +110,16 @@ export class InterleavedCalls {
 
   private step(cpu: number): void {
     const touch = this.stepped.next(cpu);
+    if (touch?.kind === 'fetch') this.fetches(cpu, touch.at);
     this.stepped.step(cpu);
     if (touch?.kind === 'register') this.oracle?.registerAccessed(touch.at);
+  }
+
+  /** What a call makes of the host's word is what the word was when the call first looked. */
+  private fetches(cpu: number, at: number): void {
+    const pending = this.pending.get(cpu)!;
+    pending.fetched ??= new Map();
+    if (!pending.fetched.has(at)) pending.fetched.set(at, this.stepped.word(at));
   }
 
   /** Let a store of that CPU become visible that waits; `n` counts from the oldest. */
@@ -119,13 +128,13 @@ export class InterleavedCalls {
   }
 
   private ended(
-    { step, cpu, x, isGuest, finish, before, begun }: Pending,
+    { step, cpu, x, isGuest, finish, before, begun, fetched }: Pending,
     exit: GuestExit | null,
     panic: unknown,
   ): void {
     const ended = this.clock++;
     this.pending.delete(cpu);
-    this.section.push({ cpu, isGuest, before, after: x.slice(), exit, panic, begun, ended });
+    this.section.push({ cpu, isGuest, before, after: x.slice(), exit, panic, fetched, begun, ended });
     this.last = { step, outcome: finish(exit) };
   }
 

@@ -95,6 +95,11 @@ export class SteppedCpus implements Hypervisor {
     return this.cpus.next(cpu);
   }
 
+  /** The word at physical address `pa`, as memory holds it. */
+  word(pa: number): number {
+    return this.machine.memory.read32(pa);
+  }
+
   step(cpu: number): void {
     this.observed(cpu, this.cpus.next(cpu), () => {
       this.cpus.step(cpu);

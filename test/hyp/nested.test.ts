@@ -5,6 +5,10 @@ import { DeviceRecord } from '#hyp/layout';
 import { Errno } from '#hypercall-abi';
 import { LayoutReader, offsetOf } from '#lab/oracle/layout-reader';
 import { twoSmmus } from '#machine';
+import { scenarios } from '#scenarios';
+import { parseScenario } from '../../lab/scenario/index.ts';
+import { runScenario } from '../../lab/scenario/run.ts';
+import { hypervisorByIdentity } from '../../lab/zoo/index.ts';
 import { hits, makeRig, PAGE, type Rig, tell } from '../lab/oracle-rig.ts';
 import { booted } from './harness.ts';
 
@@ -88,4 +92,15 @@ test('-EPERM: the device is with a guest, before anything else', () => {
   memory.write32(context, 0);
   expect(h.boundary.call(0, ATTACH, 0, 200, 0x20, 0, 0, 0, 0).errno).toBe(-Errno.EINVAL);
   expect(new LayoutReader(memory, h.layout).deviceRefs(0)).toBe(0);
+});
+
+test("-EINVAL: a domain that is a guest's", () => {
+  const guests = scenarios.Z64f!.split('\n').filter((line) => !/^expect|^hypervisor|unmap_pages|^# /.test(line));
+  const refused = `@cpu1 ${ATTACH} iommu=0 domain=256 endpoint=disk descriptor=page:k size=64 -> -EINVAL
+@cpu1 ${INVALIDATE} domain=256 size=0x1000 -> -EINVAL
+@cpu1 iotlb_sync_map domain=256 size=0x1000 -> -EINVAL
+`;
+  const text = `${guests.join('\n')}\n${refused}`.replace('machine ', 'hypervisor postern\nmachine ');
+  const { ok, violations, firstDifference } = runScenario(parseScenario(text), { hypervisors: hypervisorByIdentity });
+  expect({ ok, violations, firstDifference }).toEqual({ ok: true, violations: [], firstDifference: null });
 });

@@ -78,6 +78,25 @@ test('where no order of calls explains their results the oracles say that they h
   expect(others.map(({ lostTrack }) => lostTrack)).toEqual(others.map(() => null));
 });
 
+test.each([
+  ['postern', 0],
+  ['postern+Z64g', 1],
+])('what init_vm has fetched counts, whatever the host makes of it on another CPU: %s', (identity, found) => {
+  const text = (
+    pauses: number,
+  ): string => `${header.replace('postern\n', `${identity}\n`)}@cpu0 vm1 = reserve_vm -> handle
+@cpu0 host_share_hyp pfn=page:k -> 0
+@cpu0 describe page:k vm=vm1 protected=1 vcpus=1 -> ok
+@cpu0:${pauses} init_vm kvm=page:k pgd=page:t
+@cpu1 write page:k.8 5 -> ok
+@cpu0:end
+`;
+  const reports = Array.from({ length: 24 }, (_, n) => runScenario(parseScenario(text(n + 1)), { hypervisors }));
+  const seen = reports.flatMap(({ violations }) => violations.slice(0, 1));
+  expect(reports.map(({ lostTrack }) => lostTrack)).toEqual(reports.map(() => null));
+  expect(seen.length > 0).toBe(found > 0);
+});
+
 test.each([tiny, twoSmmus])('random interleavings violate nothing on the correct hypervisor, on $name', (machine) => {
   const options = { machine, hypervisor: hypervisorByIdentity('postern'), full: 'never', interleaved: true } as const;
   const { session, executor } = makeExecutor(options);

@@ -35,6 +35,9 @@ export class Call {
   /** Registers as the call left them. */
   after: Int32Array = this.x;
 
+  /** Words that the call has fetched already, by address, as they were then: for a call that overlapped with others. */
+  fetched: ReadonlyMap<number, number> | null = null;
+
   // ---- what a call's preparation found; meaning depends on the call
   verdict = 0;
   size = 0;
@@ -184,6 +187,11 @@ export class Call {
   giveToPool(page: number, pool: number): void {
     this.setOwner(page, Owner.hyp);
     this.ghost.giveToPool(page, pool);
+  }
+
+  /** The word at `pa`, in memory that the host may still write: as the call has found it. Unsigned. */
+  hostWord(pa: number): number {
+    return (this.fetched?.get(pa) ?? this.facts.memory.read32(pa)) >>> 0;
   }
 
   /** Whether a page is all zero from byte `from` on. */

@@ -22,9 +22,10 @@ function isShared(c: Call): boolean {
   return true;
 }
 
-/** Whether the domain in x[n] is in use. */
+/** Whether the domain in x[n] is in use, by the host. */
 function isUsed(c: Call, n: number): boolean {
-  return c.u32(n) < c.facts.profile.domains.count && c.ghost.domainUsed(c.u32(n));
+  const id = c.u32(n);
+  return id < c.facts.profile.domains.count && c.ghost.domainUsed(id) && c.ghost.domainOwner(id) === 0;
 }
 
 const attach = 'attach_dev_nested';

@@ -70,10 +70,9 @@ export const initVm: CallRules = {
     description.readable = page >= 0 && c.ghost.isSharedWithHyp(page) && inPage(c) + VmDescription.size <= PAGE;
     c.page = c.facts.pageOf(c.number(2));
     if (!description.readable || inPage(c) % 4 !== 0) return;
-    const { memory } = c.facts;
-    description.handle = memory.read32(kvm + VmDescription.handle) >>> 0;
-    description.isProtected = memory.read32(kvm + VmDescription.protected) !== 0;
-    description.vcpus = memory.read32(kvm + VmDescription.vcpus) >>> 0;
+    description.handle = c.hostWord(kvm + VmDescription.handle);
+    description.isProtected = c.hostWord(kvm + VmDescription.protected) !== 0;
+    description.vcpus = c.hostWord(kvm + VmDescription.vcpus);
     c.slot = c.ghost.vmSlot(description.handle);
   },
   rows: [
