@@ -161,7 +161,7 @@ export class CheckedHypervisor implements Hypervisor {
     this.accesses = new Accesses(this.facts, this.ghost, this.collected);
     this.takeover = new Takeover(this.facts, this.ghost, this.collected, this.reader, this.monitor.touched);
     this.call = new Call(this.facts, this.ghost, this.reader, this.monitor);
-    this.sometimes = new Sometimes(this.facts, this.call);
+    this.sometimes = new Sometimes(this.facts, this.call, this.specification);
     this.monitor.sometimes = this.sometimes;
     const full = options.full ?? 'never';
     this.interval = full === 'never' ? 0 : full === 'every' ? 1 : full;

@@ -21,6 +21,8 @@ import { type PhysicalMemory, StateClass } from '#machine/memory';
 import { type Facts, PAGE } from './facts.ts';
 import { LEAF_BYTES } from './maplets.ts';
 import type { Call } from './spec/call.ts';
+import type { Specification } from './spec/index.ts';
+import { isExhausted } from './spec/memcache.ts';
 
 /** A call that has returned, with its arguments by name. */
 interface Occasion {
@@ -72,6 +74,10 @@ function isMappedAlready({ call, number }: Occasion): boolean {
   const page = call.facts.pageOf(number('paddr'));
   return page >= 0 && call.ghost.dmaCount(page) !== 0;
 }
+
+/** Whether a map ended early although its cache is to tell so by a flag, not by a request. */
+const endsForWantOfCache = ({ call, number }: Occasion): boolean =>
+  call.facts.profile.request === 'needs-page' && call.value < number('pgsize') * number('pgcount') && isExhausted(call);
 
 /** Whether there can be a domain of that number. */
 const isDomain = ({ call, u32 }: Occasion): boolean => u32('domain') < call.facts.profile.domains.count;
@@ -155,7 +161,7 @@ export const SOMETIMES = {
   'map-short': told(
     ['map_pages', 'guest_map_pages'],
     'a map ends half way for want of a table, and asks for memory',
-    ({ call }) => call.requestType !== 0 && call.value > 0,
+    (o) => o.call.value > 0 && (o.call.requestType !== 0 || endsForWantOfCache(o)),
   ),
   'page-mapped-twice': told(
     ['map_pages'],
@@ -234,14 +240,16 @@ export class Sometimes {
   private current: Readonly<Record<string, number>> = {};
   private readonly occasion: Occasion;
 
-  constructor(facts: Facts, call: Call) {
+  constructor(facts: Facts, call: Call, specification: Specification) {
     this.facts = facts;
     this.memory = facts.memory;
     this.used = facts.memory.allocFile(Math.ceil(facts.profile.domains.count / 32), StateClass.derived);
     const learn = (name: string, args: readonly ArgumentSpec[], first: number): void => {
       this.registers.set(name, Object.fromEntries(args.map((arg, i) => [arg.name, first + i])));
     };
-    for (const { name, args } of facts.profile.calls) learn(name, args, 1);
+    for (const { name, args, position } of facts.profile.calls) {
+      learn(name, args, specification.rulesAt(position)?.firstArgument ?? 1);
+    }
     if (facts.profile.has('pviommu_attach')) {
       for (const spec of guestCalls) learn(spec.name, spec.args, firstGuestArgument(spec));
     }

@@ -207,6 +207,9 @@ export const detachDevRfcV1 = withCache(
   nameStream,
 );
 
-export const mapPagesV1 = withCache(mapPagesRfcV1, dropIommu);
-export const unmapPagesV1 = withCache(unmapPages, dropIommu);
-export const iovaToPhysV1 = withCache(iovaToPhys, dropIommu);
+/** The rules of a call of later generations, for one that names the IOMMU in front. */
+const withoutIommu = (rules: CallRules): CallRules => ({ ...withCache(rules, dropIommu), firstArgument: 0 });
+
+export const mapPagesV1 = withoutIommu(mapPagesRfcV1);
+export const unmapPagesV1 = withoutIommu(unmapPages);
+export const iovaToPhysV1 = withoutIommu(iovaToPhys);

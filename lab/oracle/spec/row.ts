@@ -50,6 +50,8 @@ export interface CallRules {
   readonly rows: readonly Row[];
   /** The call works through several mappings, each under the domain's lock and whole: others may see the first of them. */
   readonly isPiecewise?: true;
+  /** Register of the first argument of the ABI as rows find it, when that is not x1. */
+  readonly firstArgument?: number;
 }
 
 const always = (): boolean => true;
