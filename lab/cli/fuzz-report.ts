@@ -26,7 +26,6 @@ export interface FuzzStatistics {
   readonly edges: number;
   readonly edgesOf: number;
   readonly states: number;
-  readonly rowPairs: number;
   /** Rows of the call specification that decided at least once, of how many, and those that never did. */
   readonly rows: number;
   readonly rowsOf: number;
@@ -48,7 +47,7 @@ export function fuzzStatistics(
   progress: FuzzProgress,
   ended: FuzzStatistics['ended'],
 ): FuzzStatistics {
-  const { runs, steps, calls, corpus, edges, states, rows, rowPairs, violations, hits, findings } = progress;
+  const { runs, steps, calls, corpus, edges, states, rows, violations, hits, findings } = progress;
   const reached = names.sometimes.map((name, i): [string, number] => [name, progress.sometimes[i] ?? 0]);
   const counts = new Map([...names.rows.map((name, i): [string, number] => [name, hits[i] ?? 0]), ...reached]);
   return {
@@ -67,7 +66,6 @@ export function fuzzStatistics(
     edges,
     edgesOf: progress.workers[0]?.seen.edges.length ?? 0,
     states,
-    rowPairs,
     rows,
     rowsOf: names.rows.length,
     neverHit: names.rows.filter((name) => counts.get(name) === 0),

@@ -38,9 +38,8 @@ export interface FuzzProgress {
   readonly corpus: number;
   readonly edges: number;
   readonly states: number;
-  /** Rows of the call specification that decided at least once, and pairs of rows in sequence. */
+  /** Rows of the call specification that decided at least once. */
   readonly rows: number;
-  readonly rowPairs: number;
   readonly hits: Float64Array;
   readonly sometimes: Float64Array;
   readonly findings: readonly FuzzFinding[];
@@ -146,6 +145,8 @@ export class Coordinator {
   private take(report: EpochReport, i: number, offered: readonly number[]): number[] {
     const worker = this.workers[i]!;
     const { counts, violations, seen, inputs, adopted, shared, findings } = report;
+    // What it has found itself comes last; others know what it adopted.
+    const before = worker.inputs.length + adopted;
     let next = 0;
     for (const input of inputs.slice(0, adopted)) {
       // Those that showed the worker nothing new were left out.
@@ -154,9 +155,9 @@ export class Coordinator {
     }
     const own = inputs.slice(adopted).map((input) => this.inputs.push(input) - 1);
     worker.inputs.push(...own);
-    worker.state = { counts, violations, seen, inputs: worker.inputs };
+    worker.state = { counts, violations, seen, inputs: worker.inputs, shared };
     this.learn(findings);
-    return shared.map((number) => own[number - adopted]!);
+    return shared.filter((number) => number >= before).map((number) => own[number - before]!);
   }
 
   private learn(findings: readonly FuzzFinding[]): void {
@@ -180,7 +181,6 @@ export class Coordinator {
       edges: united(states, 'edges'),
       states: united(states, 'states'),
       rows: hits.reduce((count, hit) => count + (hit > 0 ? 1 : 0), 0),
-      rowPairs: united(states, 'rows'),
       hits,
       sometimes: total(states.map(({ seen }) => seen.sometimes)),
       findings: [...this.findings],
@@ -196,7 +196,7 @@ function sameBytes(one: Uint8Array, other: Uint8Array): boolean {
 }
 
 /** How many bytes are not 0 in at least one of them. */
-function united(states: readonly WorkerProgress[], kind: 'edges' | 'states' | 'rows'): number {
+function united(states: readonly WorkerProgress[], kind: 'edges' | 'states'): number {
   const [first, ...others] = states.map(({ seen }) => seen[kind]);
   if (first === undefined) return 0;
   return countOf(first.map((byte, i) => others.reduce((all, other) => all | other[i]!, byte)));

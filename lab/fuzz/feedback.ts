@@ -1,6 +1,6 @@
 /**
  * What tells an input that is worth keeping: an edge of the hypervisor's code taken, or taken as often, as never before;
- * an abstract state of the machine that is new; a row of the call specification after a row that never came before it.
+ * a row of the call specification that never decided before; a state of the machine, in coarse terms, that is new.
  */
 
 import type { CheckedHypervisor } from '../oracle/index.ts';
@@ -15,10 +15,12 @@ export interface FeedbackChoice {
 export const ALL_FEEDBACK: FeedbackChoice = { edges: true, states: true, rows: true };
 export const NO_FEEDBACK: FeedbackChoice = { edges: false, states: false, rows: false };
 
-/** What is new about a run: code, whatever else; something else; nothing. */
-export type Novelty = 'edges' | 'others' | 'none';
+/** What is new about a run: code or a row, whatever else; a state alone; nothing. */
+export type Novelty = 'behaviour' | 'state' | 'none';
 
-const CELLS = 65536;
+const STATE_CELLS = 65536;
+/** More rows than the specifications of all profiles have together. */
+const ROWS = 4096;
 
 /** How often, in classes, one bit each: 1, 2, 3, 4 to 7, 8 to 15, 16 to 31, 32 to 127, more. */
 const COUNT_CLASS = Uint8Array.from({ length: 256 }, (_, count) => {
@@ -30,18 +32,18 @@ const COUNT_CLASS = Uint8Array.from({ length: 256 }, (_, count) => {
 });
 
 export class Feedback {
-  /** What has been seen, of all runs: classes by edge; states and pairs of rows, by cell. */
+  /** What has been seen, of all runs: classes by edge, states by cell, rows by number. */
   readonly seenEdges: Uint8Array;
-  readonly seenStates = new Uint8Array(CELLS);
-  readonly seenRows = new Uint8Array(CELLS);
+  readonly seenStates = new Uint8Array(STATE_CELLS);
+  readonly seenRows = new Uint8Array(ROWS);
   edgeCount = 0;
   stateCount = 0;
-  rowPairCount = 0;
+  rowCount = 0;
   private readonly choice: FeedbackChoice;
   private readonly edges: Uint8Array;
   private lastRow = 0;
-  /** Whether this run has shown something new so far, edges left out. */
-  private isNew = false;
+  /** What this run has shown so far that is new, edges left out. */
+  private novelty: Novelty = 'none';
 
   /** @param edges the counters of the hypervisor's code; empty when they are not counted */
   constructor(choice: FeedbackChoice, edges: Uint8Array) {
@@ -58,7 +60,7 @@ export class Feedback {
     this.seenRows.set(seen.rows);
     this.edgeCount = countOf(this.seenEdges);
     this.stateCount = countOf(this.seenStates);
-    this.rowPairCount = countOf(this.seenRows);
+    this.rowCount = countOf(this.seenRows);
   }
 
   /** A run begins: at boot, or where {@link save} was asked. */
@@ -66,7 +68,7 @@ export class Feedback {
     if (saved === null) this.edges.fill(0);
     else this.edges.set(saved.edges);
     this.lastRow = saved?.lastRow ?? 0;
-    this.isNew = false;
+    this.novelty = 'none';
   }
 
   /** What a run has shown so far that runs which go on from there have shown, too. */
@@ -74,30 +76,27 @@ export class Feedback {
     return { edges: this.edges.slice(), lastRow: this.lastRow };
   }
 
-  /** A step is over. @returns whether it has shown something new */
-  afterStep(oracle: CheckedHypervisor): boolean {
+  /** A step is over. */
+  afterStep(oracle: CheckedHypervisor): void {
     const { choice } = this;
-    const known = this.stateCount + this.rowPairCount;
     if (choice.states) this.seeState(oracle.abstractState());
     if (choice.rows && oracle.lastRow !== this.lastRow) this.seeRow(oracle.lastRow);
-    if (this.stateCount + this.rowPairCount === known) return false;
-    this.isNew = true;
-    return true;
   }
 
   private seeState(hash: number): void {
-    const cell = (hash ^ (hash >>> 16)) & (CELLS - 1);
+    const cell = (hash ^ (hash >>> 16)) & (STATE_CELLS - 1);
     if (this.seenStates[cell] !== 0) return;
     this.seenStates[cell] = 1;
     this.stateCount++;
+    if (this.novelty === 'none') this.novelty = 'state';
   }
 
   private seeRow(row: number): void {
-    const cell = (Math.imul(this.lastRow, 0x9e3b) + row) & (CELLS - 1);
     this.lastRow = row;
-    if (this.seenRows[cell] !== 0) return;
-    this.seenRows[cell] = 1;
-    this.rowPairCount++;
+    if (this.seenRows[row] !== 0) return;
+    this.seenRows[row] = 1;
+    this.rowCount++;
+    this.novelty = 'behaviour';
   }
 
   /** The run is over. @returns what it has shown that is new */
@@ -114,7 +113,7 @@ export class Feedback {
       seenEdges[i] = both;
       isNew = true;
     }
-    return isNew ? 'edges' : this.isNew ? 'others' : 'none';
+    return isNew ? 'behaviour' : this.novelty;
   }
 }
 

@@ -34,7 +34,7 @@ export interface EpochReport {
   /** Inputs that this epoch has added to those of this worker: first, so many, those that it adopted from others. */
   readonly inputs: readonly Uint8Array[];
   readonly adopted: number;
-  /** Which of {@link inputs} other workers should know: numbers, from 0. */
+  /** Which of all its inputs have shown new code or a new row: numbers, from 0. */
   readonly shared: readonly number[];
   /** What was found for the first time, shrunk. */
   readonly findings: readonly FuzzFinding[];
@@ -60,6 +60,8 @@ export interface WorkerState {
   readonly counts: EngineCounts;
   readonly violations: number;
   readonly inputs: readonly Uint8Array[];
+  /** Which of them have shown new code or a new row: numbers, from 0. */
+  readonly shared: readonly number[];
   readonly seen: Seen;
 }
 
@@ -133,7 +135,7 @@ export class FuzzWorker {
       seen: this.seen(),
       inputs: engine.corpus.inputs.slice(from),
       adopted: adoptedTo - from,
-      shared: engine.corpus.shared.filter((number) => number >= adoptedTo).map((number) => number - from),
+      shared: [...engine.corpus.shared],
       findings,
       violations: this.violations,
       isPartial,
@@ -168,10 +170,11 @@ export class FuzzWorker {
   }
 
   /** Go on from there. To be called before the first epoch. */
-  restore({ counts, violations, inputs, seen }: WorkerState): void {
+  restore({ counts, violations, inputs, shared, seen }: WorkerState): void {
     const { engine } = this;
     Object.assign(engine.counts, counts);
     engine.corpus.inputs.push(...inputs);
+    engine.corpus.shared.push(...shared);
     engine.feedback.restoreSeen(seen);
     this.violations = violations;
     // What this boot has counted, an earlier one has counted already.

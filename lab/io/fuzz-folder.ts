@@ -12,8 +12,8 @@ import type { FuzzJob } from '../fuzz/job.ts';
 import { RECORD_BYTES } from '../fuzz/records.ts';
 import { InputError } from '../input-error.ts';
 
-const SCHEMA = 'postern/fuzz/0';
-const PLOT_HEAD = 'seconds,runs,steps,calls,corpus,edges,states,rows,row_pairs,findings\n';
+const SCHEMA = 'postern/fuzz/1';
+const PLOT_HEAD = 'seconds,runs,steps,calls,corpus,edges,states,rows,findings\n';
 
 /** What a run was asked to do: kept beside its outcome, so that it can be resumed. */
 export interface FuzzSetup {
@@ -108,8 +108,8 @@ export class FuzzFolder {
     await Promise.all(newInputs.map((input, i) => writeWhole(this.file('queue', inputName(first + i)), input)));
     for (const finding of newFindings) await this.saveFinding(finding);
     await writeWhole(this.file('stats.json'), `${JSON.stringify(statistics, null, 2)}\n`);
-    const { runs, steps, calls, edges, states, rows, rowPairs, findings } = progress;
-    const line = [seconds.toFixed(1), runs, steps, calls, corpus, edges, states, rows, rowPairs, findings.length];
+    const { runs, steps, calls, edges, states, rows, findings } = progress;
+    const line = [seconds.toFixed(1), runs, steps, calls, corpus, edges, states, rows, findings.length];
     await appendFile(this.file('plot.csv'), `${line.join(',')}\n`);
     const state: StoredState = { schema: SCHEMA, setup, seconds, epoch, inputs: corpus, workers: workers.map(packed) };
     await writeWhole(this.file('state.json'), JSON.stringify(state));

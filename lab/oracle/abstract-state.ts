@@ -1,46 +1,42 @@
 /** The state of the machine in coarse terms: what a fuzzer counts as different. */
 
-import { PoolId } from '#hypercall-abi';
 import type { Facts } from './facts.ts';
 import type { Ghost } from './ghost.ts';
-import type { LayoutReader } from './layout-reader.ts';
 import type { StaleSet } from './stale-set.ts';
 
 /** Domains and VMs that are looked at: those that hosts use first. */
 const DOMAINS = 6;
 const VMS = 4;
 
-/** 0, 1, 2 to 3, 4 to 7, more. */
-function few(count: number): number {
-  return count < 2 ? count : count < 4 ? 2 : count < 8 ? 3 : 4;
-}
+/** None, one, more. */
+const few = (count: number): number => Math.min(count, 2);
+const any = (count: number): number => Number(count > 0);
+const mixed = (hash: number, value: number): number => Math.imul(hash ^ value, 0x01000193);
 
 /**
- * A 32-bit hash of: per domain its kind, how many streams and leaves it has; per VM its life, whether it is loaded and
- * how many pages it has; per SMMU its power and identity streams; per pool what is left; how much waits for an
- * invalidation. Counts go in few classes.
+ * A 32-bit hash of what the machine is like as a whole: how many domains there are, streams attached to them and leaves
+ * in them; how far the life of a VM has come, and whether one is loaded; whether any stream has identity, any SMMU is
+ * off, anything waits for an invalidation. Counts go in few classes and objects have no numbers, so that there are some
+ * hundred states: the more there are, the more inputs are kept, and the less often is one of them changed that matters.
  */
-export function abstractState(facts: Facts, ghost: Ghost, reader: LayoutReader, stale: StaleSet): number {
-  let hash = 0x811c9dc5;
-  const add = (value: number): void => {
-    hash = Math.imul(hash ^ value, 0x01000193);
-  };
+export function abstractState(facts: Facts, ghost: Ghost, stale: StaleSet): number {
+  let live = 0;
+  let attached = 0;
+  let leaves = 0;
   for (let id = 1; id <= DOMAINS; id++) {
-    if (!ghost.domainUsed(id)) add(0xff);
-    else add(few(ghost.domainAttached(id)) * 64 + few(ghost.domainLeaves(id)) * 8 + ghost.domainStage(id) + 1);
+    if (!ghost.domainUsed(id)) continue;
+    live++;
+    attached += ghost.domainAttached(id);
+    leaves += ghost.domainLeaves(id);
   }
-  for (let slot = 0; slot < VMS; slot++) {
-    add(
-      ghost.vmLife(slot) * 64 +
-        few(ghost.vmPages(slot)) * 8 +
-        ghost.vmLoads(slot) * 2 +
-        Number(ghost.vmProtected(slot)),
-    );
-  }
+  let life = 0;
+  for (let slot = 0; slot < VMS; slot++) life = Math.max(life, ghost.vmLife(slot) * 2 + any(ghost.vmLoads(slot)));
+  let off = 0;
+  let identity = 0;
   for (let smmu = 0; smmu < facts.description.smmus.length; smmu++) {
-    add(few(ghost.identityStreams(smmu)) * 2 + Number(ghost.smmuOff(smmu)));
+    identity += ghost.identityStreams(smmu);
+    off += Number(ghost.smmuOff(smmu));
   }
-  add(few(reader.poolFreePages(PoolId.heap)) * 8 + few(reader.poolFreePages(PoolId.iommu)));
-  add(few(stale.size));
-  return hash;
+  const hash = mixed(mixed(0x811c9dc5, (few(live) * 3 + few(attached)) * 3 + few(leaves)), life);
+  return mixed(hash, any(identity) * 4 + any(off) * 2 + any(stale.size));
 }

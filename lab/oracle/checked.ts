@@ -356,7 +356,7 @@ export class CheckedHypervisor implements Hypervisor {
 
   /** A hash of the state in coarse terms, for telling states apart that differ in kind; see {@link abstractState}. */
   abstractState(): number {
-    return abstractState(this.facts, this.ghost, this.reader, this.monitor.stale);
+    return abstractState(this.facts, this.ghost, this.monitor.stale);
   }
 
   /** The evidence for "nothing found": what was checked, what was never reached, what is not modelled. */

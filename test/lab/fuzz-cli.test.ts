@@ -78,7 +78,7 @@ test('a corpus is minimized without losing what it shows, and is a beginning for
   const small = JSON.parse(out);
   expect(small.inputs).toBeLessThan(small.inputsBefore);
   const again = JSON.parse((await postern('corpus', 'merge', at('whole'), at('small'), '-o', at('all'), '--json')).out);
-  expect([again.edges, again.states, again.rowPairs]).toEqual([small.edges, small.states, small.rowPairs]);
+  expect([again.edges, again.states, again.rows]).toEqual([small.edges, small.states, small.rows]);
   const begun = await postern('fuzz', '--runs', '1', '--corpus', at('small'), '--json');
   expect(JSON.parse(begun.out).corpus).toBeGreaterThanOrEqual(small.inputs);
 });

@@ -59,7 +59,7 @@ export const corpusCommand: Command = {
     bar.end();
     const kept = engine.corpus.inputs;
     await writeCorpus(output, kept, engine.recipes);
-    const { edgeCount, stateCount, rowPairCount } = engine.feedback;
+    const { edgeCount, stateCount, rowCount } = engine.feedback;
     const size = (list: readonly Uint8Array[]): number => list.reduce((sum, input) => sum + input.length, 0);
     const document = {
       schema: 'postern/corpus/0',
@@ -70,7 +70,7 @@ export const corpusCommand: Command = {
       bytes: size(kept),
       edges: edgeCount,
       states: stateCount,
-      rowPairs: rowPairCount,
+      rows: rowCount,
       violations,
       output,
     };
@@ -78,7 +78,7 @@ export const corpusCommand: Command = {
       flagArg(args, 'json')
         ? `${JSON.stringify(document, null, 2)}\n`
         : `${inputs.length} inputs (${document.bytesBefore} bytes), of which ${kept.length} (${document.bytes} bytes) show all: ` +
-            `${edgeCount} edges, ${stateCount} states, ${rowPairCount} pairs of rows\n` +
+            `${edgeCount} edges, ${stateCount} states, ${rowCount} rows\n` +
             `${violations === 0 ? '' : `${violations} inputs violate something and were left out\n`}written to ${output}\n`,
     );
     return 0;
