@@ -338,8 +338,12 @@ export class Comparison {
     const life = ghost.vmLife(slot);
     const exists = life >= VmLife.live;
     if (!this.isVmAsWas(slot)) {
-      const text = `the record of VM ${handle} says state ${reader.vmState(slot)}; it must be ${life}`;
-      this.differs('ownership', 'vm-record', text, { slot });
+      const said = vmText(reader.vmState(slot), reader.vmProtected(slot), reader.vmVcpus(slot), reader.vmRoot(slot));
+      const pgd = exists ? this.facts.paOf(ghost.vmPgd(slot)) : 0;
+      const wanted = vmText(life, ghost.vmProtected(slot), ghost.vmVcpus(slot), pgd);
+      this.differs('ownership', 'vm-record', `the record of VM ${handle} says ${said}; it must say ${wanted}`, {
+        slot,
+      });
     }
     const loads = reader.vmLoads(slot);
     const pages = reader.vmPages(slot);
@@ -453,4 +457,10 @@ export class Comparison {
     const text = `pool ${pool} counts ${pages} pages that were given to it and not given back; it must be ${expected}`;
     this.differs('accounting', 'pool-total', text, { pool, pages, expected });
   }
+}
+
+/** What a record of a VM says; of one that does not live only its state counts. */
+function vmText(life: number, isProtected: boolean, vcpus: number, pgd: number): string {
+  if (life < VmLife.live) return `state ${life}`;
+  return `state ${life}, ${isProtected ? 'protected' : 'not protected'}, ${vcpus} vCPUs, first table at ${hex(pgd)}`;
 }
