@@ -14,7 +14,7 @@ export function* fetchWord(h: Hyp, at: number): Steps<number> {
 
 /** Fetch the 64-bit word at physical address `at`, at once, into register n of `x`. */
 export function* fetchDouble(h: Hyp, at: number, x: Int32Array, n: number): Steps<void> {
-  yield { kind: 'fetch', at };
+  yield { kind: 'fetchDouble', at };
   const i = h.memory.indexOf(at);
   x[2 * n] = h.memory.words[i]!;
   x[2 * n + 1] = h.memory.words[i + 1]!;

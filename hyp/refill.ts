@@ -7,6 +7,7 @@
 import { err, getNumber, PoolId, setNumber } from '#hypercall-abi';
 import type { Steps } from '#machine';
 import type { Hyp } from './context.ts';
+import { fetchDouble } from './host-buffer.ts';
 import { POOL_ORDER_MAX } from './layout.ts';
 import { donateToHost, donateToHyp } from './ownership.ts';
 import { addPages, freePageCount, withdrawPage, writePointer } from './pool.ts';
@@ -49,9 +50,9 @@ export function* refill(h: Hyp, tellsRest: boolean): Steps<number> {
     if (order > orderMax || (pa & ((PAGE_SIZE << order) - 1)) !== 0) result = err('EINVAL');
     else result = yield* donateToHyp(h, pa, 1 << order);
     if (result !== 0) break;
-    const link = h.memory.indexOf(pa);
-    headLo = h.memory.words[link]!;
-    headHi = h.memory.words[link + 1]!;
+    yield* fetchDouble(h, pa, h.element, 0);
+    headLo = h.element[0]!;
+    headHi = h.element[1]!;
     count--;
     for (let i = 0; i < 1 << order; i++) h.memory.zeroPage(pa + i * PAGE_SIZE);
     yield* addPages(h, pool, pa, 1 << order);

@@ -17,7 +17,8 @@ export interface Touch {
  * - `queue`: an entry of a command queue is stored; it waits there too;
  * - `barrier`: what this CPU stored before becomes visible before anything that it does next;
  * - `register`: a device register is read or written;
- * - `fetch`: a word of a buffer is read that the host may change at any time.
+ * - `fetch`, `fetchDouble`: a 32-bit word, or a 64-bit one at once, is read that the host has written: it may change a
+ *   buffer that it shares at any time.
  */
 export type TouchKind =
   | 'lock'
@@ -29,7 +30,8 @@ export type TouchKind =
   | 'queue'
   | 'barrier'
   | 'register'
-  | 'fetch';
+  | 'fetch'
+  | 'fetchDouble';
 
 /** A computation that pauses before each shared access, and gives a `T` at its end. */
 export type Steps<T> = Generator<Touch, T, void>;

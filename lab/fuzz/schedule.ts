@@ -62,8 +62,7 @@ export class Schedule {
     const cpu = choices.pick(running);
     if (this.begun >= CALLS_MAX || choices.chance(GOES_ON)) return this.goOn(cpu);
     const step = this.aimed(busy[cpu]!, rival) ?? make();
-    // What they have read is gone when calls that overlap with them are judged.
-    return readsLists(step) ? this.goOn(cpu) : this.begin(step, LEFT_BESIDE);
+    return this.begin(step, LEFT_BESIDE);
   }
 
   /** A step against a call in progress; null when it is not to be one, or there is none. */
@@ -95,7 +94,7 @@ export class Schedule {
     const cpu = this.idleCpu(step);
     if (cpu < 0) return this.goOn(step.cpu);
     const moved = cpu === step.cpu ? step : { ...step, cpu };
-    const canPause = !readsLists(moved) && (moved.kind === 'call' || moved.kind === 'hvc' || moved.kind === 'guest');
+    const canPause = moved.kind === 'call' || moved.kind === 'hvc' || moved.kind === 'guest';
     if (!canPause || !choices.chance(left)) return moved;
     // A call in progress keeps its CPU from doing anything else: it may be any of those that are free.
     const elsewhere = isBound(moved) ? cpu : this.anyIdle(cpu);
@@ -139,15 +138,9 @@ export class Schedule {
 
 const PAGE = 0x1000;
 
-/** Whether the step's call takes a list from the host's memory. */
-function readsLists(step: Step): boolean {
-  return step.kind === 'topup' || (step.kind === 'call' && LISTS.has(step.call));
-}
-
 /** Whether the step means something on its CPU alone: that on which a vCPU is loaded. */
 function isBound(step: Step): boolean {
   return step.kind === 'guest' || step.kind === 'guestHvc' || (step.kind === 'call' && OF_CPU.has(step.call));
 }
 
-const LISTS: ReadonlySet<string> = new Set(['alloc_mgt_refill', 'map_sg', 'donate_guest_sglist']);
 const OF_CPU: ReadonlySet<string> = new Set(['map_guest', 'donate_guest', 'share_guest', 'vcpu_load', 'vcpu_put']);

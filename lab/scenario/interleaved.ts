@@ -110,7 +110,8 @@ export class InterleavedCalls {
 
   private step(cpu: number): void {
     const touch = this.stepped.next(cpu);
-    if (touch?.kind === 'fetch') this.fetches(cpu, touch.at);
+    if (touch?.kind === 'fetch' || touch?.kind === 'fetchDouble') this.fetches(cpu, touch.at);
+    if (touch?.kind === 'fetchDouble') this.fetches(cpu, touch.at + 4);
     this.stepped.step(cpu);
     if (touch?.kind === 'register') this.oracle?.registerAccessed(touch.at);
   }

@@ -47,7 +47,7 @@ export class SteppedRig {
     this.cpus.onTouch = (cpu, { kind, at }) => {
       if (kind === 'lock') this.locks.taken(cpu, at);
       if (kind === 'unlock') this.locks.released(cpu, at);
-      if (kind !== 'fetch') return;
+      if (kind !== 'fetch' && kind !== 'fetchDouble') return;
       if (this.fetched[cpu]!.has(at)) this.fetchProblems.push(`CPU ${cpu} fetches 0x${at.toString(16)} twice`);
       this.fetched[cpu]!.add(at);
     };

@@ -66,8 +66,8 @@ function isListReadable(c: Call): boolean {
 
 /** Registers of a map_pages for element `i`, to IOVA `iova` (words). */
 function registersOf(c: Call, i: number, iova: readonly [lo: number, hi: number]): Int32Array {
-  const at = c.facts.memory.indexOf(c.number(3) + i * ScatterElement.size);
-  const word = (offset: number): number => c.facts.memory.words[at + offset / 4]!;
+  const at = c.number(3) + i * ScatterElement.size;
+  const word = (offset: number): number => c.hostWord(at + offset);
   const { phys, pgsize, pgcount } = ScatterElement;
   const x = new Int32Array(c.x.length);
   x.set([c.lo(1), c.hi(1), ...iova, word(phys), word(phys + 4), word(pgsize), word(pgsize + 4), word(pgcount), 0], 2);

@@ -73,10 +73,8 @@ function walkList(c: Call): void {
     if (list.errno !== 0) return;
     list.pages.push(c.facts.pageOf(pa));
     list.orders.push(order);
-    const { memory } = c.facts;
-    const i = memory.indexOf(pa);
-    lo = memory.words[i]!;
-    hi = memory.words[i + 1]!;
+    lo = c.hostWord(pa) | 0;
+    hi = c.hostWord(pa + 4) | 0;
   }
 }
 
