@@ -125,9 +125,10 @@ function* takeSmmu(h: Hyp, index: number): Steps<number> {
   const evtqBase = read64(h, base + Register.EVENTQ_BASE);
   const evtqLog2 = evtqBase % 32;
   const evtq = evtqBase - evtqLog2;
-  if (evtqLog2 > evtqMax || evtq % PAGE_SIZE !== 0) return err('EINVAL');
+  const evtqBytes = EVENT_SIZE * 2 ** evtqLog2;
+  if (evtqLog2 > evtqMax || evtq % Math.max(PAGE_SIZE, evtqBytes) !== 0) return err('EINVAL');
   // The event queue stays the host's to read; shared and pinned, it can never be donated to anybody.
-  for (let at = 0; at < EVENT_SIZE * 2 ** evtqLog2; at += PAGE_SIZE) {
+  for (let at = 0; at < evtqBytes; at += PAGE_SIZE) {
     result = yield* shareHyp(h, evtq + at);
     if (result === 0) result = yield* pinSharedPage(h, evtq + at);
     if (result !== 0) return result;

@@ -7,6 +7,7 @@
  */
 
 import { err } from '#hypercall-abi';
+import type { PageTableLayout } from '#io-pgtable';
 import type { Steps } from '#machine';
 import type { Hyp } from './context.ts';
 import { getDeviceContext, putDeviceContext } from './device.ts';
@@ -49,10 +50,19 @@ function* turnOn(h: Hyp, iommu: number, sid: number, ste: number): Steps<number>
   yield { kind: 'readDescriptor', at: ste };
   if (steLo(h, ste, 0) !== 0) return err('EBUSY');
   const { layout, root } = identityTable(h);
-  const result = yield* writeS2Ste(h, smmu, sid, ste, layout, root, IDENTITY_VMID, faultsStall(h, iommu, false));
+  const walked = asWalkedBy(h, iommu, layout);
+  const result = yield* writeS2Ste(h, smmu, sid, ste, walked, root, IDENTITY_VMID, faultsStall(h, iommu, false));
   // Without an answer to the last SYNC the entry is valid all the same.
   if (steLo(h, ste, 0) !== 0) h.memory.write32(smmu + IDENTITY_STREAMS, identityStreams(h, smmu) + 1);
   return result;
+}
+
+/** The one table, as that SMMU is to fetch it: whether it sees the caches of the CPUs is its own. */
+function asWalkedBy(h: Hyp, iommu: number, layout: PageTableLayout): PageTableLayout {
+  const own = h.tableLayouts[2 * iommu + 1]!.registers;
+  const { registers } = layout;
+  if (own.stage !== 2 || registers.stage !== 2) throw new Error(`identity by a ${layout.fmt} table`);
+  return { ...layout, registers: { ...registers, sh: own.sh, orgn: own.orgn, irgn: own.irgn } };
 }
 
 function* turnOff(h: Hyp, smmu: number, sid: number, ste: number): Steps<number> {

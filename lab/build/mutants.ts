@@ -5,24 +5,41 @@
  *   npm install --prefix DIR @stryker-mutator/instrumenter@9
  *   npm run mutants -- --stryker DIR --sample 200 --seconds 10 -o mutants.jsonl
  *
- * The file has one line for each mutant; one that is there is not hunted again.
+ * First the correct hypervisor is fuzzed for `--warm-up` runs on each ground: what reached something new there is what every
+ * mutant is given first. The file has one line for each mutant; one that is there is not hunted again, unless it survived and `--again` asks for
+ * that: then the last line counts.
  */
 import { once } from 'node:events';
 import { appendFileSync, existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
-import { isMainThread, parentPort, Worker } from 'node:worker_threads';
+import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import ts from 'typescript';
 import { sources } from '#sources';
 import { threadCpuSeconds, threadName } from '../io/thread-cpu.ts';
 import { Prng } from '../random/prng.ts';
-import { huntMutant, isCandidate, type Mutant, type MutantResult, mutantReport, mutated } from '../zoo/mutants.ts';
+import { grounds } from '../zoo/grounds.ts';
+import {
+  type Fate,
+  huntMutant,
+  isCandidate,
+  type Mutant,
+  type MutantResult,
+  mutantReport,
+  mutated,
+} from '../zoo/mutants.ts';
+import { seedInputs } from '../zoo/seeds.ts';
 
 interface Order {
   readonly mutant: Mutant;
   readonly seed: number;
   readonly seconds: number;
+}
+
+/** What a thread is started with. */
+interface Orders {
+  readonly inputs: readonly (readonly Uint8Array[])[];
 }
 
 /** What of Stryker's instrumenter is used. */
@@ -44,14 +61,15 @@ interface Instrumenter {
 /** Texts are messages and pauses; only their types could tell them. */
 const EXCLUDED = ['StringLiteral'];
 /** A thread that takes so much more CPU time than its hunt has is in a call that never returns. */
-const HANG_SECONDS = 15;
+const HANG_SECONDS = 30;
 const LOOK_EVERY = 1000;
 
 if (isMainThread) await main();
 else {
   parentPort!.postMessage(threadName());
   parentPort!.on('message', ({ mutant, seed, seconds }: Order) => {
-    parentPort!.postMessage(huntMutant(mutant, seed, seconds, threadCpuSeconds));
+    const { inputs } = workerData as Orders;
+    parentPort!.postMessage(huntMutant(mutant, { seed, cpuSeconds: seconds, inputs }, threadCpuSeconds));
   });
 }
 
@@ -62,7 +80,9 @@ async function main(): Promise<void> {
       sample: { type: 'string', default: '200' },
       seconds: { type: 'string', default: '10' },
       seed: { type: 'string', default: '1' },
+      'warm-up': { type: 'string', default: '3000' },
       jobs: { type: 'string', short: 'j', default: '2' },
+      again: { type: 'boolean', default: false },
       output: { type: 'string', short: 'o', default: 'mutants.jsonl' },
     },
   });
@@ -74,24 +94,34 @@ async function main(): Promise<void> {
     number,
   ];
   const known = existsSync(values.output) ? readFileSync(values.output, 'utf8').trim().split('\n') : [];
-  const results = known.filter((line) => line !== '').map((line) => JSON.parse(line) as MutantResult);
+  const results = new Map<string, MutantResult>();
+  for (const line of known.filter((text) => text !== '')) {
+    const result = JSON.parse(line) as MutantResult;
+    results.set(result.mutant.id, result);
+  }
   const all = (await mutantsOf(values.stryker)).filter(isCandidate);
   const chosen = shuffled(all, seed).slice(0, sample);
-  const done = new Set(results.map(({ mutant }) => mutant.id));
-  const orders = chosen.filter(({ id }) => !done.has(id));
+  const isDone = (fate: Fate | undefined): boolean => fate !== undefined && !(values.again && fate === 'survived');
+  const orders = chosen.filter(({ id }) => !isDone(results.get(id)?.fate));
+  let hunted = chosen.length - orders.length;
   const save = (result: MutantResult): void => {
-    results.push(result);
+    results.set(result.mutant.id, result);
     appendFileSync(values.output, `${JSON.stringify(result)}\n`);
-    process.stderr.write(`\r${results.length} of ${chosen.length} `);
+    process.stderr.write(`\r${++hunted} of ${chosen.length} `);
   };
   const errors = typeErrors(orders);
   for (const mutant of orders) {
     const by = errors.get(mutant.id);
     if (by !== undefined) save({ mutant, fate: 'invalid', by, on: '', cpuSeconds: 0 });
   }
+  const inputs =
+    orders.length > errors.size ? grounds.map((ground) => seedInputs(ground, 1, Number(values['warm-up']))) : [];
+  process.stderr.write(`inputs to begin with: ${inputs.map(({ length }) => length).join(', ')}\n`);
   const left = orders.filter(({ id }) => !errors.has(id)).map((mutant) => ({ mutant, seed, seconds }));
-  await Promise.all(Array.from({ length: jobs }, () => work(left, save)));
-  process.stdout.write(`\n${all.length} mutants, of which ${chosen.length} were chosen\n${mutantReport(results)}`);
+  await Promise.all(Array.from({ length: jobs }, () => work(left, { inputs }, save)));
+  process.stdout.write(
+    `\n${all.length} mutants, of which ${chosen.length} were chosen\n${mutantReport([...results.values()])}`,
+  );
 }
 
 async function mutantsOf(folder: string): Promise<Mutant[]> {
@@ -164,20 +194,20 @@ interface Hunter {
   readonly name: string | undefined;
 }
 
-async function startHunter(): Promise<Hunter> {
-  const worker = new Worker(fileURLToPath(import.meta.url));
+async function startHunter(workerData: Orders): Promise<Hunter> {
+  const worker = new Worker(fileURLToPath(import.meta.url), { workerData });
   const [name] = (await once(worker, 'message')) as [string | undefined];
   return { worker, name };
 }
 
 /** One thread takes orders from the list; one that hangs is ended, and another takes its place. */
-async function work(orders: Order[], save: (result: MutantResult) => void): Promise<void> {
-  let hunter = await startHunter();
+async function work(orders: Order[], start: Orders, save: (result: MutantResult) => void): Promise<void> {
+  let hunter = await startHunter(start);
   for (let order = orders.shift(); order !== undefined; order = orders.shift()) {
     const result = await hunt(hunter, order);
     if (result.fate === 'hang') {
       await hunter.worker.terminate();
-      hunter = await startHunter();
+      hunter = await startHunter(start);
     }
     save(result);
   }

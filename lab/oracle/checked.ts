@@ -18,6 +18,7 @@ import {
   copyRegisters,
   decodeGuestCall,
   defaultProfile,
+  errnoName,
   FUNCTION_ID_BASE,
   formatCall,
   type GuestExit,
@@ -30,6 +31,7 @@ import {
 } from '#hypercall-abi';
 import { abstractState } from './abstract-state.ts';
 import { Accesses, type DeviceAccess } from './accesses.ts';
+import { BootRules, type Refusal } from './boot-rules.ts';
 import { Comparison } from './compare.ts';
 import { ExpectedStream } from './expected-stream.ts';
 import { Facts, IPA_END, type OracleMachine } from './facts.ts';
@@ -100,6 +102,7 @@ export class CheckedHypervisor implements Hypervisor {
   private readonly frame: Frame;
   private readonly hardware: Hardware;
   private readonly accesses: Accesses;
+  private readonly bootRules: BootRules;
   private readonly takeover: Takeover;
   private readonly call: Call;
   private readonly specification: Specification;
@@ -158,6 +161,7 @@ export class CheckedHypervisor implements Hypervisor {
         ? new Sections(this.facts, this.collected, this.reader, this.monitor, this.comparison, this.frame)
         : null;
     this.hardware = new Hardware(machine, this.facts, this.collected, this.reader);
+    this.bootRules = new BootRules(machine, this.facts);
     this.accesses = new Accesses(this.facts, this.ghost, this.collected);
     this.takeover = new Takeover(this.facts, this.ghost, this.collected, this.reader, this.monitor.touched);
     this.call = new Call(this.facts, this.ghost, this.reader, this.monitor);
@@ -416,6 +420,7 @@ export class CheckedHypervisor implements Hypervisor {
   boot(parameters: BootParameters): number {
     let result = 0;
     this.foundAtBoot = 0;
+    const refusal = this.hardware.readsSmmus ? this.bootRules.refusal(parameters) : undefined;
     this.hardware.beforeBoot();
     try {
       result = this.inner.boot(parameters);
@@ -424,6 +429,7 @@ export class CheckedHypervisor implements Hypervisor {
       return -1;
     }
     this.hitEntry(result === 0 ? 'boot/ok' : 'boot/refused');
+    if (refusal !== undefined) this.judgeBoot(refusal, result);
     if (result !== 0) return result;
     const caches = this.profile.request === 'needs-page' ? (parameters.memcaches ?? 0) : 0;
     this.takeover.learn(this.hardware.offered, caches);
@@ -435,6 +441,13 @@ export class CheckedHypervisor implements Hypervisor {
     this.sinceFull = 0;
     this.foundAtBoot = this.collected.list.length;
     return result;
+  }
+
+  private judgeBoot(refusal: Refusal | null, result: number): void {
+    if (result === (refusal?.errno ?? 0)) return;
+    const must = refusal === null ? 'there is no reason to refuse' : `${errnoName(refusal.errno)}: ${refusal.text}`;
+    const rule = refusal === null ? 'boot/ok' : 'boot/refused';
+    this.collected.add('spec', rule, `boot gave ${errnoName(result)}; ${must}`, { errno: result });
   }
 
   // ---- hypercalls

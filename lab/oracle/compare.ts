@@ -301,12 +301,15 @@ export class Comparison {
   private wrongStream(smmu: number, sid: number, id: number): string | null {
     const { ghost, expected } = this;
     const ste = this.steOf(smmu, sid);
-    if (id < 0) return expected.blocked(ste);
+    const isSettled = !ghost.mayHaveLost;
+    if (id < 0) return expected.blocked(ste, isSettled);
     if (id === this.facts.profile.domains.identity) {
       return expected.identity(smmu, ste, this.reader.identityRoot());
     }
     if (ghost.domainStage(id) === 2) return expected.attachedStage2(smmu, ste, this.attachment(smmu, sid, 0)!);
-    return expected.attachedStage1(smmu, ste, ghost.pasidBits(smmu, sid), (pasid) => this.attachment(smmu, sid, pasid));
+    return expected.attachedStage1(smmu, ste, ghost.pasidBits(smmu, sid), isSettled, (pasid) =>
+      this.attachment(smmu, sid, pasid),
+    );
   }
 
   private attachment(smmu: number, sid: number, pasid: number): ExpectedAttachment | null {

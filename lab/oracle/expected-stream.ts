@@ -89,9 +89,18 @@ export function capabilitiesOf(smmu: OracleSmmu): SmmuCapabilities {
   };
 }
 
-/** Shape of CPU-like tables as SMMU fields name it: walks are inner shareable, write-back. */
-const WRITE_BACK = 1;
-const INNER = 3;
+/** How hardware fetches tables: write-back and inner shareable where it sees the CPUs' caches, from memory where not. */
+interface WalkAttributes {
+  readonly cached: number;
+  readonly shareability: number;
+}
+const COHERENT: WalkAttributes = { cached: 1, shareability: 3 };
+const NOT_COHERENT: WalkAttributes = { cached: 0, shareability: 2 };
+
+function walkAttributes({ coherent }: OracleSmmu): WalkAttributes {
+  return coherent ? COHERENT : NOT_COHERENT;
+}
+
 /** S2SL0 by start level, 4 KiB granule. */
 const SL0 = [2, 1, 0] as const;
 
@@ -104,6 +113,7 @@ type Expected = Readonly<Record<string, number | null>>;
 /** The entry of a stream that translates at stage 2 alone, by a table of that shape. */
 function stage2Entry(
   { inputBits, startLevel }: Geometry,
+  { cached, shareability }: WalkAttributes,
   oas: number,
   vmid: number,
   { root, stalls }: Pick<ExpectedAttachment, 'root' | 'stalls'>,
@@ -115,9 +125,9 @@ function stage2Entry(
     S2VMID: vmid,
     S2T0SZ: 64 - inputBits,
     S2SL0: SL0[startLevel] ?? -1,
-    S2IR0: WRITE_BACK,
-    S2OR0: WRITE_BACK,
-    S2SH0: INNER,
+    S2IR0: cached,
+    S2OR0: cached,
+    S2SH0: shareability,
     S2PS: SIZE_CODES[oas] ?? -1,
     S2AA64: 1,
     S2S: stalls ? 1 : 0,
@@ -180,28 +190,41 @@ export class ExpectedStream {
     this.capabilities = facts.description.smmus.map(capabilitiesOf);
   }
 
-  /** The entry at `ste` (0: there is no table for the stream) of a stream that is attached to nothing. */
-  blocked(ste: number): string | null {
+  /**
+   * The entry at `ste` (0: there is no table for the stream) of a stream that is attached to nothing.
+   * @param isSettled whether all hardware has always answered: an attach that it did not answer leaves words behind
+   */
+  blocked(ste: number, isSettled: boolean): string | null {
     if (ste === 0) return null;
-    const { memory } = this.facts;
-    const i = memory.indexOf(ste);
-    return memory.words[i] === 0 && memory.words[i + 1] === 0 ? null : 'has an entry whose first word is not zero';
+    const i = this.facts.memory.indexOf(ste);
+    if (!this.isZero(i, 2)) return 'has an entry whose first word is not zero';
+    return !isSettled || this.isZero(i, STE_WORDS) ? null : 'has an entry that was not cleared';
+  }
+
+  private isZero(i: number, count: number): boolean {
+    const { words } = this.facts.memory;
+    for (let k = 0; k < count; k++) if (words[i + k] !== 0) return false;
+    return true;
   }
 
   /** The entry at `ste` of a stream that is attached at stage 2. */
   attachedStage2(smmu: number, ste: number, to: ExpectedAttachment): string | null {
-    const { oas } = this.facts.description.smmus[smmu]!;
-    return this.entry(smmu, ste, 2, stage2Entry(this.facts.geometry(smmu, 2), oas, to.domain, to));
+    const described = this.facts.description.smmus[smmu]!;
+    const geometry = this.facts.geometry(smmu, 2);
+    const expected = stage2Entry(geometry, walkAttributes(described), described.oas, to.domain, to);
+    return this.entry(smmu, ste, 2, expected);
   }
 
   /**
    * The entry at `ste` of a stream that is attached at stage 1 with room for 2^bits PASIDs, and all its descriptors.
+   * @param isSettled as for {@link blocked}
    * @param attachment what a PASID is attached to; null for nothing
    */
   attachedStage1(
     smmu: number,
     ste: number,
     bits: number,
+    isSettled: boolean,
     attachment: (pasid: number) => ExpectedAttachment | null,
   ): string | null {
     const wrong = this.entry(smmu, ste, 1, stage1Entry(bits));
@@ -213,7 +236,7 @@ export class ExpectedStream {
       const cd = table + pasid * CD_BYTES;
       if (this.facts.pageOf(cd) < 0) return `has a context descriptor outside RAM, at ${hex(cd)}`;
       const to = attachment(pasid);
-      const found = to === null ? this.freeDescriptor(cd) : this.descriptor(smmu, i, cd, to);
+      const found = to === null ? this.freeDescriptor(cd, isSettled) : this.descriptor(smmu, i, cd, to);
       if (found !== null) return `${found}${pasid === 0 ? '' : ` (PASID ${pasid})`}`;
     }
     return null;
@@ -236,8 +259,14 @@ export class ExpectedStream {
   /** The entry at `ste` of a stream that reaches the host's memory through the identity table at `root`. */
   identity(smmu: number, ste: number, root: number): string | null {
     const { identityGeometry, identityBits, description } = this.facts;
-    const to = { root, stalls: description.smmus[smmu]!.stallModel === 'stall' };
-    return this.entry(smmu, ste, 2, stage2Entry(identityGeometry, identityBits, IDENTITY_VMID, to));
+    const described = description.smmus[smmu]!;
+    const to = { root, stalls: described.stallModel === 'stall' };
+    return this.entry(
+      smmu,
+      ste,
+      2,
+      stage2Entry(identityGeometry, walkAttributes(described), identityBits, IDENTITY_VMID, to),
+    );
   }
 
   private outputSize(smmu: number): number {
@@ -245,10 +274,10 @@ export class ExpectedStream {
   }
 
   /** A descriptor that nothing is attached to: hardware must take it for none. */
-  private freeDescriptor(cd: number): string | null {
+  private freeDescriptor(cd: number, isSettled: boolean): string | null {
     const c = this.facts.memory.indexOf(cd);
-    const { words } = this.facts.memory;
-    return words[c] === 0 && words[c + 1] === 0 ? null : 'has a context descriptor that nobody asked for';
+    if (!this.isZero(c, 2)) return 'has a context descriptor that nobody asked for';
+    return !isSettled || this.isZero(c, CD_BYTES / 4) ? null : 'has a context descriptor that was not cleared';
   }
 
   /** The context descriptor at `cd`, in the table of the entry at index `i`. */
@@ -259,11 +288,12 @@ export class ExpectedStream {
     if (!cdValid(words[c]!)) return 'has a context descriptor that is not valid';
     const illegal = cdIllegal(words, c, words, i, this.capabilities[smmu]!);
     if (illegal !== null) return `has an illegal context descriptor: ${illegal}`;
+    const { cached, shareability } = walkAttributes(this.facts.description.smmus[smmu]!);
     const wrong = this.difference(CD_FIELDS, c, {
       T0SZ: 64 - this.facts.geometry(smmu, 1).inputBits,
-      IR0: WRITE_BACK,
-      OR0: WRITE_BACK,
-      SH0: INNER,
+      IR0: cached,
+      OR0: cached,
+      SH0: shareability,
       EPD1: 1,
       V: 1,
       IPS: this.outputSize(smmu),

@@ -21,9 +21,14 @@ export interface OracleSmmu {
   readonly stage2: boolean;
   readonly asid16: boolean;
   readonly vmid16: boolean;
+  /** Table walks see the caches of the CPUs. */
+  readonly coherent: boolean;
   readonly rangeInvalidation: boolean;
   readonly twoLevelStreamTable: boolean;
   readonly ssidBits: number;
+  /** Largest queues of commands and of events, log2 of entries. */
+  readonly cmdqLog2: number;
+  readonly evtqLog2: number;
   readonly powerDomain?: number | null;
   /** What faults may do: stall or terminate, only terminate, only stall. Left out: terminate. */
   readonly stallModel?: 'both' | 'terminate' | 'stall';

@@ -26,7 +26,7 @@ import { type Facts, PAGE } from './facts.ts';
 import { type Findings, hex } from './findings.ts';
 import { type Ghost, Owner, VmLife } from './ghost.ts';
 import { IdentityCheck } from './identity-check.ts';
-import type { LayoutReader } from './layout-reader.ts';
+import { type LayoutReader, PageWord } from './layout-reader.ts';
 import { leafMeaning } from './leaf.ts';
 import { LEAF_PAGES } from './maplets.ts';
 import type { Monitor } from './monitor.ts';
@@ -176,7 +176,10 @@ export class FullCheck {
   private claim(pa: number, what: string, isPooled = false): void {
     const page = this.facts.pageOf(pa);
     // A first table that the host gave with the call is in no pool.
-    if (isPooled && this.ghost.isInPool(page)) this.iommuPages++;
+    if (isPooled && this.ghost.isInPool(page)) {
+      this.iommuPages++;
+      this.references(pa, page, 1, `holds ${what}`);
+    }
     if (this.ghost.owner(page) !== Owner.hyp) {
       const text = `${what} lies at ${hex(pa)}, a page of the ${this.ghost.ownerName(page)}`;
       this.findings.add('structure', 'foreign-page', text, { pa });
@@ -406,10 +409,40 @@ export class FullCheck {
           return pages;
         }
         this.roles[page] = 2;
+        this.references(pa + i * PAGE, page, 0, 'is free');
         pages++;
       }
+      this.freeBlock(pool, pa, order);
     }
     return pages;
+  }
+
+  /** A page of a pool counts one reference while it is lent, and none while it is free. */
+  private references(pa: number, page: number, expected: number, what: string): void {
+    const found = PageWord.references(this.reader.page(page));
+    if (found === expected) return;
+    this.findings.add('refcount', 'pool-page', `${hex(pa)} ${what}, and counts ${found} references`, { pa, found });
+  }
+
+  /** A free block is marked as one, and has been joined with its buddy if that is free, too. */
+  private freeBlock(pool: number, pa: number, order: number): void {
+    if (!this.isMarkedFree(pool, pa, order)) {
+      const text = `${hex(pa)} is on the list of free blocks of ${2 ** order} pages of pool ${pool}; its record says otherwise`;
+      this.findings.add('allocation', 'free-mark', text, { pa, pool });
+    }
+    const size = 2 ** order * PAGE;
+    const buddy = (pa / size) % 2 === 0 ? pa + size : pa - size;
+    if (order === POOL_ORDER_MAX || !this.isMarkedFree(pool, buddy, order)) return;
+    const text = `${hex(pa)} and ${hex(buddy)}, free blocks of ${2 ** order} pages of pool ${pool}, were not joined`;
+    this.findings.add('allocation', 'not-joined', text, { pa, pool });
+  }
+
+  /** Whether the record of the page at `pa` says that a free block of 2^order pages of that pool begins there. */
+  private isMarkedFree(pool: number, pa: number, order: number): boolean {
+    const page = this.facts.pageOf(pa);
+    if (page < 0) return false;
+    const record = this.reader.page(page);
+    return PageWord.freeOrder(record) === order + 1 && PageWord.freePool(record) === pool;
   }
 
   private cpuTables(): void {

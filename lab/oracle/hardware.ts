@@ -3,8 +3,8 @@
  * and the queues that the host had set up before; every CPU has the host behind the one stage 2. And a CMD_SYNC that the
  * hypervisor's record counts as completed must have been consumed.
  *
- * What the host set up is remembered outside of the journal: every boot reads it anew. Left out: the attributes with
- * which an SMMU fetches tables and queues (CR1), its interrupts, and stage 2 of the CPUs beyond shape and address.
+ * What the host set up is remembered outside of the journal: every boot reads it anew. Left out: interrupts of an SMMU,
+ * and stage 2 of the CPUs beyond shape and address.
  */
 
 import type { AbortOutcome } from '#hypercall-abi';
@@ -15,9 +15,11 @@ import type { LayoutReader } from './layout-reader.ts';
 import type { Property } from './properties.ts';
 
 /** Byte offsets of an SMMU's registers. */
-const Offset = {
+export const Offset = {
   CR0: 0x20,
   CR0ACK: 0x24,
+  CR1: 0x28,
+  CR2: 0x2c,
   GBPA: 0x44,
   STRTAB_BASE: 0x80,
   STRTAB_BASE_CFG: 0x88,
@@ -34,13 +36,20 @@ const Offset = {
 const SMMUEN = 1 << 0;
 const EVENTQEN = 1 << 2;
 const CMDQEN = 1 << 3;
-const GBPA_ABORT = 1 << 20;
+export const GBPA_ABORT = 1 << 20;
+/** Tables and queues are fetched inner shareable, write-back in both caches. */
+const CR1_ATTRIBUTES = 0xd75;
+/** CR2: no part in the CPUs' broadcasts; translations are EL1's. Whether a StreamID out of range is recorded is left open. */
+const CR2_CONTROL = 1 << 2;
+const CR2_RECINVSID = 1 << 1;
 const CONS_ERR = 0x7f000000;
 export const EVENT_BYTES = 32;
 
 const QUEUE_INDEX = 0xfffff;
 const CMDQ_ERR = 1;
-const SFM_ERR = 1 << 8;
+/** Errors of the command and the event queue, which stop them. */
+const QUEUE_ERRORS = CMDQ_ERR | (1 << 2);
+export const SFM_ERR = 1 << 8;
 
 const HCR_VM = 1;
 const HCR_TGE = 1 << 27;
@@ -104,6 +113,8 @@ export class Hardware {
       if (hasFailed)
         this.differs('structure', 'service-failure', smmu, 'was in service failure mode when it was taken over');
       if (!blocks) this.differs('isolation', 'dma-not-blocked', smmu, 'let devices through when it was taken over');
+      if (((this.word(smmu, Offset.GERROR) ^ this.word(smmu, Offset.GERRORN)) & QUEUE_ERRORS) !== 0)
+        this.differs('structure', 'errors', smmu, 'has an error of a queue that was not acknowledged');
     });
     this.check();
   }
@@ -195,6 +206,11 @@ export class Hardware {
     }
     if ((enabled & CMDQEN) === 0) this.differs('structure', 'command-queue', smmu, 'does not read its command queue');
     if ((enabled & EVENTQEN) === 0) this.differs('structure', 'event-queue', smmu, 'does not record events');
+    const control = this.word(smmu, Offset.CR2) & ~CR2_RECINVSID;
+    if (this.word(smmu, Offset.CR1) !== CR1_ATTRIBUTES || control !== CR2_CONTROL) {
+      const text = `has ${hex(this.word(smmu, Offset.CR1))} in CR1 and ${hex(this.word(smmu, Offset.CR2))} in CR2`;
+      this.differs('structure', 'control', smmu, `${text}; it must be ${hex(CR1_ATTRIBUTES)} and ${hex(CR2_CONTROL)}`);
+    }
     this.same(
       smmu,
       'stream-table',

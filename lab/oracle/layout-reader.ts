@@ -55,6 +55,7 @@ const PAGE_REFS = fieldReader(HypPage, 'refcount');
 const PAGE_HOST = fieldReader(HypPage, 'hostState');
 const PAGE_HYP = fieldReader(HypPage, 'hypStateComplement');
 const PAGE_ORDER = fieldReader(HypPage, 'order');
+const PAGE_POOL = fieldReader(HypPage, 'pool');
 
 const PAGE_STATES = maskOf(HypPage, 'hostState') | maskOf(HypPage, 'hypStateComplement');
 
@@ -73,8 +74,10 @@ export const PageWord = {
   /** The two fields as they stand. */
   hostNumber: PAGE_HOST,
   hypNumber: PAGE_HYP,
-  /** 0 when the page heads no free block of a pool. */
+  /** 0 when the page heads no free block of a pool, else log2 of its pages, plus 1. */
   freeOrder: PAGE_ORDER,
+  /** Pool of that free block. */
+  freePool: PAGE_POOL,
 };
 
 export const PAGE_RECORD_BYTES = HypPage.size;

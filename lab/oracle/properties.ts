@@ -37,7 +37,7 @@ export const PROPERTIES = {
     title: 'Allocation balance',
     statement:
       'Every page of the hypervisor beside its records is free in a pool, once, or holds one structure that something ' +
-      'leads to: none is lost, none is free and in use.',
+      'leads to: none is lost, none is free and in use; free blocks of which a larger one can be made are joined.',
     source: 'pKVM: hyp_pool (buddy allocator); tables come from the pools and go back to them',
     needs: `${RAW}; a full check`,
     broken: 'a page of the hypervisor is neither free nor in use, or both',
@@ -127,7 +127,7 @@ export const PROPERTIES = {
     title: 'References are mappings',
     statement:
       'The reference count of a page is the number of leaves of all domains that lead to it, and of its pins; that of a ' +
-      'domain is one, and one for each stream that is attached.',
+      'page of a pool is one while it is lent; that of a domain is one, and one for each stream that is attached.',
     source: 'pKVM: __pkvm_host_use_dma, __pkvm_host_unuse_dma; references of domains',
     needs: `${RAW}; ${TABLES}`,
     broken: 'the reference count of a page or domain is not the number of its users',

@@ -36,7 +36,6 @@ export interface Evidence extends Counts {
 const NOT_MODELLED: readonly string[] = [
   'content of free pages and the order of the free lists of the pools',
   "TLBs and caches of the CPUs, and of the CPUs' stage 2",
-  'the attributes with which an SMMU fetches its tables and queues (CR1), and its interrupts',
   'two-level tables of context descriptors, nested translation, ATS and PRI',
   'granules other than 4 KiB',
   'what a guest does with its pages',

@@ -1,14 +1,15 @@
 /**
  * Defects that nobody thought of: generic mutants of the hypervisor (an operator exchanged, a condition made constant, a
- * block emptied), each hunted by the fuzzer for a while. The share that is found says how much of the code the oracles
+ * block emptied), each hunted by the fuzzer for a while, and then by boots. The share that is found says how much of the code the oracles
  * judge, and what survives shows what they do not.
  */
 
-import { type Profile, profiles } from '#hypercall-abi';
-import { type MachineDescription, preset } from '#machine';
 import { sources } from '#sources';
-import { FuzzEngine } from '../fuzz/engine.ts';
+import { FuzzEngine, type Violated } from '../fuzz/engine.ts';
+import type { HypervisorFactory, Violation } from '../session/session.ts';
+import { firstBadBoot } from './boots.ts';
 import type { CpuClock } from './engine.ts';
+import { bootGrounds, grounds } from './grounds.ts';
 import { buildSources } from './loader.ts';
 
 /** A place in a source: line from 0, column from 0. */
@@ -72,24 +73,17 @@ export function isCandidate({ file, start }: Mutant): boolean {
   return !/^\s*yield \{/.test(sources[file]!.split('\n')[start.line]!);
 }
 
-/** Where mutants are hunted, one after the other: a part of the time on each. */
-const GROUNDS: readonly (readonly [MachineDescription, readonly string[]])[] = [
-  [preset('two-smmus'), ['android17', 'android16']],
-  [preset('switched'), ['android17']],
-  [preset('tiny'), ['rfc-v2']],
-];
-
-function grounds(): { readonly machine: MachineDescription; readonly profile: Profile }[] {
-  return GROUNDS.flatMap(([machine, names]) =>
-    profiles.filter(({ name }) => names.includes(name)).map((profile) => ({ machine, profile })),
-  );
+/** How a mutant is hunted. */
+export interface Hunt {
+  readonly seed: number;
+  /** CPU time of the fuzzer in all: a part of it on each ground. */
+  readonly cpuSeconds: number;
+  /** Inputs to begin with, by ground; none when left out. */
+  readonly inputs?: readonly (readonly Uint8Array[])[];
 }
 
-/**
- * Hunt a mutant.
- * @param cpuSeconds in all
- */
-export function huntMutant(mutant: Mutant, seed: number, cpuSeconds: number, cpu: CpuClock): MutantResult {
+/** Hunt a mutant: with the fuzzer on each ground and then, if it is still alive, with boots. */
+export function huntMutant(mutant: Mutant, { seed, cpuSeconds, inputs = [] }: Hunt, cpu: CpuClock): MutantResult {
   const began = cpu();
   const result = (fate: Fate, by = '', on = ''): MutantResult => ({
     mutant,
@@ -98,17 +92,15 @@ export function huntMutant(mutant: Mutant, seed: number, cpuSeconds: number, cpu
     on,
     cpuSeconds: cpu() - began,
   });
-  let create: ReturnType<typeof buildSources>['createHypervisor'];
+  let create: HypervisorFactory;
   try {
     const tree = { ...sources, [mutant.file]: mutated(sources[mutant.file]!, mutant) };
     create = buildSources(tree, `mutant-${mutant.id}`).createHypervisor;
   } catch (error) {
     return result('invalid', message(error));
   }
-  const places = grounds();
-  for (const { machine, profile } of places) {
+  for (const [i, { machine, profile }] of grounds.entries()) {
     const on = `${profile.name}, ${machine.name}`;
-    const until = cpu() + cpuSeconds / places.length;
     let engine: FuzzEngine;
     try {
       const feedback = { edges: false, states: true, rows: true };
@@ -116,12 +108,31 @@ export function huntMutant(mutant: Mutant, seed: number, cpuSeconds: number, cpu
     } catch (error) {
       return result('boot', message(error), on);
     }
-    while (cpu() < until) {
-      const violated = engine.runOne();
-      if (violated !== null) return result('found', `${violated.violation.property}/${violated.violation.rule}`, on);
-    }
+    const violated = fuzz(engine, inputs[i] ?? [], cpuSeconds / grounds.length, cpu);
+    if (violated !== null) return result('found', nameOf(violated.violation), on);
+  }
+  for (const { machine, profile } of bootGrounds) {
+    const bad = firstBadBoot(create, machine, profile);
+    if (bad !== null) return result('found', nameOf(bad.violation), `${profile.name}, ${machine.name}, ${bad.variant}`);
   }
   return result('survived');
+}
+
+/** Run the inputs, and then whatever the engine makes up for so long. @returns the first violation, or null */
+function fuzz(engine: FuzzEngine, inputs: readonly Uint8Array[], cpuSeconds: number, cpu: CpuClock): Violated | null {
+  for (const input of inputs) {
+    const violated = engine.judge(input);
+    if (violated !== null) return violated;
+  }
+  for (const until = cpu() + cpuSeconds; cpu() < until; ) {
+    const violated = engine.runOne();
+    if (violated !== null) return violated;
+  }
+  return null;
+}
+
+function nameOf({ property, rule }: Violation): string {
+  return `${property}/${rule}`;
 }
 
 function message(error: unknown): string {
@@ -135,6 +146,12 @@ export function mutantReport(results: readonly MutantResult[]): string {
     const dead = some.filter(({ fate }) => fate !== 'survived').length;
     return `${dead} of ${some.length} (${some.length === 0 ? 0 : Math.round((100 * dead) / some.length)} %)`;
   };
+  const properties = new Map<string, number>();
+  for (const { fate, by } of valid) {
+    const property = by.slice(0, by.indexOf('/'));
+    if (fate === 'found') properties.set(property, (properties.get(property) ?? 0) + 1);
+  }
+  const byProperty = [...properties].sort(([, a], [, b]) => b - a).map(([property, n]) => `${property} ${n}`);
   const files = [...new Set(valid.map(({ mutant }) => mutant.file))].sort();
   const fates = (['found', 'hang', 'boot'] as const).map(
     (fate) => `${fate} ${valid.filter((one) => one.fate === fate).length}`,
@@ -147,6 +164,7 @@ export function mutantReport(results: readonly MutantResult[]): string {
     });
   return [
     `detected ${share(valid)}: ${fates.join(', ')}; ${results.length - valid.length} more could not be built`,
+    `found by: ${byProperty.join(', ')}`,
     ...files.map((file) => `  ${file}: ${share(valid.filter(({ mutant }) => mutant.file === file))}`),
     'survivors:',
     ...survivors,

@@ -98,6 +98,18 @@ test('boot refuses hardware that does not answer the first invalidation', () => 
   expect(createHypervisor(machine).boot({ smmus: [base] })).toBe(-110);
 });
 
+test('boot refuses an event queue of several pages that hardware would take to lie elsewhere', () => {
+  const description = { ...tiny, smmus: [{ ...tiny.smmus[0]!, evtqLog2: 8 }] };
+  for (const [pa, expected] of [
+    [0x40102000, 0],
+    [0x40101000, -22],
+  ] as const) {
+    const { machine } = unbooted(description);
+    machine.bus.write32(base + EVENTQ_BASE, pa + 8);
+    expect(createHypervisor(machine).boot({ smmus: [base] })).toBe(expected);
+  }
+});
+
 type Write = (offset: number, value: number) => void;
 
 test('boot refuses SMMUs other than those of the machine', () => {

@@ -270,6 +270,20 @@ describe('set_identity', () => {
   });
 });
 
+test('each SMMU fetches the table its own way: one that does not see the caches of the CPUs, from memory', () => {
+  const mixed = { ...several, smmus: several.smmus.map((one, i) => ({ ...one, coherent: i !== 0 })) };
+  const rig = makeRig({ machine: mixed });
+  rig.refill(0, 4);
+  expect(on(rig)).toBe(0);
+  expect(on(rig, 5, 2)).toBe(0);
+  expect(tell(rig.oracle.findings)).toBe('');
+  const walk = (n: number): number =>
+    rig.machine.memory.read32(rig.session.smmuMemory[n]!.strtab + (n === 0 ? 0 : 320) + 20);
+  // IR0, OR0 and SH0 of the entry.
+  expect((walk(0) >>> 8) & 0x3f).toBe(0x20);
+  expect((walk(2) >>> 8) & 0x3f).toBe(0x35);
+});
+
 test('the oracle sees an identity table that is not what the host has', () => {
   const rig = makeRig({ full: 'never' });
   on(rig);

@@ -107,6 +107,8 @@ test.each<[string, string, (machine: Machine) => void]>([
     },
   ],
   ['another event queue', 'structure/takeover/event-queue', put(0xa0, 0x40200007)],
+  ['tables and queues that are fetched past the caches', 'structure/takeover/control', put(0x28, 0xd74)],
+  ['invalidations that come from the CPUs', 'structure/takeover/control', put(0x2c, 2)],
   [
     'a CPU whose host has no stage 2',
     'isolation/takeover/host-stage2',
@@ -170,7 +172,7 @@ test('a takeover of an SMMU in service failure mode', () => {
   });
   const { oracle, result } = boot(failed, careless);
   expect(result).toBe(0);
-  expect(kinds(oracle.findings)).toEqual(['structure/takeover/service-failure']);
+  expect(kinds(oracle.findings)).toEqual(['spec/boot/refused', 'structure/takeover/service-failure']);
 });
 
 test('a takeover while devices are not blocked', () => {
@@ -185,7 +187,32 @@ test('a takeover while devices are not blocked', () => {
   });
   const { oracle, result } = boot(open, careless);
   expect(result).toBe(0);
-  expect(kinds(oracle.findings)).toEqual(['isolation/takeover/dma-not-blocked']);
+  expect(kinds(oracle.findings)).toEqual(['spec/boot/refused', 'isolation/takeover/dma-not-blocked']);
+});
+
+/** Answers to boot with that number, and otherwise boots as it is. */
+function saying(result: number): Mischief {
+  return (inner) => ({
+    ...plain(inner),
+    boot: (parameters) => {
+      inner.boot(parameters);
+      return result;
+    },
+  });
+}
+
+test('what boot answers is judged by what the host had set up', () => {
+  expect(kinds(boot(() => {}, saying(-22)).oracle.findings)).toEqual(['spec/boot/ok']);
+  const { oracle } = boot(put(0x44, 0x1000), saying(-1));
+  expect(tell(oracle.findings)).toContain('boot gave -EPERM; -EINVAL: smmu0 lets devices through');
+  expect(tell(boot(put(0x44, 0x1000)).oracle.findings)).toBe('');
+  expect(tell(boot(put(0x44, 0x1000), saying(-1), false).oracle.findings)).toBe('');
+});
+
+test('an error of the queues that was not acknowledged', () => {
+  expect(tell(boot(put(0x60, 4)).oracle.findings)).toBe('');
+  const { oracle } = boot(put(0x60, 4), atBoot(put(0x64, 0)));
+  expect(kinds(oracle.findings)).toEqual(['structure/takeover/errors']);
 });
 
 test('without readers of registers the statement says what is off', () => {

@@ -39,19 +39,22 @@ test('pauses, and what the layout says, are no candidates', () => {
 
 test('a mutant that breaks something is found, one that changes nothing survives', () => {
   const unlocked = change('hyp/pool.ts', 'addCount(h, pool + TOTAL_PAGES, -1);', '', 'BlockStatement');
-  expect(huntMutant(unlocked, 1, 8, clock())).toMatchObject({ fate: 'found', by: expect.stringContaining('/') });
+  expect(huntMutant(unlocked, { seed: 1, cpuSeconds: 8 }, clock())).toMatchObject({
+    fate: 'found',
+    by: expect.stringContaining('/'),
+  });
   const same = change('hyp/tlb.ts', 'const WHOLE_TAG_LEAVES = 512;', 'const WHOLE_TAG_LEAVES = 512 ;');
-  expect(huntMutant(same, 1, 0.2, clock())).toMatchObject({ fate: 'survived', by: '', on: '' });
+  expect(huntMutant(same, { seed: 1, cpuSeconds: 0.2 }, clock())).toMatchObject({ fate: 'survived', by: '', on: '' });
 });
 
 test('a mutant that does not boot, or cannot be built, says so', () => {
   const boot = change('hyp/boot.ts', 'const GBPA_ABORT = 1 << 20;', 'const GBPA_ABORT = 1 << 21;');
-  expect(huntMutant(boot, 1, 1, clock())).toMatchObject({
+  expect(huntMutant(boot, { seed: 1, cpuSeconds: 1 }, clock())).toMatchObject({
     fate: 'boot',
     by: expect.stringContaining('refuses to boot'),
   });
   const broken = change('hyp/lock.ts', 'const mine = h.cpu + 1;', 'const mine = ;');
-  expect(huntMutant(broken, 1, 1, clock())).toMatchObject({ fate: 'invalid' });
+  expect(huntMutant(broken, { seed: 1, cpuSeconds: 1 }, clock())).toMatchObject({ fate: 'invalid' });
 });
 
 test('the report counts by file, leaves out what could not be built, and lists what survived', () => {

@@ -31,7 +31,8 @@ export const prose: Readonly<Record<Property, Prose>> = {
     how:
       'A full check walks every structure from its root (records of domains, stream tables, context descriptors, page ' +
       'tables, the stage 2 of host and guests) and every free list, and gives each page of the hypervisor one role. A page ' +
-      'with none is lost, one with two is in use and free, and the pages that are lent must be those that hold tables. ' +
+      'with none is lost, one with two is in use and free, and the pages that are lent must be those that hold tables. Of ' +
+      'two free buddies of one size a larger block should have been made. ' +
       'Where an SMMU did not answer, pages are kept back for good, and only the second half is checked.',
     change: 'detach_dev forgets to give the table of context descriptors back',
   },
@@ -159,7 +160,8 @@ export const prose: Readonly<Record<Property, Prose>> = {
     how:
       'Every call of every profile has an ordered list of rows, written from the sources and not from the hypervisor: ' +
       'the first whose condition holds in the state before the call says what must come back, and what that means for ' +
-      'the ghost. A shortage of memory is always allowed, with the request that the call is to make. Rows are counted.',
+      'the ghost. A shortage of memory is always allowed, with the request that the call is to make. Rows are counted. What boot must ' +
+      'answer follows from what the host has set up in the registers of the SMMUs.',
     change: 'a page in the wrong state gives another error',
   },
   streams: {
@@ -168,7 +170,8 @@ export const prose: Readonly<Record<Property, Prose>> = {
       'wrong tag alone makes every later invalidation miss.',
     how:
       'After every call the entries that were touched, with their context descriptors, are decoded by the architecture’s ' +
-      'rules and compared field by field with what the ghost says is attached.',
+      'rules and compared field by field with what the ghost says is attached. What nothing is attached to is all zero, ' +
+      'unless an SMMU did not answer once.',
     change: 'the context descriptor gets the ASID of the next domain',
   },
   structure: {
