@@ -1,10 +1,14 @@
 /** What fuzzing costs: the engine with and without feedback, beside the same steps and properties as commands of fast-check. */
 import { performance } from 'node:perf_hooks';
 import fc from 'fast-check';
+import { defaultProfile } from '#hypercall-abi';
 import { tiny } from '#machine';
-import { FuzzEngine } from '../fuzz/engine.ts';
+import { Coordinator } from '../fuzz/coordinator.ts';
+import { DEFAULT_MAX_STEPS, FuzzEngine } from '../fuzz/engine.ts';
 import { ALL_FEEDBACK, type FeedbackChoice, NO_FEEDBACK } from '../fuzz/feedback.ts';
+import type { FuzzJob } from '../fuzz/job.ts';
 import { RECORD_BYTES, RecordChoices } from '../fuzz/records.ts';
+import { startWorkers } from '../io/fuzz-workers.ts';
 import { StepGenerator } from '../random/generate.ts';
 import { CannotDo, Executor } from '../scenario/index.ts';
 import { Session } from '../session/session.ts';
@@ -13,8 +17,8 @@ import type { Rate } from './hypercalls.ts';
 
 const SEED = 1;
 const STEPS = 60;
-/** Milliseconds of warming up, and of each of the measurements. */
-const WARM_UP = 4000;
+/** Milliseconds of warming up (so long the engine's code takes to be compiled), and of each of the measurements. */
+const WARM_UP = 10_000;
 const SLICE = 1500;
 const SLICES = 5;
 
@@ -34,6 +38,42 @@ export const fuzzRates = (): Rate[] => [
   engineRate('all oracles, blind', NO_FEEDBACK),
   engineRate('all oracles, edges, states and rows', ALL_FEEDBACK),
 ];
+
+/** Hypercalls a second of workers side by side, feedback and exchange of inputs included. */
+export async function workersRate(name: string, workers: number): Promise<Rate> {
+  const job: FuzzJob = {
+    machine: tiny,
+    profile: defaultProfile.name,
+    hypervisor: 'postern',
+    feedback: ALL_FEEDBACK,
+    seed: SEED,
+    maxSteps: DEFAULT_MAX_STEPS,
+    prefix: [],
+    interleaved: false,
+    twin: false,
+    stopAtFirst: true,
+  };
+  const threads = await startWorkers(job, workers, 0);
+  const began = performance.now();
+  const rates: number[] = [];
+  let last: { readonly at: number; readonly calls: number } | null = null;
+  const coordinator = new Coordinator({
+    workers: threads,
+    keepGoing: false,
+    isOver: () => rates.length === SLICES,
+    onEpoch: ({ calls }) => {
+      const at = performance.now();
+      if (last !== null && at - last.at < SLICE) return;
+      if (last !== null) rates.push((1000 * (calls - last.calls)) / (at - last.at));
+      if (at - began > WARM_UP) last = { at, calls };
+    },
+  });
+  const { findings } = await coordinator.run();
+  await Promise.all(threads.map((thread) => thread.close()));
+  if (findings.length > 0) throw new Error(`a benchmark found ${findings[0]!.key}`);
+  rates.sort((a, b) => b - a);
+  return { name, best: rates[0]!, median: rates[SLICES >> 1]! };
+}
 
 /** One step of a host, as a command: what the fuzzer's records are. */
 class StepCommand implements fc.Command<StepGenerator, Executor> {

@@ -1,6 +1,7 @@
 /**
  * `npm run bench`: what the core costs, each figure beside a floor measured in the same run. Nothing here is a test: the
- * numbers are for people, and only the ratios carry over to another machine.
+ * numbers are for people, and only the ratios carry over to another machine. `npm run bench -- mix fuzz` measures these
+ * parts alone.
  */
 import { readFileSync } from 'node:fs';
 import { cpus } from 'node:os';
@@ -12,7 +13,7 @@ import { tuneEngine } from '../io/engine.ts';
 import { type ReplayReport, replay } from '../replay/replay.ts';
 import { operationsOf } from '../trace/operations.ts';
 import { parseTrace } from '../trace/parse.ts';
-import { fastCheckRate, fuzzRates } from './fuzz.ts';
+import { fastCheckRate, fuzzRates, workersRate } from './fuzz.ts';
 import { crossingRate, hypercallRate, type Rate } from './hypercalls.ts';
 import { ioPgtable } from './io-pgtable.ts';
 import { DMA_CALLS, mixRate, recordMix } from './random-mix.ts';
@@ -76,56 +77,90 @@ function table(title: string, rows: readonly Row[]): void {
   }
 }
 
+function pageTables(): void {
+  table('Page tables (undo on)', ioPgtable());
+}
+
+function smmus(): void {
+  table('SMMU (undo on, 4K granule)', smmu());
+}
+
+function hypercalls(): void {
+  process.stdout.write('\nHypercalls (single-page map and unmap through the boundary)\n');
+  const crossing = crossingRate(ROUNDS);
+  const bare = hypercallRate('without oracles', true, ROUNDS);
+  const checked = hypercallRate('with all oracles and life cycles', false, CHECKED_ROUNDS);
+  for (const rate of [crossing, bare, checked]) rateLine(rate);
+  line('a hypercall, times the floor', `${(crossing.median / bare.median).toFixed(1).padStart(9)}x`);
+  line('cost of checking', `${(bare.median / checked.median).toFixed(1).padStart(9)}x`);
+}
+
+function mixes(): void {
+  const kinds = [
+    { what: 'of DMA calls', mix: recordMix(WRONG_DMA, DMA_CALLS) },
+    { what: 'of all calls', mix: recordMix(WRONG_ALL) },
+  ];
+  for (const { what, mix } of kinds) {
+    const share = `${Math.round(100 * mix.success)} % of which do anything`;
+    process.stdout.write(`\nA random mix ${what} (${mix.calls} calls, ${share}, in runs from boot; one CPU)\n`);
+    const mixed = mixRate('without oracles', mix, 'plain', MIX_ROUNDS);
+    const undone = mixRate('each made, undone and made again', mix, 'undone', MIX_ROUNDS);
+    const stepped = mixRate('in the build that pauses', mix, 'stepped', MIX_ROUNDS);
+    const mixedChecked = mixRate('with all oracles', mix, 'checked', CHECKED_MIX_ROUNDS);
+    const tracked = mixRate('with all oracles and life cycles, by boundary', mix, 'tracked', CHECKED_MIX_ROUNDS);
+    for (const rate of [mixed, undone, stepped, mixedChecked, tracked]) rateLine(rate);
+    const undo = (mixed.undoOfRun * mix.runs.length) / mix.calls;
+    line('undo, for each call of a run', `${undo.toFixed(0).padStart(9)} ns`);
+    line('undo of a run of such calls', `${(mixed.undoOfRun / 1000).toFixed(1).padStart(9)} µs`);
+    line('the same with all oracles and life cycles', `${(tracked.undoOfRun / 1000).toFixed(1).padStart(9)} µs`);
+    line('cost of pausing', `${(mixed.median / stepped.median).toFixed(1).padStart(9)}x`);
+    line('cost of checking', `${(mixed.median / mixedChecked.median).toFixed(1).padStart(9)}x`);
+  }
+}
+
+async function fuzzing(): Promise<void> {
+  process.stdout.write('\nFuzzing (preset tiny, one worker; hypercalls)\n');
+  const [blind, guided] = fuzzRates();
+  const commands = fastCheckRate('the same properties as commands of fast-check', 'boot');
+  const undone = fastCheckRate('the same, with the journal lent to it', 'undo');
+  const one = await workersRate('postern fuzz, one worker', 1);
+  const two = await workersRate('postern fuzz, two workers', 2);
+  for (const rate of [blind!, guided!, commands, undone, one, two]) rateLine(rate);
+  line('blind, times fast-check', `${(blind!.median / commands.median).toFixed(1).padStart(9)}x`);
+  line('blind, times fast-check with the journal', `${(blind!.median / undone.median).toFixed(1).padStart(9)}x`);
+  line('cost of feedback', `${(blind!.median / guided!.median).toFixed(1).padStart(9)}x`);
+  line('two workers, times one', `${(two.median / one.median).toFixed(2).padStart(10)}x`);
+}
+
+async function replays(): Promise<void> {
+  process.stdout.write('\nReplay of a real kernel (stage 1, qemu-virt)\n');
+  const bareReplay = await replayLine(true);
+  const checkedReplay = await replayLine(false);
+  const crossings = (checkedReplay.hypercalls / crossingRate(ROUNDS).median) * 1000;
+  line(
+    'all oracles, times that many bare crossings',
+    `${(checkedReplay.milliseconds / crossings).toFixed(0).padStart(9)}x`,
+  );
+  line('cost of checking', `${(checkedReplay.milliseconds / bareReplay.milliseconds).toFixed(1).padStart(9)}x`);
+}
+
+const PARTS: Readonly<Record<string, () => void | Promise<void>>> = {
+  tables: pageTables,
+  smmu: smmus,
+  hypercalls,
+  mix: mixes,
+  fuzz: fuzzing,
+  replay: replays,
+};
+
+const asked = process.argv.slice(2);
+const unknown = asked.find((name) => !Object.hasOwn(PARTS, name));
+if (unknown !== undefined) {
+  process.stderr.write(`bench: there is no part '${unknown}'; there are ${Object.keys(PARTS).join(', ')}\n`);
+  process.exit(2);
+}
 tuneEngine();
 // On a busy machine a compiler in the background may come too late for what is measured.
 setFlagsFromString('--no-concurrent-recompilation');
-const processor = cpus()[0]?.model ?? 'unknown processor';
-process.stdout.write(`Node ${process.version}, ${processor}, one thread\n`);
-table('Page tables (undo on)', ioPgtable());
-table('SMMU (undo on, 4K granule)', smmu());
-process.stdout.write('\nHypercalls (single-page map and unmap through the boundary)\n');
-const crossing = crossingRate(ROUNDS);
-const bare = hypercallRate('without oracles', true, ROUNDS);
-const checked = hypercallRate('with all oracles and life cycles', false, CHECKED_ROUNDS);
-rateLine(crossing);
-rateLine(bare);
-rateLine(checked);
-line('a hypercall, times the floor', `${(crossing.median / bare.median).toFixed(1).padStart(9)}x`);
-line('cost of checking', `${(bare.median / checked.median).toFixed(1).padStart(9)}x`);
-const mixes = [
-  { what: 'of DMA calls', mix: recordMix(WRONG_DMA, DMA_CALLS) },
-  { what: 'of all calls', mix: recordMix(WRONG_ALL) },
-];
-for (const { what, mix } of mixes) {
-  const share = `${Math.round(100 * mix.success)} % of which do anything`;
-  process.stdout.write(`\nA random mix ${what} (${mix.calls} calls, ${share}, in runs from boot; one CPU)\n`);
-  const mixed = mixRate('without oracles', mix, 'plain', MIX_ROUNDS);
-  const undone = mixRate('each made, undone and made again', mix, 'undone', MIX_ROUNDS);
-  const stepped = mixRate('in the build that pauses', mix, 'stepped', MIX_ROUNDS);
-  const mixedChecked = mixRate('with all oracles', mix, 'checked', CHECKED_MIX_ROUNDS);
-  const tracked = mixRate('with all oracles and life cycles, by boundary', mix, 'tracked', CHECKED_MIX_ROUNDS);
-  for (const rate of [mixed, undone, stepped, mixedChecked, tracked]) rateLine(rate);
-  const undo = (mixed.undoOfRun * mix.runs.length) / mix.calls;
-  line('undo, for each call of a run', `${undo.toFixed(0).padStart(9)} ns`);
-  line('undo of a run of such calls', `${(mixed.undoOfRun / 1000).toFixed(1).padStart(9)} µs`);
-  line('the same with all oracles and life cycles', `${(tracked.undoOfRun / 1000).toFixed(1).padStart(9)} µs`);
-  line('cost of pausing', `${(mixed.median / stepped.median).toFixed(1).padStart(9)}x`);
-  line('cost of checking', `${(mixed.median / mixedChecked.median).toFixed(1).padStart(9)}x`);
-}
-process.stdout.write('\nFuzzing (preset tiny, one worker; hypercalls)\n');
-const [blind, guided] = fuzzRates();
-const commands = fastCheckRate('the same properties as commands of fast-check', 'boot');
-const undone = fastCheckRate('the same, with the journal lent to it', 'undo');
-for (const rate of [blind!, guided!, commands, undone]) rateLine(rate);
-line('blind, times fast-check', `${(blind!.median / commands.median).toFixed(1).padStart(9)}x`);
-line('blind, times fast-check with the journal', `${(blind!.median / undone.median).toFixed(1).padStart(9)}x`);
-line('cost of feedback', `${(blind!.median / guided!.median).toFixed(1).padStart(9)}x`);
-process.stdout.write('\nReplay of a real kernel (stage 1, qemu-virt)\n');
-const bareReplay = await replayLine(true);
-const checkedReplay = await replayLine(false);
-const crossings = (checkedReplay.hypercalls / crossing.median) * 1000;
-line(
-  'all oracles, times that many bare crossings',
-  `${(checkedReplay.milliseconds / crossings).toFixed(0).padStart(9)}x`,
-);
-line('cost of checking', `${(checkedReplay.milliseconds / bareReplay.milliseconds).toFixed(1).padStart(9)}x`);
+process.stdout.write(`Node ${process.version}, ${cpus()[0]?.model ?? 'unknown processor'}\n`);
+for (const [name, measure] of Object.entries(PARTS)) if (asked.length === 0 || asked.includes(name)) await measure();
