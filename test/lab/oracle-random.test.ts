@@ -58,6 +58,7 @@ test.each([
 test.each([
   { machine: tiny, seed: 33 },
   { machine: two, seed: 31 },
+  { machine: two, seed: 32 },
   { machine: twoSmmus, seed: 33 },
   { machine: tiny, seed: 34 },
   { machine: twoSmmus, seed: 36 },
