@@ -631,6 +631,8 @@ export class Monitor {
         this.reach.sync(smmu);
         this.touched.synced[smmu] = (index + 1) & mask;
         this.touched.hasSynced = true;
+      } else if (commandOpcode(words[i]!) === Opcode.RESUME) {
+        this.touched.resumed.push(smmu, words[i + 1]! >>> 0, words[i + 2]! & 0xffff, (words[i]! >>> 12) & 3);
       } else {
         this.stale.command(smmu, words[i + 1]!, words[i]!, words[i + 3]!, words[i + 2]!);
       }

@@ -63,6 +63,8 @@ export class Touched {
   readonly devicePages: number[] = [];
   /** By SMMU: the producer index behind the last CMD_SYNC, or -1. */
   readonly synced: Int32Array;
+  /** CMD_RESUMEs that were queued, four words each: SMMU, StreamID, tag, and what becomes of the access (word 0, 13:12). */
+  readonly resumed: number[] = [];
   /** Whether an SMMU was switched on or off. */
   power = false;
   /** Whether {@link synced} has any. */
@@ -94,6 +96,7 @@ export class Touched {
     if (this.streams.length !== 0) this.streams.length = 0;
     if (this.guestPages.length !== 0) this.guestPages.length = 0;
     if (this.devicePages.length !== 0) this.devicePages.length = 0;
+    if (this.resumed.length !== 0) this.resumed.length = 0;
     if (this.hasSynced) this.synced.fill(-1);
     this.hasSynced = false;
     this.power = false;

@@ -1,7 +1,7 @@
 /** What a hypervisor leaves behind that no outcome of a call tells: the oracle must find it all the same. */
 
 import { expect, test } from 'vitest';
-import { defaultProfile } from '#hypercall-abi';
+import { defaultProfile, PageResponse } from '#hypercall-abi';
 import { buildHypervisor } from '#lab/zoo/loader';
 import { type MachineDescription, preset, tiny } from '#machine';
 import { kinds, makeRig, PAGE, type Rig, RW, tell } from './oracle-rig.ts';
@@ -13,7 +13,7 @@ const SID = 0x10;
 /** A rig with one change of one line of the hypervisor. */
 function edited(file: string, inFunction: string, before: string, after: string, machine = tiny): Rig {
   const edit = { file, function: inFunction, before, after };
-  const { createHypervisor } = buildHypervisor([{ id: `leaves-${inFunction}`, edits: [edit] }]);
+  const { createHypervisor } = buildHypervisor([{ id: 'leaves', edits: [edit] }]);
   return makeRig({ machine, mischief: (_, real) => createHypervisor(real) });
 }
 
@@ -115,4 +115,34 @@ test.each([S1, S2])('an SMMU that does not see the caches of the CPUs fetches it
   seen.call('alloc_domain', 0, 0, 1, type);
   seen.call('attach_dev', 0, 1, 0, 0, 0, 0);
   expect(kinds(seen.oracle.findings)).toEqual(['streams/entry']);
+});
+
+test.each<[string, string, string, string]>([
+  [
+    'ends it in another way',
+    'responseTo',
+    '  return status === PageResponse.invalid || status === PageResponse.failure ? Resume.abort : Resume.terminate;',
+    '  return status === PageResponse.invalid ? Resume.abort : Resume.terminate;',
+  ],
+  [
+    'names another access',
+    'pageResponse',
+    '    result = yield* resume(h, smmu, endpoint, tag, responseTo(status));',
+    '    result = yield* resume(h, smmu, endpoint, tag + 1, responseTo(status));',
+  ],
+  [
+    'does nothing',
+    'pageResponse',
+    '    result = yield* resume(h, smmu, endpoint, tag, responseTo(status));',
+    '    result = 0;',
+  ],
+])('the answer to an access that stalled %s', (_, inFunction, before, after) => {
+  const right = makeRig({ machine: withPasids });
+  for (const status of [PageResponse.success, PageResponse.invalid, PageResponse.failure, 7]) {
+    expect(right.call('page_response', 0, 0, SID, 0, 0x10005, status).errno).toBe(0);
+  }
+  expect(tell(right.oracle.findings)).toBe('');
+  const rig = edited('hyp/page-response.ts', inFunction, before, after, withPasids);
+  expect(rig.call('page_response', 0, 0, SID, 0, 5, PageResponse.failure).errno).toBe(0);
+  expect(kinds(rig.oracle.findings)).toEqual(['spec/page_response/ok']);
 });
