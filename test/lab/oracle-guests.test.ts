@@ -35,3 +35,9 @@ test('a guest that waits for memory is a state that a run should have been in', 
   ways['guest_map_pages/ENOMEM-iommu']!(g);
   expect(states(g)).toContain('guest-waits-for-memory');
 });
+
+test('where faults can only stall, those of a guest do, too', () => {
+  const smmus = twoSmmus.smmus.map((one) => ({ ...one, stallModel: 'stall' as const }));
+  const g = new Guest(makeRig({ machine: { ...twoSmmus, smmus } })).attach();
+  expect(tell(g.rig.oracle.findings)).toBe('');
+});

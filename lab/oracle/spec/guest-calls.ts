@@ -180,7 +180,9 @@ const attachDev: CallRules = {
       apply: (c) => {
         if (route === null || !isOwn(c, attachId(c)) || c.ghost.streamDomain(smmu(), route.sid) >= 0) return;
         if (isNew(c)) makeTable(c);
-        c.ghost.attach(smmu(), route.sid, 0, attachId(c), false, 0);
+        // A guest does not ask for faults that stall; some hardware has no others.
+        const stalls = c.facts.description.smmus[smmu()]!.stallModel === 'stall';
+        c.ghost.attach(smmu(), route.sid, 0, attachId(c), stalls, 0);
         c.monitor.touched.addStream(smmu(), route.sid);
         c.monitor.touched.domains.add(attachId(c));
       },
