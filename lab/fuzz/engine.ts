@@ -285,7 +285,7 @@ export class FuzzEngine {
     let at = from;
     for (; at < to; at += RECORD_BYTES) {
       this.opened = choices.open(draft.bytes, at) % this.recipes.length;
-      const step = schedule === null ? generator.nextBy(this.opened) : schedule.next(this.maker);
+      const step = schedule === null ? generator.nextBy(this.opened) : schedule.next(this.maker, this.steps.length);
       const result = this.perform(step);
       // The host has no page left: the run is over. Where calls overlap, its CPU may be busy as well.
       if (result === 'impossible' && schedule === null) break;

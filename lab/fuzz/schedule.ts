@@ -7,13 +7,16 @@
 import type { CallStep, GuestStep, Outcome, PageRef, Step } from '../scenario/index.ts';
 import type { RecordChoices } from './records.ts';
 
-/** Percentages. Calls that are left in progress, where none is, and beside others. */
+/** Steps with which a run begins mostly in peace: there is little yet that calls could meet at. */
+const PEACE = 30;
+/** Percentages. Calls that are left in progress, where none is: at first, and later; and beside others. */
+const LEFT_AT_FIRST = 4;
 const LEFT = 25;
 const LEFT_BESIDE = 15;
 /** Steps beside a call in progress: those that go on with it; that store to what it reads; that are about the same. */
-const GOES_ON = 35;
+const GOES_ON = 25;
 const STORES = 15;
-const RIVALS = 35;
+const RIVALS = 45;
 /** Of the steps that go on with a call: those that end it, or let a store go. */
 const ENDS = 35;
 const DRAINS = 10;
@@ -54,11 +57,11 @@ export class Schedule {
     return this.busy.some((step) => step !== null);
   }
 
-  /** The next step. */
-  next({ make, rival }: StepMaker): Step {
+  /** The next step. @param done steps of the run so far */
+  next({ make, rival }: StepMaker, done: number): Step {
     const { choices, busy } = this;
     const running = busy.flatMap((step, cpu) => (step === null ? [] : [cpu]));
-    if (running.length === 0) return this.begin(make(), LEFT);
+    if (running.length === 0) return this.begin(make(), done < PEACE ? LEFT_AT_FIRST : LEFT);
     const cpu = choices.pick(running);
     if (this.begun >= CALLS_MAX || choices.chance(GOES_ON)) return this.goOn(cpu);
     const step = this.aimed(busy[cpu]!, rival) ?? make();

@@ -662,10 +662,11 @@ function shortageOf({ shortages }: Row, call: Call): Shortage | undefined {
 }
 
 /**
- * Findings that stand while calls are in progress: all but whose a page is that becomes a table, which another call in
- * progress may have decided.
+ * Findings that stand while calls are in progress: all but whose a page is that becomes a table or is mapped, which
+ * another call in progress may have decided. What is left of that in the end is judged then.
  */
 function holdsAlways(property: Property, rule: string): boolean {
+  if (property === 'isolation') return rule !== 'foreign-page';
   return property !== 'structure' || (rule !== 'foreign-page' && rule !== 'free-page');
 }
 

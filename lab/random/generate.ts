@@ -66,6 +66,8 @@ const SERVE_GUEST = 95;
 const TRY_AGAIN = 85;
 const WRONG_ARGUMENT = 10;
 const GUEST_GOES_ON = 75;
+const BRING_UP = 50;
+const BRING_UP_STEPS = 16;
 /** Units of which products are made. */
 const WRAPPING: ReadonlySet<string> = new Set(['pages', 'count']);
 
@@ -83,6 +85,9 @@ export class StepGenerator {
   /** What steps are made by: the same list, in the same order, for every machine and profile. */
   readonly recipes: readonly Recipe[];
   private readonly weights: number;
+  private readonly repeatRecipe: number;
+  /** Whether VMs can be made whose guests have devices. */
+  private readonly hasGuests: boolean;
   private readonly mappings: MappingSteps;
   private readonly guests: GuestSteps;
   private readonly guestDevices: GuestDeviceSteps;
@@ -174,7 +179,7 @@ export class StepGenerator {
       ['take-back', 3, ['unshare_guest', 'reclaim_dying_guest_page'], () => guests.takeBack(), 'map-guest'],
       [
         'tear-down',
-        2,
+        3,
         ['start_teardown_vm', 'finalize_teardown_vm', 'vcpu_put', ...profile.namesOf('unreserve_vm')],
         () => guests.tearDown(),
         'advance-vm',
@@ -186,7 +191,7 @@ export class StepGenerator {
         ['host_donate_hyp_mmio', 'host_reclaim_hyp_mmio'],
         () => guestDevices.registers(),
       ],
-      ['guest-call', hasAssignable ? 16 : 2, promises, () => guestDevices.call(), 'advance-vm'],
+      ['guest-call', hasAssignable ? 16 : 2, promises, () => guestDevices.call() ?? this.bringUp(), 'advance-vm'],
       ['guest-dma', hasAssignable ? 4 : 1, promises, () => guestDevices.dma(), 'guest-call'],
       [
         'meddle',
@@ -195,7 +200,7 @@ export class StepGenerator {
         () => guestDevices.meddle(),
         'guest-call',
       ],
-      ['guest-hoard', hasAssignable ? 1 : 0, promises, () => guestDevices.hoard(), 'advance-vm'],
+      ['guest-hoard', hasAssignable ? 1 : 0, promises, () => this.many(guestDevices.hoard()), 'advance-vm'],
       ['silence', 2, [], () => guestDevices.silence()],
       ['mix', 8, [], () => mixed.mix()],
       ['repeat', 3, [], () => this.repeat()],
@@ -211,6 +216,8 @@ export class StepGenerator {
         instead: instead < 0 ? (number + 1) % all.length : instead,
       };
     });
+    this.hasGuests = hasAssignable && this.recipes.some(({ name, weight }) => name === 'advance-vm' && weight > 0);
+    this.repeatRecipe = all.findIndex(([name]) => name === 'repeat');
     this.weights = this.recipes.reduce((sum, { weight }) => sum + weight, 0);
   }
 
@@ -285,15 +292,18 @@ export class StepGenerator {
    * @param from number of the recipe
    */
   nextBy(from: number): Step {
-    return this.dueStep() ?? this.guestGoesOn() ?? this.by(from);
+    const due = this.dueStep();
+    if (due !== null) return due;
+    return (from === this.repeatRecipe ? null : this.guestGoesOn()) ?? this.by(from);
   }
 
   /** A step for another CPU, about the same as a call in progress: with its arguments, or by the guest, or the end of a VM. */
   rival(of: CallStep | GuestStep): Step | null {
     const dice = this.prng.below(100);
-    if (dice < 50) return this.mixed.about(of);
-    if (dice < 75) return this.guestDevices.call();
-    return dice < 90 ? this.guests.tearDown() : this.guestDevices.meddle();
+    if (dice < 35) return this.mixed.about(of);
+    if (dice < 60) return this.guestDevices.call();
+    if (dice < 80) return this.guestDevices.meddle();
+    return this.allowed.has('start_teardown_vm') ? this.lists.begin(this.guests.end()) : null;
   }
 
   private by(from: number): Step {
@@ -310,10 +320,10 @@ export class StepGenerator {
     const { recipes } = this;
     let at = from;
     for (let i = 0; i < recipes.length; i++) {
-      const { name, weight, make, instead } = recipes[at]!;
+      const { weight, make, instead } = recipes[at]!;
       const step = weight === 0 ? null : make();
       if (step !== null) {
-        if (name !== 'repeat') this.lastRecipe = at;
+        if (at !== this.repeatRecipe) this.lastRecipe = at;
         return step;
       }
       at = weight === 0 ? (at + 1) % recipes.length : instead;
@@ -328,6 +338,23 @@ export class StepGenerator {
     this.repeats = prng.pick(TIMES);
     this.repeatsExactly = last.kind === 'guest' || prng.chance(50);
     return this.onceMore();
+  }
+
+  /** A step towards a guest that makes calls, now and then with those that follow it. */
+  private bringUp(): Step | null {
+    const step = this.hasGuests ? this.guests.advanceVm() : null;
+    if (step !== null && this.prng.chance(BRING_UP)) {
+      this.repeats = BRING_UP_STEPS;
+      this.repeatsExactly = false;
+    }
+    return step;
+  }
+
+  /** That step, and then again and again. */
+  private many(step: Step | null): Step | null {
+    this.repeats = step === null ? 0 : this.prng.pick(TIMES);
+    this.repeatsExactly = true;
+    return step;
   }
 
   private onceMore(): Step {

@@ -182,9 +182,15 @@ export class GuestSteps {
     const { prng } = this;
     const vms = this.world.vms.filter(({ guestPages }) => guestPages.length > 0);
     if (vms.length === 0) return null;
-    const vm = prng.pick(vms);
-    const call = vm.isProtected === prng.chance(90) ? 'reclaim_dying_guest_page' : 'unshare_guest';
-    if (call === 'reclaim_dying_guest_page' && vm.stage !== 'dying' && prng.chance(80)) return null;
+    const dying = vms.filter(({ stage }) => stage === 'dying');
+    return this.takeBackFrom(prng.pick(dying.length > 0 && prng.chance(60) ? dying : vms));
+  }
+
+  private takeBackFrom(vm: Vm): Step | null {
+    const { prng } = this;
+    const isDying = vm.stage === 'dying';
+    const call = vm.isProtected === prng.chance(isDying ? 70 : 90) ? 'reclaim_dying_guest_page' : 'unshare_guest';
+    if (call === 'reclaim_dying_guest_page' && !isDying && prng.chance(80)) return null;
     const { gfn, page } = prng.pick(vm.guestPages);
     return callStep(this.world.profile, this.cpu(), call, { vm: { name: vm.name }, pfn: page, gfn, pages: 1 });
   }
@@ -193,7 +199,10 @@ export class GuestSteps {
     const { prng } = this;
     const vms = this.world.vms.filter(({ stage }) => stage === 'live' || stage === 'dying' || prng.chance(5));
     if (vms.length === 0) return null;
-    const vm = prng.pick(vms);
+    const dying = vms.filter(({ stage }) => stage === 'dying');
+    const vm = prng.pick(dying.length > 0 && prng.chance(50) ? dying : vms);
+    // As long as the guest has pages the VM cannot go.
+    if (vm.stage === 'dying' && vm.guestPages.length > 0 && prng.chance(70)) return this.takeBackFrom(vm);
     if (vm.loadedOn >= 0 && prng.chance(70)) return callStep(this.world.profile, vm.loadedOn, 'vcpu_put', {});
     const end = endOf(vm);
     return this.world.profile.has(end)
@@ -201,11 +210,23 @@ export class GuestSteps {
       : null;
   }
 
+  /** The host ends a VM, most of the time one whose guest has something: the vCPU goes, then the VM; none when there is no VM. */
+  end(): Step[] {
+    const { prng, world } = this;
+    const live = world.vms.filter(({ stage }) => stage === 'live');
+    const rich = live.filter(({ claimed, guestPages }) => claimed.length + guestPages.length > 0);
+    const vms = rich.length > 0 && prng.chance(85) ? rich : live;
+    if (vms.length === 0) return [];
+    const vm = prng.pick(vms);
+    const end = callStep(world.profile, this.cpu(), 'start_teardown_vm', { vm: { name: vm.name } });
+    return vm.loadedOn < 0 ? [end] : [callStep(world.profile, vm.loadedOn, 'vcpu_put', {}), end];
+  }
+
   /** The host itself reads or writes a page, whosever it is. */
   access(): Step {
     const { prng } = this;
     const cpu = this.cpu();
-    const at: number | PageRef = prng.chance(15)
+    const at: number | PageRef = prng.chance(25)
       ? prng.pick(this.machine.smmus).base + this.register()
       : { ...this.page(), ...(prng.chance(50) && { byte: 4 * prng.between(1, 4) }) };
     const isAlignedTo8 = (typeof at === 'number' ? at : (at.byte ?? 0)) % 8 === 0;

@@ -51,6 +51,12 @@ export class ListSteps {
     return this.pending.shift() ?? null;
   }
 
+  /** Steps that belong together, one after the other. @returns the first */
+  begin(steps: readonly Step[]): Step | null {
+    this.pending.push(...steps);
+    return this.next();
+  }
+
   /** Share a page, or write a list of up to four ranges there and map it. */
   mapList(): Step | null {
     const { prng, world } = this;

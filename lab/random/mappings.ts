@@ -179,7 +179,7 @@ export class MappingSteps {
   private mapBlock(domain: Domain): Step {
     const { prng } = this;
     const iova = BLOCK * prng.below(3);
-    const [pgsize, pgcount] = prng.chance(75) ? [BLOCK, 1] : [PAGE, 512];
+    const [pgsize, pgcount] = prng.chance(60) ? [BLOCK, 1] : [PAGE, 512];
     const paddr: Value = { page: 'huge', run: 512 };
     return callStep(this.world.profile, this.cpu(), 'map_pages', {
       iommu: domain.iommu,

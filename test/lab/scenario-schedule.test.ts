@@ -98,6 +98,20 @@ test.each([
   expect(seen.length > 0).toBe(found > 0);
 });
 
+test('a page that one call gives back may be mapped by the next, before anybody has judged the first', () => {
+  const text = `${header}@cpu0 topup iommu 4 -> 0
+@cpu0 alloc_mgt_refill pool=heap head=page:a[4]+4 count=1 -> 0
+@cpu0 alloc_domain domain=d1 type=s1 -> 0
+@cpu0:1 host_share_hyp pfn=page:a -> 0
+@cpu1 map_pages domain=d1 iova=0 paddr=page:a+4 pgsize=0x1000 pgcount=1 prot=write -> 0, 0x1000 bytes
+@cpu0:end
+@cpu0 alloc_mgt_reclaim pool=heap target=1
+@cpu1:end
+`;
+  const { violations, lostTrack } = runScenario(parseScenario(text), { hypervisors });
+  expect({ violations, lostTrack }).toEqual({ violations: [], lostTrack: null });
+});
+
 test.each([tiny, twoSmmus])('random interleavings violate nothing on the correct hypervisor, on $name', (machine) => {
   const options = { machine, hypervisor: hypervisorByIdentity('postern'), full: 'never', interleaved: true } as const;
   const { session, executor } = makeExecutor(options);
