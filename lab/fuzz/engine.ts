@@ -102,6 +102,7 @@ export class FuzzEngine {
   private readonly maker: StepMaker = {
     make: () => this.generator.nextBy(this.opened),
     rival: (of) => this.generator.rival(of),
+    isContended: (step) => this.generator.isAboutGuest(step),
   };
   private readonly steps: Step[] = [];
   /** Where the prefix ends. */

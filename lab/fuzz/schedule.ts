@@ -9,7 +9,8 @@ import type { RecordChoices } from './records.ts';
 
 /** Steps with which a run begins mostly in peace: there is little yet that calls could meet at. */
 const PEACE = 30;
-/** Percentages. Calls that are left in progress, where none is: at first, and later; and beside others. */
+/** Percentages. Calls that are left in progress, where none is: those about what is others', else at first, later; and beside others. */
+const LEFT_CONTENDED = 60;
 const LEFT_AT_FIRST = 4;
 const LEFT = 25;
 const LEFT_BESIDE = 15;
@@ -34,6 +35,8 @@ export interface StepMaker {
   readonly make: () => Step;
   /** One about the same things as a call; null when there is none. */
   readonly rival: (of: CallStep | GuestStep) => Step | null;
+  /** Whether a step is about what is somebody else's, who may be at work on it. */
+  readonly isContended: (step: Step) => boolean;
 }
 
 export class Schedule {
@@ -58,10 +61,13 @@ export class Schedule {
   }
 
   /** The next step. @param done steps of the run so far */
-  next({ make, rival }: StepMaker, done: number): Step {
+  next({ make, rival, isContended }: StepMaker, done: number): Step {
     const { choices, busy } = this;
     const running = busy.flatMap((step, cpu) => (step === null ? [] : [cpu]));
-    if (running.length === 0) return this.begin(make(), done < PEACE ? LEFT_AT_FIRST : LEFT);
+    if (running.length === 0) {
+      const step = make();
+      return this.begin(step, isContended(step) ? LEFT_CONTENDED : done < PEACE ? LEFT_AT_FIRST : LEFT);
+    }
     const cpu = choices.pick(running);
     if (this.begun >= CALLS_MAX || choices.chance(GOES_ON)) return this.goOn(cpu);
     const step = this.aimed(busy[cpu]!, rival) ?? make();

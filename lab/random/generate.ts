@@ -300,10 +300,21 @@ export class StepGenerator {
   /** A step for another CPU, about the same as a call in progress: with its arguments, or by the guest, or the end of a VM. */
   rival(of: CallStep | GuestStep): Step | null {
     const dice = this.prng.below(100);
-    if (dice < 35) return this.mixed.about(of);
-    if (dice < 60) return this.guestDevices.call();
-    if (dice < 80) return this.guestDevices.meddle();
+    // Of those who have what the call is about, its guest is one.
+    const aboutThat = this.isAboutGuest(of) ? 10 : 35;
+    if (dice < aboutThat) return this.mixed.about(of);
+    if (dice < 45) return this.guestDevices.call();
+    if (dice < 60) return this.guestDevices.meddle();
     return this.allowed.has('start_teardown_vm') ? this.lists.begin(this.guests.end()) : null;
+  }
+
+  /** Whether the host calls about what is a guest's: a domain by its number, or a device. */
+  isAboutGuest(step: Step): boolean {
+    if (step.kind !== 'call') return false;
+    const { domain, endpoint } = step.args;
+    if (typeof domain === 'number' && domain >= this.profile.domains.hostCount) return true;
+    const name = typeof endpoint === 'object' && 'name' in endpoint ? endpoint.name : '';
+    return this.world.vms.some(({ claimed, routes }) => claimed.some((vsid) => routes[vsid] === name));
   }
 
   private by(from: number): Step {

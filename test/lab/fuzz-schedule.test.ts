@@ -23,7 +23,7 @@ function scheduled(make: () => Step, seed: number): Step[] {
       record[i] = prng.next();
     });
     choices.open(record, 0);
-    const step = schedule.next({ make, rival: () => rival }, 2 * n);
+    const step = schedule.next({ make, rival: () => rival, isContended: () => false }, 2 * n);
     steps.push(step);
     schedule.observe(step, outcomeOf(step));
   }
