@@ -34,8 +34,9 @@ function line(label: string, value: string): void {
 }
 
 function rateLine({ name, best, median }: Rate): void {
-  const millions = (rate: number): string => `${(rate / 1e6).toFixed(2)} M/s`;
-  line(name, `${millions(best).padStart(11)} best, ${millions(median)} median`);
+  const text = (rate: number): string =>
+    rate < 1e5 ? `${(rate / 1e3).toFixed(1)} k/s` : `${(rate / 1e6).toFixed(2)} M/s`;
+  line(name, `${text(best).padStart(11)} best, ${text(median)} median`);
 }
 
 async function replayLine(unchecked: boolean): Promise<ReplayReport> {
