@@ -11,6 +11,8 @@ import { Session } from '#lab/session/session';
 import { type Machine, type MachineDescription, type Steps, type Touch, tiny, twoSmmus } from '#machine';
 import { badAddresses, badFrames, unknownIds } from './bad-input.ts';
 
+const WIDTHS = [1, 2, 4, 8] as const;
+
 /** Pauses that no single call comes to: a map of all RAM by pages stays below. */
 const PAUSES_MAX = 2_000_000;
 
@@ -31,7 +33,7 @@ function steppedHypervisor(machine: Machine, profile?: Profile) {
     profile: stepped.profile,
     boot: (parameters: Parameters<typeof stepped.boot>[0]) => bounded(stepped.boot(parameters)),
     hvc: (cpu: number, x: Int32Array) => bounded(stepped.hvc(cpu, x)),
-    abort: (cpu: number, ipa: number, write: boolean) => bounded(stepped.abort(cpu, ipa, write)),
+    abort: (...access: Parameters<typeof stepped.abort>) => bounded(stepped.abort(...access)),
   };
 }
 
@@ -118,13 +120,16 @@ test.each([tiny, twoSmmus])('aborts and register accesses at extreme addresses, 
       const made = rig(machine, profile, stepped);
       const { oracle, boundary } = made.session;
       for (const ipa of badAddresses(machine)) {
-        for (const write of [false, true]) oracle!.abort(0, ipa, write);
-        try {
-          boundary.read32(0, ipa);
-          boundary.write32(1, ipa, -1);
-        } catch (error) {
-          // Where stage 2 maps what the bus does not have, the CPU's access itself fails; the hypervisor has no part in it.
-          expect((error as Error).name, `at 0x${ipa.toString(16)}`).toBe('BusError');
+        for (const width of WIDTHS) {
+          const at = ipa - (ipa % width);
+          for (const write of [false, true]) oracle!.abort(0, at, write, width, -1);
+          try {
+            boundary.read(0, at, width);
+            boundary.write(1, at, width, -1, -1);
+          } catch (error) {
+            // Where stage 2 maps what the bus does not have, the CPU's access itself fails; the hypervisor has no part in it.
+            expect((error as Error).name, `${width} bytes at 0x${at.toString(16)}`).toBe('BusError');
+          }
         }
       }
       oracle!.checkAll();
