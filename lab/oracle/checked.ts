@@ -34,7 +34,7 @@ import { Accesses, type DeviceAccess } from './accesses.ts';
 import { BootRules, type Refusal } from './boot-rules.ts';
 import { Comparison } from './compare.ts';
 import { ExpectedStream } from './expected-stream.ts';
-import { Facts, IPA_END, type OracleMachine } from './facts.ts';
+import { Facts, IPA_END, type OracleMachine, PAGE } from './facts.ts';
 import { type Finding, Findings, hex } from './findings.ts';
 import { Frame } from './frame.ts';
 import { FullCheck } from './full-check.ts';
@@ -433,7 +433,7 @@ export class CheckedHypervisor implements Hypervisor {
     if (result !== 0) return result;
     const caches = this.profile.request === 'needs-page' ? (parameters.memcaches ?? 0) : 0;
     this.takeover.learn(this.hardware.offered, caches);
-    this.frame.allow(caches);
+    this.frame.allow([...(caches === 0 ? [] : [{ base: caches, size: PAGE }]), ...this.hardware.eventQueues()]);
     this.monitor.start();
     this.full.afterBoot();
     this.hardware.afterBoot();

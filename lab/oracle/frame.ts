@@ -6,7 +6,7 @@
  */
 
 import { PAGE_SHIFT, type PhysicalMemory } from '#machine/memory';
-import { type Facts, PAGE } from './facts.ts';
+import { type Facts, PAGE, type Range } from './facts.ts';
 import { type Findings, hex } from './findings.ts';
 import { type Ghost, Owner } from './ghost.ts';
 import type { NumberList } from './touched.ts';
@@ -54,12 +54,18 @@ export class Frame {
     return owner === Owner.hyp ? 0 : owner === Owner.host ? 1 : 2 + this.ghost.ownerVm(page);
   }
 
-  /** Page of the host that calls may write to; -1 for none. */
-  private shared = -1;
+  /** Pages of the host that may be written while a call is made. */
+  private readonly shared = new Set<number>();
 
-  /** Calls may write to the host's page at `pa`, which both sides use. @param pa 0 for none */
-  allow(pa: number): void {
-    this.shared = pa === 0 ? -1 : this.facts.pageOf(pa);
+  /**
+   * Calls may write to these ranges of the host's pages, and to no others: what both sides use, and event queues, which
+   * hardware writes whenever a call lets it.
+   */
+  allow(ranges: readonly Range[]): void {
+    this.shared.clear();
+    for (const { base, size } of ranges) {
+      for (let pa = base; pa < base + size; pa += PAGE) this.shared.add(this.facts.pageOf(pa));
+    }
   }
 
   /** A call is about to be made. @param thorough whether hashes may be taken if there is no journal */
@@ -138,7 +144,7 @@ export class Frame {
   };
 
   private foreign(page: number, pa: number): void {
-    if (page === this.shared) return;
+    if (this.shared.has(page)) return;
     const name = this.ghost.ownerName(page);
     this.findings.add('unchanged', 'foreign-write', `the call wrote to ${hex(pa)}, in a page of the ${name}`, {
       pa,

@@ -9,7 +9,7 @@
 
 import type { AbortOutcome } from '#hypercall-abi';
 import { COMMAND_BYTES, STE_BYTES } from './decode/index.ts';
-import { type Facts, type OracleMachine, SMMU_BYTES, TWO32 } from './facts.ts';
+import { type Facts, type OracleMachine, type Range, SMMU_BYTES, TWO32 } from './facts.ts';
 import { type Findings, hex } from './findings.ts';
 import type { LayoutReader } from './layout-reader.ts';
 import type { Property } from './properties.ts';
@@ -105,6 +105,14 @@ export class Hardware {
   /** Boot begins: remember what the host has set up. */
   beforeBoot(): void {
     this.offered = this.readsSmmus ? this.facts.description.smmus.map((_, smmu) => this.setup(smmu)) : [];
+  }
+
+  /** Where the event queues are that the host had set up. */
+  eventQueues(): Range[] {
+    return this.offered.map(({ eventQueue, eventQueueLog2 }) => ({
+      base: eventQueue,
+      size: EVENT_BYTES * 2 ** eventQueueLog2,
+    }));
   }
 
   /** Boot has succeeded, which it may only where the host had blocked all DMA before. */

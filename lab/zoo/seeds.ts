@@ -21,7 +21,10 @@ export function seedInputs({ machine, profile }: Ground, seed: number, runs: num
   const first = makeEngine(machine, profile, seed, WHILE_FUZZING);
   for (let run = 0; run < runs; run++) {
     const violated = first.runOne();
-    if (violated !== null) throw new Error(`the correct hypervisor violates ${violated.violation.text}`);
+    if (violated !== null)
+      throw new Error(
+        `the correct hypervisor on ${machine.name} violates ${violated.violation.property}: ${violated.violation.text}`,
+      );
   }
   // What came late shows most: those that came before are left out where they show nothing else.
   const second = makeEngine(machine, profile, seed, KEPT_FOR);

@@ -146,3 +146,20 @@ test.each<[string, string, string, string]>([
   expect(rig.call('page_response', 0, 0, SID, 0, 5, PageResponse.failure).errno).toBe(0);
   expect(kinds(rig.oracle.findings)).toEqual(['spec/page_response/ok']);
 });
+
+test('an event that waited for room is written while the host says that it has read some: no finding', () => {
+  const first = withPasids.smmus[0]!;
+  const smmus = [{ ...first, evtqLog2: 1, stallModel: 'stall' as const }, withPasids.smmus[1]!];
+  const rig = makeRig({ machine: { ...withPasids, smmus } });
+  const { boundary, devices, smmuMemory } = rig.session;
+  rig.refill(1, 32);
+  expect(rig.call('alloc_domain', 0, 0, 1, S1).errno).toBe(0);
+  expect(rig.call('attach_dev', 0, 1, SID, 0, 0, 0).errno).toBe(0);
+  for (let n = 1; n <= 4; n++) devices[0]!.read(n * PAGE);
+  const events = (): number[] =>
+    Array.from({ length: 16 }, (_, i) => rig.machine.memory.read32(smmuMemory[0]!.evtq + 4 * i));
+  const before = events();
+  expect(boundary.write32(0, first.base + 0x100ac, 2)).toBe(true);
+  expect(events()).not.toEqual(before);
+  expect(tell(rig.oracle.findings)).toBe('');
+});
