@@ -1,6 +1,7 @@
 /**
  * Defects that nobody thought of: generic mutants of the hypervisor (an operator exchanged, a condition made constant, a
- * block emptied), each hunted by the fuzzer for a while, and then by boots. The share that is found says how much of the code the oracles
+ * block emptied), each hunted by the fuzzer for a while, and then by
+ * scenarios and boots. The share that is found says how much of the code the oracles
  * judge, and what survives shows what they do not.
  */
 
@@ -11,6 +12,7 @@ import { firstBadBoot } from './boots.ts';
 import type { CpuClock } from './engine.ts';
 import { bootGrounds, grounds } from './grounds.ts';
 import { buildSources } from './loader.ts';
+import { firstBadScenario } from './scenarios.ts';
 
 /** A place in a source: line from 0, column from 0. */
 export interface Place {
@@ -82,7 +84,7 @@ export interface Hunt {
   readonly inputs?: readonly (readonly Uint8Array[])[];
 }
 
-/** Hunt a mutant: with the fuzzer on each ground and then, if it is still alive, with boots. */
+/** Hunt a mutant: with the fuzzer on each ground and then, if it is still alive, with scenarios and boots. */
 export function huntMutant(mutant: Mutant, { seed, cpuSeconds, inputs = [] }: Hunt, cpu: CpuClock): MutantResult {
   const began = cpu();
   const result = (fate: Fate, by = '', on = ''): MutantResult => ({
@@ -111,6 +113,8 @@ export function huntMutant(mutant: Mutant, { seed, cpuSeconds, inputs = [] }: Hu
     const violated = fuzz(engine, inputs[i] ?? [], cpuSeconds / grounds.length, cpu);
     if (violated !== null) return result('found', nameOf(violated.violation), on);
   }
+  const shown = firstBadScenario(create);
+  if (shown !== null) return result('found', nameOf(shown.violation), `scenario: ${shown.title}`);
   for (const { machine, profile } of bootGrounds) {
     const bad = firstBadBoot(create, machine, profile);
     if (bad !== null) return result('found', nameOf(bad.violation), `${profile.name}, ${machine.name}, ${bad.variant}`);

@@ -1,11 +1,15 @@
-/** Boots with what the host has set up changed, the machines that mutants are hunted on, and the inputs to begin with. */
+/** Boots with what the host has set up changed, scenarios as inputs, the machines that mutants are hunted on, and the inputs to begin with. */
 
 import { expect, test } from 'vitest';
 import { createHypervisor } from '#hyp/plain';
 import { defaultProfile, profiles } from '#hypercall-abi';
+import { parseScenario, runScenario } from '#lab/scenario/index';
 import { bootOnce, bootVariants, firstBadBoot, roomy } from '#lab/zoo/boots';
+import { corners } from '#lab/zoo/corners';
 import { bootGrounds, grounds, uneven } from '#lab/zoo/grounds';
+import { hypervisorByIdentity } from '#lab/zoo/index';
 import { buildHypervisor } from '#lab/zoo/loader';
+import { firstBadScenario } from '#lab/zoo/scenarios';
 import { seedInputs } from '#lab/zoo/seeds';
 import { preset, tiny, validateDescription } from '#machine';
 
@@ -63,6 +67,60 @@ test.each<[string, string, string, string]>([
   const bad = firstBadBoot(create, roomy(tiny), defaultProfile);
   expect(bad?.violation.property).toBe(property);
   expect(bootOnce(create, roomy(tiny), defaultProfile, bootVariants[0]!, 0)).toBeNull();
+});
+
+test.each(corners.map((text) => [parseScenario(text).title, text]))('corner: %s', (_, text) => {
+  const report = runScenario(parseScenario(text), { hypervisors: hypervisorByIdentity });
+  expect(report.steps.filter(({ asExpected }) => !asExpected)).toEqual([]);
+  expect(report.violations).toEqual([]);
+});
+
+test.each<[string, string, string, string]>([
+  [
+    'hyp/entry/arguments.ts',
+    'isAligned',
+    '  const maskHi = lo === 0 ? (x[2 * m + 1]! - 1) | 0 : x[2 * m + 1]!;',
+    '  const maskHi = x[2 * m + 1]!;',
+  ],
+  [
+    'hyp/entry/arguments.ts',
+    'wraps64',
+    '  return (x[2 * a + 1]! >>> 0) + (x[2 * b + 1]! >>> 0) + carry >= TWO32;',
+    '  return false;',
+  ],
+  [
+    'hyp/pviommu.ts',
+    'isFor',
+    '  return memory.read32(at + KVM) === x[2] && memory.read32(at + KVM + 4) === x[3];',
+    '  return memory.read32(at + KVM) === x[2];',
+  ],
+  [
+    'hyp/pviommu.ts',
+    'finalizePvIommus',
+    '    if (isFree(h, at) || h.memory.read32(at + VM) !== 0 || !isFor(h, at)) continue;',
+    '    if (isFree(h, at) || !isFor(h, at)) continue;',
+  ],
+  [
+    'hyp/vm.ts',
+    'makeVm',
+    "  if (offset % 4 !== 0 || offset + VmDescription.size > PAGE_SIZE) return err('EINVAL');",
+    "  if (offset % 4 !== 0) return err('EINVAL');",
+  ],
+  [
+    'hyp/memcache.ts',
+    'writeCount',
+    '  const carry = delta < 0 ? (lo === 0 ? -1 : 0) : lo === -1 ? 1 : 0;',
+    '  const carry = delta < 0 && lo === 0 ? -1 : 0;',
+  ],
+])('a corner shows what is wrong in %s, %s', (file, inFunction, before, after) => {
+  const edit = { file, function: inFunction, before, after };
+  const { createHypervisor: create } = buildHypervisor([{ id: 'corner', edits: [edit] }]);
+  const bad = firstBadScenario(create);
+  expect(corners.map((text) => parseScenario(text).title)).toContain(bad?.title);
+});
+
+test('nothing is wrong with any scenario on the correct hypervisor', () => {
+  expect(firstBadScenario(createHypervisor)).toBeNull();
 });
 
 test('inputs to begin with show code, and are the same for the same seed', () => {

@@ -6,7 +6,7 @@
  */
 
 import { Memcache, PoolId } from '#hypercall-abi';
-import { PAGE, TWO32 } from '../facts.ts';
+import { PAGE } from '../facts.ts';
 import { Owner } from '../ghost.ts';
 import type { Call } from './call.ts';
 import type { CallRules, Row, Shortage } from './row.ts';
@@ -95,7 +95,7 @@ function giveBack(c: Call, page: number): void {
 function judgeMoved(c: Call): string | null {
   if (call.wrong !== '') return call.wrong;
   const expected = call.count - call.takes + call.returns;
-  return expected < TWO32 && countOf(c) !== expected
+  return expected < 2 ** 53 && countOf(c) !== expected
     ? `left ${countOf(c)} pages in the cache; it must be ${expected}`
     : null;
 }
