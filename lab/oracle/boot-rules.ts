@@ -1,6 +1,6 @@
 /**
  * What boot must say, decided before it from what the host has set up in the registers of the SMMUs: the order of the
- * checks, SMMU by SMMU, and whose each page is by then. Left out: that the heap is too small for the machine.
+ * checks, SMMU by SMMU, and whose each page is by then. Left out: that the heap may be too small for the machine.
  */
 
 import { type BootParameters, Errno, type ErrnoName, Memcache } from '#hypercall-abi';

@@ -18,6 +18,7 @@ import {
   copyRegisters,
   decodeGuestCall,
   defaultProfile,
+  Errno,
   errnoName,
   FUNCTION_ID_BASE,
   formatCall,
@@ -445,6 +446,9 @@ export class CheckedHypervisor implements Hypervisor {
 
   private judgeBoot(refusal: Refusal | null, result: number): void {
     if (result === (refusal?.errno ?? 0)) return;
+    // What boot needs most at once is the first table of the identity domain.
+    const order = Math.ceil(Math.log2(this.facts.identityGeometry.rootPages));
+    if (result === -Errno.ENOMEM && this.call.poolLacks(PoolId.heap, order)) return;
     const must = refusal === null ? 'there is no reason to refuse' : `${errnoName(refusal.errno)}: ${refusal.text}`;
     const rule = refusal === null ? 'boot/ok' : 'boot/refused';
     this.collected.add('spec', rule, `boot gave ${errnoName(result)}; ${must}`, { errno: result });

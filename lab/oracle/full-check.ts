@@ -431,6 +431,10 @@ export class FullCheck {
       this.findings.add('allocation', 'free-mark', text, { pa, pool });
     }
     const size = 2 ** order * PAGE;
+    if (pa % size !== 0) {
+      const text = `${hex(pa)}, a free block of ${2 ** order} pages of pool ${pool}, is not aligned to its size`;
+      this.findings.add('allocation', 'unaligned', text, { pa, pool });
+    }
     const buddy = (pa / size) % 2 === 0 ? pa + size : pa - size;
     if (order === POOL_ORDER_MAX || !this.isMarkedFree(pool, buddy, order)) return;
     const text = `${hex(pa)} and ${hex(buddy)}, free blocks of ${2 ** order} pages of pool ${pool}, were not joined`;

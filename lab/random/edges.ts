@@ -1,7 +1,7 @@
 /** Values at which arithmetic and checks tend to go wrong, by what an argument means. */
 
 import { type ArgumentUnit, AttachFlag } from '#hypercall-abi';
-import { type MachineDescription, streamsOf } from '#machine';
+import { type MachineDescription, SMMU_MMIO_SIZE, streamsOf } from '#machine';
 import type { Value } from '../scenario/index.ts';
 import type { Choices } from './choices.ts';
 
@@ -28,7 +28,7 @@ export function edgesOf({ ram, mmio, carveOut, smmus, devices }: MachineDescript
     carveOut.base,
     carveOut.base - 4096,
     carveOut.base + carveOut.size,
-    ...smmus.map((smmu) => smmu.base),
+    ...smmus.flatMap((smmu) => [smmu.base, smmu.base + SMMU_MMIO_SIZE - 4096]),
     ...mmio.flatMap((range) => [range.base, range.base + range.size]),
     ...taken,
     base + 1,
@@ -57,7 +57,7 @@ export function edgesOf({ ram, mmio, carveOut, smmus, devices }: MachineDescript
   );
   return {
     pfn: frames,
-    gfn: [0, 1, 2, 511, 512, 2 ** 27, 2 ** 28 - 1, 2 ** 28, 2 ** 40, 2 ** 52, MAX64],
+    gfn: [0, 1, 2, 511, 512, 2 ** 27, 2 ** 28 - 1, 2 ** 28, 2 ** 36 - 1, 2 ** 36, 2 ** 40, 2 ** 52, MAX64],
     pages: counts,
     pa: addresses,
     iova: [

@@ -4,8 +4,9 @@
  */
 
 import { HostMemory, setUpSmmu } from '#host';
+import { hypLayout } from '#hyp/layout';
 import { type BootParameters, type Hypervisor, Memcache, type Profile } from '#hypercall-abi';
-import { createMachine, hostPort, type Machine, type MachineDescription, type SmmuDescription } from '#machine';
+import { createMachine, hostPort, type Machine, type MachineDescription, type SmmuDescription, tiny } from '#machine';
 import { CheckedHypervisor } from '../oracle/index.ts';
 import { oracleView } from '../session/oracle-view.ts';
 import type { Violation } from '../session/session.ts';
@@ -234,6 +235,25 @@ export function firstBadBoot(create: HypervisorMaker, machine: MachineDescriptio
       const violation = bootOnce(create, machine, profile, variant, index);
       if (violation !== null) return { variant: variant.name, violation };
     }
+  }
+  return null;
+}
+
+/** RAM that takes more tables of the identity domain than the smallest heap has pages. */
+const WIDE_RAM = { base: 0x40000000, size: 0x4000000 };
+const WIDE_CARVE_OUT = { base: 0x43e00000, size: 0x200000 };
+/** Pages of the smallest heap that a hypervisor begins with, and of one that is enough. */
+const SMALLEST_HEAP = 32;
+const LARGE_HEAP = 64;
+
+/** Boot with a heap that is too small, and with larger ones up to one that is not. @returns the first boot at which something was wrong */
+export function firstCrampedBoot(create: HypervisorMaker, profile: Profile): BadBoot | null {
+  const roomyHeap = { ...tiny, name: 'cramped', ram: [WIDE_RAM], carveOut: WIDE_CARVE_OUT };
+  const records = WIDE_CARVE_OUT.size - hypLayout(roomyHeap, profile).heap.size;
+  for (let pages = SMALLEST_HEAP; pages <= LARGE_HEAP; pages++) {
+    const machine = { ...roomyHeap, carveOut: { ...WIDE_CARVE_OUT, size: records + pages * PAGE } };
+    const violation = bootOnce(create, machine, profile, bootVariants[0]!, 0);
+    if (violation !== null) return { variant: `a heap of ${pages} pages`, violation };
   }
   return null;
 }

@@ -57,4 +57,93 @@ export const corners: readonly string[] = [
 @cpu0 free_domain iommu=0 domain=d1 -> 0
 @cpu0 read 0x402fc00c -> 1
 `,
+  `${header('android17', 'tiny', "A block of pages at the beginning of a guest's addresses, and a page behind their end")}\
+@cpu0 vm1 = reserve_vm -> handle
+@cpu0 describe page:k vm=vm1 protected=1 vcpus=1 -> ok
+@cpu0 host_share_hyp pfn=page:k -> 0
+@cpu0 init_vm kvm=page:k pgd=page:t -> 0
+@cpu0 vcpu_load vm=vm1
+@cpu0 map_guest pfn=page:huge[512] gfn=0 pages=512 prot=exec|write|read -> 0
+@cpu0 map_guest pfn=page:a gfn=0x1000000000 pages=1 prot=exec|write|read -> -EINVAL
+@cpu0 map_guest pfn=page:a gfn=0xfffffffff pages=1 prot=exec|write|read -> 0
+@cpu0 vm2 = reserve_vm -> handle
+@cpu0 describe page:k vm=vm2 protected=0 vcpus=1 -> ok
+@cpu0 init_vm kvm=page:k pgd=page:u -> 0
+@cpu1 vcpu_load vm=vm2
+@cpu1 map_guest pfn=page:b gfn=0x1000000000 pages=1 prot=exec|write|read -> -EINVAL
+@cpu1 map_guest pfn=page:b gfn=0xfffffffff pages=1 prot=exec|write|read -> 0
+`,
+  `${header('android17', 'two-smmus', 'Registers at the end of an SMMU, and the words behind the records of paravirtual IOMMUs')}\
+@cpu0 topup iommu 8 -> 0
+@cpu0 alloc_domain domain=d1 type=s1 -> 0
+@cpu0 map_pages domain=d1 iova=0x1000 paddr=0x906f000 pgsize=0x1000 pgcount=1 prot=read -> -EPERM, 0 bytes
+@cpu0 map_pages domain=d1 iova=0x1000 paddr=0xa011000 pgsize=0x1000 pgcount=1 prot=read|mmio -> 0, 0x1000 bytes
+@cpu0 map_pages domain=d1 iova=0x2000 paddr=0xa012000 pgsize=0x1000 pgcount=1 prot=read|mmio -> -EINVAL, 0 bytes
+@cpu0 vm1 = reserve_vm -> handle
+@cpu0 describe page:k vm=vm1 protected=1 vcpus=1 -> ok
+@cpu0 host_share_hyp pfn=page:k -> 0
+@cpu0 init_vm kvm=page:k pgd=page:t -> 0
+@cpu0 vcpu_load vm=vm1
+@cpu0 g1 = guest_alloc_domain -> domain
+@cpu0 pviommu_add_vsid kvm=1 pviommu=0 iommu=0 endpoint=net vsid=5 -> -ENOENT
+`,
+  `${header('rfc-v1', 'two-smmus', 'The last domain of one IOMMU, by a number that is too large for the next')}\
+@cpu0 topup iommu 8 -> 0
+@cpu0 alloc_domain iommu=0 domain=4095 pgd=page:root[16] -> 0
+@cpu0 free_domain iommu=1 domain=4096 -> -EINVAL
+@cpu0 free_domain iommu=1 domain=256 -> -EINVAL
+@cpu0 detach_dev iommu=1 domain=4096 endpoint=camera -> -EINVAL
+@cpu0 attach_dev iommu=1 domain=4096 endpoint=camera -> -EINVAL
+@cpu0 free_domain iommu=0 domain=4095 -> 0
+`,
+  `${header('android17', 'two-smmus', "The second page of a device's registers was mapped for DMA")}\
+@cpu0 topup iommu 8 -> 0
+@cpu0 alloc_domain domain=d1 type=s1 -> 0
+@cpu0 map_pages domain=d1 iova=0x1000 paddr=0xa011000 pgsize=0x1000 pgcount=1 prot=read|mmio -> 0, 0x1000 bytes
+@cpu0 unmap_pages domain=d1 iova=0x1000 pgsize=0x1000 pgcount=1 -> 0x1000 bytes
+@cpu0 host_donate_hyp_mmio pfn=0xa010 pages=2 -> -EPERM
+@cpu0 host_donate_hyp_mmio pfn=0xa014 pages=1 -> 0
+`,
+  `${header('android17', 'two-smmus', "A guest's calls with something in a register that must be zero")}\
+@cpu0 topup iommu 8 -> 0
+@cpu0 topup iommu order=2 -> 0
+@cpu0 vm1 = reserve_vm -> handle
+@cpu0 describe page:k vm=vm1 protected=1 vcpus=1 -> ok
+@cpu0 pviommu_attach kvm=page:k pviommu=1 -> 0
+@cpu0 pviommu_add_vsid kvm=page:k pviommu=1 iommu=0 endpoint=net vsid=5 -> 0
+@cpu0 host_donate_hyp_mmio pfn=0xa000 pages=1 -> 0
+@cpu0 host_share_hyp pfn=page:k -> 0
+@cpu0 init_vm kvm=page:k pgd=page:t -> 0
+@cpu0 vcpu_load vm=vm1
+@cpu0 map_guest pfn=page:a gfn=16 pages=1 prot=exec|write|read -> 0
+@cpu0 guest_hvc x0=0xc600003d x1=1 x2=5 x3=1 -> invalid
+@cpu0 guest_hvc x0=0xc600003d x1=1 x2=5 x6=0x100000000 -> invalid
+@cpu0 guest_dev_req_dma pviommu=1 vsid=5 -> token 0x9050000 0x20
+@cpu0 guest_hvc x0=0xc600003e x1=2 x2=1 -> invalid
+@cpu0 g1 = guest_alloc_domain -> domain
+@cpu0 guest_attach_dev pviommu=1 vsid=5 domain=g1 -> 0
+@cpu0 guest_hvc x0=0xc600003e x1=1 x2=1 x3=5 x5=256 x6=1 -> invalid
+@cpu0 guest_map_pages domain=g1 iova=0x1000 ipa=0x10000 size=0x1000 prot=read|write -> 0, 0x1000 bytes
+@cpu0 guest_hvc x0=0xc600003e x1=5 x2=256 x3=0x1000 x4=0x1000 x5=1 -> invalid
+@cpu0 guest_unmap_pages domain=g1 iova=0x1000 size=0x1000 -> 0, 0x1000 bytes
+@cpu0 guest_detach_dev pviommu=1 vsid=5 domain=g1 -> 0
+@cpu0 guest_hvc x0=0xc600003e x1=3 x2=256 x3=1 -> invalid
+@cpu0 guest_free_domain domain=g1 -> 0
+`,
+  `${header('android17', 'tiny', 'A function id of more than 32 bits (android17)')}\
+@cpu0 hvc x0=0x1c6000015 x1=0x40100 -> not supported
+@cpu0 hvc x0=0xc6000015 x1=0x40100 -> 0
+`,
+  `${header('android16', 'tiny', 'A function id of more than 32 bits (android16)')}\
+@cpu0 hvc x0=0x1c6000016 x1=0x40100 -> not supported
+@cpu0 hvc x0=0xc6000016 x1=0x40100 -> 0
+`,
+  `${header('rfc-v2', 'tiny', 'A function id of more than 32 bits (rfc-v2)')}\
+@cpu0 hvc x0=0x1c6000014 x1=0x40100 -> not supported
+@cpu0 hvc x0=0xc6000014 x1=0x40100 -> 0
+`,
+  `${header('rfc-v1', 'tiny', 'A function id of more than 32 bits (rfc-v1)')}\
+@cpu0 hvc x0=0x1c600000e x1=0x40100 -> not supported
+@cpu0 hvc x0=0xc600000e x1=0x40100 -> 0
+`,
 ];

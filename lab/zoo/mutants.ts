@@ -5,10 +5,11 @@
  * judge, and what survives shows what they do not.
  */
 
+import { defaultProfile } from '#hypercall-abi';
 import { sources } from '#sources';
 import { FuzzEngine, type Violated } from '../fuzz/engine.ts';
 import type { HypervisorFactory, Violation } from '../session/session.ts';
-import { firstBadBoot } from './boots.ts';
+import { firstBadBoot, firstCrampedBoot } from './boots.ts';
 import type { CpuClock } from './engine.ts';
 import { bootGrounds, grounds } from './grounds.ts';
 import { buildSources } from './loader.ts';
@@ -119,6 +120,8 @@ export function huntMutant(mutant: Mutant, { seed, cpuSeconds, inputs = [] }: Hu
     const bad = firstBadBoot(create, machine, profile);
     if (bad !== null) return result('found', nameOf(bad.violation), `${profile.name}, ${machine.name}, ${bad.variant}`);
   }
+  const cramped = firstCrampedBoot(create, defaultProfile);
+  if (cramped !== null) return result('found', nameOf(cramped.violation), cramped.variant);
   return result('survived');
 }
 

@@ -72,6 +72,17 @@ test('free blocks of a pool that make a larger one are joined, and marked', () =
   expect(kinds(rig.oracle.findings)).toEqual(['allocation/not-joined']);
 });
 
+test('a free block that is not aligned to its size', () => {
+  const before =
+    '    while (order < POOL_ORDER_MAX && done + (2 << order) <= pages && (at & ((PAGE_SIZE << (order + 1)) - 1)) === 0) {';
+  const after = '    while (order < POOL_ORDER_MAX && done + (2 << order) <= pages) {';
+  const machine = { ...tiny, carveOut: { base: 0x402ff000, size: 0x101000 } };
+  const rig = edited('hyp/pool.ts', 'addPages', before, after, machine);
+  expect(tell(makeRig({ machine }).oracle.findings)).toBe('');
+  rig.oracle.checkAll();
+  expect(kinds(rig.oracle.findings)).toContain('allocation/unaligned');
+});
+
 test('a page of a pool that was freed still counts a reference', () => {
   const before = '    const at = hypPage(h, pa + i * PAGE_SIZE);';
   const rig = edited('hyp/pool.ts', 'freePages', before, '    const at = hypPage(h, pa);');

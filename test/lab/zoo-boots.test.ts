@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import { createHypervisor } from '#hyp/plain';
 import { defaultProfile, profiles } from '#hypercall-abi';
 import { parseScenario, runScenario } from '#lab/scenario/index';
-import { bootOnce, bootVariants, firstBadBoot, roomy } from '#lab/zoo/boots';
+import { bootOnce, bootVariants, firstBadBoot, firstCrampedBoot, roomy } from '#lab/zoo/boots';
 import { corners } from '#lab/zoo/corners';
 import { bootGrounds, grounds, uneven } from '#lab/zoo/grounds';
 import { hypervisorByIdentity } from '#lab/zoo/index';
@@ -26,16 +26,16 @@ test.each(bootGrounds.map((one) => [one.profile.name, one.machine.name, one] as 
   },
 );
 
+function noted(results: Set<number>, result: number): number {
+  results.add(result);
+  return result;
+}
+
 test('the boots come to every refusal, and to boots that succeed', () => {
   const results = new Set<number>();
   const watched: typeof createHypervisor = (machine, profile) => {
     const inner = createHypervisor(machine, profile);
-    const boot: typeof inner.boot = (parameters) => {
-      const result = inner.boot(parameters);
-      results.add(result);
-      return result;
-    };
-    return { ...inner, boot };
+    return { ...inner, boot: (parameters) => noted(results, inner.boot(parameters)) };
   };
   expect(firstBadBoot(watched, roomy(tiny), defaultProfile)).toBeNull();
   expect([...results].sort((a, b) => a - b)).toEqual([-110, -22, -5, -1, 0]);
@@ -112,6 +112,49 @@ test.each<[string, string, string, string]>([
     '  const carry = delta < 0 ? (lo === 0 ? -1 : 0) : lo === -1 ? 1 : 0;',
     '  const carry = delta < 0 && lo === 0 ? -1 : 0;',
   ],
+  [
+    'hyp/guest-memory.ts',
+    'donateToGuest',
+    "  if (ipa + pages * PAGE_SIZE > IPA_END) return err('EINVAL');",
+    "  if (ipa + pages / PAGE_SIZE > IPA_END) return err('EINVAL');",
+  ],
+  [
+    'hyp/guest-memory.ts',
+    'shareWithGuest',
+    "  if (ipa + pages * PAGE_SIZE > IPA_END || !isRamRange(h, pa, pages)) return err('EINVAL');",
+    "  if (ipa + pages / PAGE_SIZE > IPA_END || !isRamRange(h, pa, pages)) return err('EINVAL');",
+  ],
+  [
+    'hyp/ownership.ts',
+    'isDeviceRange',
+    '  for (const { base } of h.smmus) if (pa >= base && pa + size <= base + SMMU_MMIO_SIZE) return true;',
+    '  for (const { base } of h.smmus) if (pa >= base && pa + size < base + SMMU_MMIO_SIZE) return true;',
+  ],
+  [
+    'hyp/pviommu.ts',
+    'addVsid',
+    "  for (let i = 0; i < PVIOMMU_COUNT && result === err('ENOENT'); i++) {",
+    "  for (let i = 0; i <= PVIOMMU_COUNT && result === err('ENOENT'); i++) {",
+  ],
+  [
+    'hyp/device-mmio.ts',
+    'checkMmio',
+    "    if (yield* isTaintedMmio(h, pa + i * PAGE_SIZE)) return err('EPERM');",
+    "    if (yield* isTaintedMmio(h, pa)) return err('EPERM');",
+  ],
+  ['hyp/entry/guest.ts', 'requestDma', '  if (!restIsZero(h, 3)) return refuse(h);', ''],
+  [
+    'hyp/entry/rfc-v1.ts',
+    'free',
+    "  return id < 0 ? err('EINVAL') : invalid(yield* freeDomain(h, id));",
+    '  return invalid(yield* freeDomain(h, id));',
+  ],
+  [
+    'hyp/entry/rfc-v2.ts',
+    'enterRfcV2',
+    '  switch (x[1] === 0 ? (x[0]! - FUNCTION_ID_BASE) | 0 : -1) {',
+    '  switch ((x[0]! - FUNCTION_ID_BASE) | 0) {',
+  ],
 ])('a corner shows what is wrong in %s, %s', (file, inFunction, before, after) => {
   const edit = { file, function: inFunction, before, after };
   const { createHypervisor: create } = buildHypervisor([{ id: 'corner', edits: [edit] }]);
@@ -121,6 +164,24 @@ test.each<[string, string, string, string]>([
 
 test('nothing is wrong with any scenario on the correct hypervisor', () => {
   expect(firstBadScenario(createHypervisor)).toBeNull();
+});
+
+test('a hypervisor is found that goes on where memory for the tables of the identity domain has run out', () => {
+  const before = "    if (!(yield* mapRange(table, base, base + size, prot, false))) return err('ENOMEM');";
+  const after = '    yield* mapRange(table, base, base + size, prot, false);';
+  const edit = { file: 'hyp/identity.ts', function: 'snapshotHostStage2', before, after };
+  const { createHypervisor: create } = buildHypervisor([{ id: 'rootless', edits: [edit] }]);
+  expect(firstCrampedBoot(create, defaultProfile)).not.toBeNull();
+});
+
+test('with too little memory boot is refused, and with enough it is not', () => {
+  const results = new Set<number>();
+  const watched: typeof createHypervisor = (machine, profile) => {
+    const inner = createHypervisor(machine, profile);
+    return { ...inner, boot: (parameters) => noted(results, inner.boot(parameters)) };
+  };
+  for (const profile of profiles) expect(firstCrampedBoot(watched, profile)).toBeNull();
+  expect(results).toEqual(new Set([0, -12]));
 });
 
 test('inputs to begin with show code, and are the same for the same seed', () => {
