@@ -197,11 +197,6 @@ export class CheckedHypervisor implements Hypervisor {
 
   // ---- calls in progress at the same time
 
-  /** Whether it has lost track: no order of calls explained what came of them. It is silent then, but for locks and panics. */
-  get lostTrack(): boolean {
-    return this.isLost;
-  }
-
   /**
    * Calls begin that do not run to their end at once. Until {@link endInterleaved} only what must hold at every moment is
    * looked at: locks, what is released or given away while it may still be reached, commands, panics.
@@ -240,10 +235,11 @@ export class CheckedHypervisor implements Hypervisor {
     for (const { cpu, panic } of calls) if (panic !== null) this.panickedOn(cpu, panic);
     const { memory } = this.facts;
     const kept = this.collected.list.length;
+    const isAlone = calls.length === 1;
     let explained: readonly InterleavedCall[] | null = null;
     for (const order of calls.some(({ panic }) => panic !== null) ? [] : ordersOf(calls)) {
       const mark = memory.mark();
-      if (order.every((one) => this.explains(one))) {
+      if (order.every((one) => this.explains(one, isAlone))) {
         this.checkAll();
         if (this.collected.list.length === kept) return this.explainedBy(order);
         explained ??= order;
@@ -258,7 +254,7 @@ export class CheckedHypervisor implements Hypervisor {
       this.monitor.touched.clear();
       return null;
     }
-    for (const one of explained) this.explains(one);
+    for (const one of explained) this.explains(one, isAlone);
     this.checkAll();
     return this.explainedBy(explained);
   }
@@ -281,12 +277,14 @@ export class CheckedHypervisor implements Hypervisor {
   }
 
   /** Whether the result of a call is the one that the state, as the ghost has it now, asks for; the ghost takes it over. */
-  private explains(one: InterleavedCall): boolean {
+  private explains(one: InterleavedCall, isAlone: boolean): boolean {
     // Memory is as all of them have left it: a page that has left the host may have come back since.
     this.collected.only = (property) => property !== 'isolation';
     this.call.fetched = one.fetched;
+    this.call.isAlone = isAlone;
     const isExplained = this.explainsAfterwards(one);
     this.call.fetched = null;
+    this.call.isAlone = true;
     this.collected.only = null;
     return isExplained;
   }

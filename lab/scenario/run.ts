@@ -86,7 +86,7 @@ export function runScenario(scenario: Scenario, options: RunOptions): ScenarioRe
     const line = lineOf(scenario, i, options);
     const outcome = perform(executor, step, line, options);
     if (i === lastAction(scenario, scenario.steps.length) && full !== 'never') executor.checkAll();
-    if (session.oracle?.lostTrack) lostTrack ??= i;
+    if (session.oracle?.hasLostTrack) lostTrack ??= i;
     const found = executor.newViolations();
     violations.push(...found);
     let asExpected: boolean;

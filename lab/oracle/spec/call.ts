@@ -37,6 +37,8 @@ export class Call {
 
   /** Words that the call has fetched already, by address, as they were then: for a call that overlapped with others. */
   fetched: ReadonlyMap<number, number> | null = null;
+  /** Whether no other call overlapped with it: what was touched is its own doing. */
+  isAlone = true;
 
   // ---- what a call's preparation found; meaning depends on the call
   verdict = 0;

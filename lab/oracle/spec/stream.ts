@@ -259,13 +259,12 @@ function applyIdentity(c: Call): void {
 
 const respond = 'page_response';
 
-/** x1 driver, x2 IOMMU, x3 StreamID. */
 /** Ac and Ab of CMD_RESUME by status: success, invalid, failure. Any other ends the access without a word. */
 const RESUMED_BY = [1, 2, 2];
 
 /** What is wrong with the CMD_RESUMEs of the call; null for nothing. Where calls overlap, nobody knows whose they are. */
 function judgeResume(c: Call): string | null {
-  if (c.fetched !== null) return null;
+  if (!c.isAlone) return null;
   const iommu = c.u32(2);
   const wanted = c.ghost.smmuOff(iommu) ? [] : [iommu, c.u32(3), c.u32(5) & 0xffff, RESUMED_BY[c.u32(6)] ?? 0];
   const { resumed } = c.monitor.touched;
@@ -273,6 +272,7 @@ function judgeResume(c: Call): string | null {
   return isSame ? null : `queued CMD_RESUME for ${resumed.join(', ')}; it must be ${wanted.join(', ')}`;
 }
 
+/** x1 driver, x2 IOMMU, x3 StreamID, x5 tag, x6 status. */
 export const pageResponse: CallRules = {
   prepare: () => {},
   rows: [
