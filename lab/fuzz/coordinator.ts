@@ -43,7 +43,7 @@ export interface FuzzProgress {
   readonly hits: Float64Array;
   readonly sometimes: Float64Array;
   readonly findings: readonly FuzzFinding[];
-  /** Inputs and findings of this epoch alone. */
+  /** Inputs and findings of this epoch alone, and with the first of them the inputs that were there before. */
   readonly newInputs: readonly Uint8Array[];
   readonly newFindings: readonly FuzzFinding[];
   /** Per worker: what it needs to go on from here. */
@@ -53,6 +53,8 @@ export interface FuzzProgress {
 /** A worker's state; its inputs are numbers into the list of all inputs kept. */
 export interface WorkerProgress extends Omit<WorkerState, 'inputs'> {
   readonly inputs: readonly number[];
+  /** Those that it found in its last epoch and others should know, who have not seen them yet. */
+  readonly fresh: readonly number[];
 }
 
 /** What an earlier run left behind. */
@@ -71,11 +73,11 @@ export class Coordinator {
   private readonly inputs: Uint8Array[] = [];
   private readonly findings: FuzzFinding[] = [];
   private readonly workers: { state: WorkerProgress | null; inputs: number[] }[];
-  private epochs = 0;
+  private epochs: number;
   /** Inputs that all workers get before their first epoch: numbers. */
-  private begun: readonly number[] = [];
-  /** Inputs of the last epoch that others have not seen, by worker: numbers. */
-  private last: readonly (readonly number[])[];
+  private begun: readonly number[];
+  /** Inputs that were told of: so many, from the first. */
+  private told: number;
 
   constructor(options: CoordinatorOptions, resumed?: Resumed) {
     this.options = options;
@@ -83,20 +85,17 @@ export class Coordinator {
       const state = resumed?.workers[i] ?? null;
       return { state, inputs: [...(state?.inputs ?? [])] };
     });
-    this.last = options.workers.map(() => []);
-    if (resumed === undefined) {
-      this.begun = (options.known ?? []).map((input) => this.inputs.push(input) - 1);
-      return;
-    }
-    this.epochs = resumed.epoch;
-    this.inputs.push(...resumed.inputs);
-    this.findings.push(...resumed.findings);
+    this.epochs = resumed?.epoch ?? 0;
+    this.inputs.push(...(resumed?.inputs ?? options.known ?? []));
+    this.told = resumed?.inputs.length ?? 0;
+    this.begun = this.epochs === 0 ? [...this.inputs.keys()] : [];
+    this.findings.push(...(resumed?.findings ?? []));
   }
 
   /** Work until the runs are made, something is found, or it is over. */
   async run(): Promise<FuzzProgress> {
     const { isOver, keepGoing, onEpoch } = this.options;
-    let progress = this.progress(0, 0);
+    let progress = this.progress(0);
     while (!isOver() && (keepGoing || this.findings.length === 0)) {
       const shares = this.shares();
       if (shares.every((share) => share === 0)) break;
@@ -112,7 +111,7 @@ export class Coordinator {
     return workers.map((_, i) => {
       if (runs === undefined) return EPOCH_RUNS;
       const all = Math.floor(runs / workers.length) + (i < runs % workers.length ? 1 : 0);
-      return Math.max(0, Math.min(EPOCH_RUNS, all - this.epochs * EPOCH_RUNS));
+      return Math.max(0, Math.min(EPOCH_RUNS, all - (this.workers[i]!.state?.counts.runs ?? 0)));
     });
   }
 
@@ -120,7 +119,7 @@ export class Coordinator {
     const known = this.findings.map(({ key }) => key);
     const offered = this.options.workers.map((_, i) => [
       ...this.begun,
-      ...this.last.flatMap((numbers, other) => (other === i ? [] : numbers)),
+      ...this.workers.flatMap(({ state }, other) => (other === i ? [] : (state?.fresh ?? []))),
     ]);
     const reports = await Promise.all(
       this.options.workers.map((worker, i) => {
@@ -132,17 +131,17 @@ export class Coordinator {
     // A number of runs comes to the same however often it is interrupted: half an epoch is made again, and only what it found is kept.
     if (this.options.runs !== undefined && reports.some(({ isPartial }) => isPartial)) {
       for (const { findings } of reports) this.learn(findings);
-      return this.progress(this.inputs.length, findingsBefore);
+    } else {
+      this.epochs++;
+      this.begun = [];
+      for (const [i, report] of reports.entries()) this.take(report, i, offered[i]!);
     }
-    this.epochs++;
-    this.begun = [];
-    const inputsBefore = this.inputs.length;
-    this.last = reports.map((report, i) => this.take(report, i, offered[i]!));
-    return this.progress(inputsBefore, findingsBefore);
+    const progress = this.progress(findingsBefore);
+    this.told = this.inputs.length;
+    return progress;
   }
 
-  /** @returns numbers of the inputs that the worker has found and others should know */
-  private take(report: EpochReport, i: number, offered: readonly number[]): number[] {
+  private take(report: EpochReport, i: number, offered: readonly number[]): void {
     const worker = this.workers[i]!;
     const { counts, violations, seen, inputs, adopted, shared, findings } = report;
     // What it has found itself comes last; others know what it adopted.
@@ -155,9 +154,9 @@ export class Coordinator {
     }
     const own = inputs.slice(adopted).map((input) => this.inputs.push(input) - 1);
     worker.inputs.push(...own);
-    worker.state = { counts, violations, seen, inputs: worker.inputs, shared };
+    const fresh = shared.filter((number) => number >= before).map((number) => own[number - before]!);
+    worker.state = { counts, violations, seen, inputs: worker.inputs, shared, fresh };
     this.learn(findings);
-    return shared.filter((number) => number >= before).map((number) => own[number - before]!);
   }
 
   private learn(findings: readonly FuzzFinding[]): void {
@@ -166,7 +165,7 @@ export class Coordinator {
     }
   }
 
-  private progress(inputsBefore: number, findingsBefore: number): FuzzProgress {
+  private progress(findingsBefore: number): FuzzProgress {
     const states = this.workers.flatMap(({ state }) => (state === null ? [] : [state]));
     const sum = (of: (state: WorkerProgress) => number): number =>
       states.reduce((total, state) => total + of(state), 0);
@@ -184,7 +183,7 @@ export class Coordinator {
       hits,
       sometimes: total(states.map(({ seen }) => seen.sometimes)),
       findings: [...this.findings],
-      newInputs: this.inputs.slice(inputsBefore),
+      newInputs: this.inputs.slice(this.told),
       newFindings: this.findings.slice(findingsBefore),
       workers: states,
     };

@@ -12,7 +12,7 @@ import type { FuzzJob } from '../fuzz/job.ts';
 import { RECORD_BYTES } from '../fuzz/records.ts';
 import { InputError } from '../input-error.ts';
 
-const SCHEMA = 'postern/fuzz/1';
+const SCHEMA = 'postern/fuzz/2';
 const PLOT_HEAD = 'seconds,runs,steps,calls,corpus,edges,states,rows,findings\n';
 
 /** What a run was asked to do: kept beside its outcome, so that it can be resumed. */

@@ -81,8 +81,10 @@ test('a corpus is minimized without losing what it shows, and is a beginning for
   expect([again.edges, again.states, again.rows]).toEqual([small.edges, small.states, small.rows]);
   expect(again.inputsBefore).toBe(small.inputsBefore + small.inputs);
   expect(again.inputs).toBe(small.inputs);
-  const begun = await postern('fuzz', '--runs', '1', '--corpus', at('small'), '--json');
+  const begun = await postern('fuzz', '--runs', '1', '--corpus', at('small'), '-o', at('begun'), '--json');
   expect(JSON.parse(begun.out).corpus).toBeGreaterThanOrEqual(small.inputs);
+  const resumed = await postern('fuzz', '--resume', '-o', at('begun'), '--runs', '2', '--json');
+  expect([resumed.err, JSON.parse(resumed.out)]).toMatchObject(['', { runs: 2 }]);
 });
 
 test('a run begins where a scenario ends', async () => {

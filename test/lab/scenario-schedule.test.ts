@@ -100,7 +100,9 @@ test.each([
 
 test('answers to stalled accesses that overlap are not taken for each other', () => {
   const begun = header.replace('machine tiny', 'machine two-smmus');
-  const text = (pauses: number): string => `${begun}@cpu0:${pauses} page_response iommu=0 endpoint=disk tag=5 status=0 -> 0
+  const text = (
+    pauses: number,
+  ): string => `${begun}@cpu0:${pauses} page_response iommu=0 endpoint=disk tag=5 status=0 -> 0
 @cpu1 page_response iommu=0 endpoint=disk tag=6 status=1 -> 0
 @cpu0:end
 @cpu1:end
