@@ -280,7 +280,7 @@ export class StepGenerator {
   /** A guest that runs goes on running for a while. */
   private guestGoesOn(): Step | null {
     if (!this.isGuestRunning || this.repeats > 0) return null;
-    const step = this.prng.chance(GUEST_GOES_ON) ? this.guestDevices.call() : null;
+    const step = this.prng.chance(GUEST_GOES_ON) ? this.permitted(this.guestDevices.call()) : null;
     this.isGuestRunning = step !== null;
     if (step !== null) this.last = step;
     return step;
@@ -299,13 +299,18 @@ export class StepGenerator {
 
   /** A step for another CPU, about the same as a call in progress: with its arguments, or by the guest, or the end of a VM. */
   rival(of: CallStep | GuestStep): Step | null {
+    return this.permitted(this.anyRival(of));
+  }
+
+  private anyRival(of: CallStep | GuestStep): Step | null {
     const dice = this.prng.below(100);
     // Of those who have what the call is about, its guest is one.
     const aboutThat = this.isAboutGuest(of) ? 10 : 35;
     if (dice < aboutThat) return this.mixed.about(of);
     if (dice < 45) return this.guestDevices.call();
     if (dice < 60) return this.guestDevices.meddle();
-    return this.allowed.has('start_teardown_vm') ? this.lists.begin(this.guests.end()) : null;
+    if (!this.allowed.has('start_teardown_vm')) return null;
+    return this.lists.begin(this.guests.end().filter((step) => this.permitted(step) !== null));
   }
 
   /** Whether the host calls about what is a guest's: a domain by its number, or a device. */
@@ -332,7 +337,7 @@ export class StepGenerator {
     let at = from;
     for (let i = 0; i < recipes.length; i++) {
       const { weight, make, instead } = recipes[at]!;
-      const step = weight === 0 ? null : make();
+      const step = weight === 0 ? null : this.permitted(make());
       if (step !== null) {
         if (at !== this.repeatRecipe) this.lastRecipe = at;
         return step;
@@ -340,6 +345,11 @@ export class StepGenerator {
       at = weight === 0 ? (at + 1) % recipes.length : instead;
     }
     return null;
+  }
+
+  /** The step, unless it is a call that may not be made: recipes come to more calls than those that they cannot do without. */
+  private permitted(step: Step | null): Step | null {
+    return step?.kind === 'call' && !this.allowed.has(step.call) ? null : step;
   }
 
   /** What was done last is done again, and again as long as it succeeds: some limits are counted up to. */

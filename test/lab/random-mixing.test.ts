@@ -1,5 +1,6 @@
 /** Calls made up of the arguments of others. */
 import { expect, test } from 'vitest';
+import { createHypervisor } from '#hyp/plain';
 import { type CallResult, defaultProfile } from '#hypercall-abi';
 import { tiny, twoSmmus } from '#machine';
 import { callStep } from '../../lab/random/call-step.ts';
@@ -7,13 +8,29 @@ import { StepGenerator } from '../../lab/random/generate.ts';
 import { guestStep } from '../../lab/random/guest-devices.ts';
 import { MixedSteps } from '../../lab/random/mixing.ts';
 import { Prng } from '../../lab/random/prng.ts';
-import { World } from '../../lab/random/world.ts';
-import type { Outcome, Step } from '../../lab/scenario/index.ts';
+import { type Vm, World } from '../../lab/random/world.ts';
+import { makeExecutor, type Outcome, type Step } from '../../lab/scenario/index.ts';
 
 const allowed = new Set(defaultProfile.calls.map(({ name }) => name));
 const good: CallResult = { errno: 0, value: 0, supported: true, request: null };
 const ok: Outcome = { kind: 'call', result: good, spec: undefined };
 const [d1, d2] = [{ name: 'd1' }, { name: 'd2' }];
+
+/** A VM that runs on CPU 0, whose guest is about to have a domain. */
+function guest(): Vm {
+  return {
+    name: 'vm1',
+    stage: 'live',
+    isProtected: true,
+    page: 'vm1k',
+    loadedOn: 0,
+    guestPages: [],
+    pviommu: 7,
+    routes: [],
+    claimed: [],
+    domains: [{ name: 'g1', id: 0, live: false, attached: [], mappings: [] }],
+  };
+}
 
 /** As text, what is mixed from those steps. */
 function mixed(steps: readonly Step[], prepare: (world: World) => void = () => {}): Set<string> {
@@ -38,19 +55,7 @@ test('the domain of one call meets the stream of another', () => {
 
 test('what a guest got is used by the host, by its number', () => {
   const steps = mixed([{ ...guestStep(0, 'guest_alloc_domain', {}), bind: 'g1' }], (world) => {
-    const domains = [{ name: 'g1', id: 0, live: false, attached: [], mappings: [] }];
-    world.vms.push({
-      name: 'vm1',
-      stage: 'live',
-      isProtected: true,
-      page: 'vm1k',
-      loadedOn: 0,
-      guestPages: [],
-      pviommu: 7,
-      routes: [],
-      claimed: [],
-      domains,
-    });
+    world.vms.push(guest());
   });
   const free = callStep(defaultProfile, 0, 'free_domain', { domain: 256 });
   expect(steps).toContain(JSON.stringify({ ...free, cpu: 0 }));
@@ -82,4 +87,41 @@ test('a step is repeated as long as it succeeds, and no longer', () => {
   const first = generator.nextBy(at('reclaimable'));
   generator.world.observe(first, { ...ok, result: { ...good, errno: -22 } });
   expect(generator.nextBy(at('repeat'))).not.toBe(first);
+});
+
+test.each(['host_share_hyp', 'host_donate_hyp_mmio', 'pviommu_attach'] as const)(
+  'no recipe comes to %s where it may not be called',
+  (call) => {
+    const calls = [...allowed].filter((name) => name !== call);
+    const { session, executor } = makeExecutor({ machine: twoSmmus, hypervisor: createHypervisor, full: 'never' });
+    const generator = new StepGenerator(twoSmmus, calls, new Prng(1), session.takenPages);
+    const made = new Set<string>();
+    for (let run = 0; run < 5; run++) {
+      executor.reset();
+      generator.reset(new Prng(2, run));
+      for (let i = 0; i < 150; i++) {
+        const step = generator.next();
+        if (step.kind === 'call') made.add(step.call);
+        generator.world.observe(step, executor.perform(step));
+      }
+    }
+    expect(made).not.toContain(call);
+    expect(made.size).toBeGreaterThan(20);
+  },
+);
+
+test('nor does a rival of a call in progress', () => {
+  const calls = [...allowed].filter((name) => name !== 'vcpu_put' && name !== 'free_domain');
+  const generator = new StepGenerator(twoSmmus, calls, new Prng(1));
+  const made = new Set<string>();
+  for (let run = 0; run < 400; run++) {
+    generator.reset(new Prng(3, run));
+    generator.world.vms.push({ ...guest(), claimed: [0] });
+    const step = generator.rival(callStep(defaultProfile, 1, 'attach_dev', { domain: 256 }));
+    for (const one of [step, run % 2 === 0 ? generator.next() : null]) if (one?.kind === 'call') made.add(one.call);
+  }
+  expect(made).not.toContain('vcpu_put');
+  expect(made).not.toContain('free_domain');
+  expect(made).toContain('start_teardown_vm');
+  expect(made).toContain('unmap_pages');
 });
