@@ -4,21 +4,12 @@
  */
 
 import { type CallName, type GuestCallName, guestCallNamed, guestCalls } from '#hypercall-abi';
-import type { MachineDescription } from '#machine';
-import {
-  type CallStep,
-  type GuestStep,
-  type NamedStream,
-  namedStreams,
-  type Step,
-  type Value,
-} from '../scenario/index.ts';
+import type { CallStep, GuestStep, NamedStream, Step, Value } from '../scenario/index.ts';
 import { callStep } from './call-step.ts';
-import type { Choices } from './choices.ts';
+import type { GuestDomain, Vm } from './known.ts';
+import { PAGE, type Picks } from './picks.ts';
+import type { World } from './world.ts';
 
-import type { GuestDomain, Vm, World } from './world.ts';
-
-const PAGE = 0x1000;
 const PVIOMMU = 7;
 const DOMAINS_MAX = 3;
 /** Pages of a guest, and one more. */
@@ -34,44 +25,39 @@ export function guestStep(cpu: number, call: GuestCallName, args: Readonly<Recor
 }
 
 export class GuestDeviceSteps {
-  private readonly machine: MachineDescription;
-  private readonly streams: readonly NamedStream[];
+  private readonly picks: Picks;
   private readonly world: World;
   /** Streams of devices that a guest can be given. */
   private readonly assignable: ReadonlySet<string>;
-  private prng: Choices;
 
-  constructor(machine: MachineDescription, world: World, prng: Choices) {
-    this.machine = machine;
-    this.streams = namedStreams(machine);
-    this.world = world;
+  constructor(picks: Picks) {
+    this.picks = picks;
+    this.world = picks.world;
+    const { devices } = picks.machine;
     this.assignable = new Set(
-      this.streams.flatMap(({ name, device }) => (machine.devices[device]!.assignable === undefined ? [] : [name])),
+      picks.streams.flatMap(({ name, device }) => (devices[device]!.assignable === undefined ? [] : [name])),
     );
-    this.prng = prng;
-  }
-
-  reset(prng: Choices): void {
-    this.prng = prng;
   }
 
   /** What the host promises a VM before it is made; null when that is enough. */
   promise(vm: Vm): Step | null {
-    const { prng } = this;
+    const { prng } = this.picks;
     const kvm = { page: vm.page };
     if (this.world.silent !== null) return null;
     if (vm.pviommu < 0) {
       const pviommu = prng.chance(95) ? PVIOMMU : prng.below(3);
-      return prng.chance(80) ? callStep(this.world.profile, this.cpu(), 'pviommu_attach', { kvm, pviommu }) : null;
+      return prng.chance(80)
+        ? callStep(this.world.profile, this.picks.cpu(), 'pviommu_attach', { kvm, pviommu })
+        : null;
     }
     const missing = this.missingRegisters(vm);
     if (missing !== null && prng.chance(60)) return missing;
     const stream = this.routeFor(vm);
     if (stream === null) return null;
-    return callStep(this.world.profile, this.cpu(), 'pviommu_add_vsid', {
+    return callStep(this.world.profile, this.picks.cpu(), 'pviommu_add_vsid', {
       kvm,
       pviommu: vm.pviommu,
-      iommu: prng.chance(95) ? stream.iommu : prng.below(this.machine.smmus.length + 1),
+      iommu: prng.chance(95) ? stream.iommu : prng.below(this.picks.machine.smmus.length + 1),
       endpoint: { name: stream.name },
       vsid: prng.chance(95) ? vm.routes.length : 0,
     });
@@ -79,31 +65,31 @@ export class GuestDeviceSteps {
 
   /** The stream that the VM gets a route to next, most of the time one of a device that it can be given; null when it has enough. */
   private routeFor({ routes }: Vm): NamedStream | null {
-    const { prng } = this;
-    const next = this.streams.filter(({ name }) => !routes.includes(name));
+    const { prng } = this.picks;
+    const next = this.picks.streams.filter(({ name }) => !routes.includes(name));
     const useful = next.filter(({ name }) => this.assignable.has(name));
     const isEnough = routes.some((name) => this.assignable.has(name)) || useful.length === 0;
     if (next.length === 0 || prng.chance(isEnough ? 50 : 3)) return null;
-    if (prng.chance(5)) return prng.pick(this.streams);
+    if (prng.chance(5)) return prng.pick(this.picks.streams);
     return prng.pick(useful.length > 0 && prng.chance(85) ? useful : next);
   }
 
   /** The host gives up registers of a device that a route of the VM leads to; null when it has given up all of them. */
   private missingRegisters({ routes }: Vm): CallStep | null {
-    const { machine, streams, world } = this;
+    const { machine, streams, world } = this.picks;
     const devices = routes.map((route) => streams.find(({ name }) => name === route)?.device ?? -1);
     const named = devices.flatMap((device) => machine.devices[device]?.assignable?.mmio ?? []);
     const missing = machine.mmio.filter(
       ({ name, base }) => named.includes(name) && !world.registers.includes(base / PAGE),
     );
     if (missing.length === 0) return null;
-    const { base, size } = this.prng.pick(missing);
-    return callStep(world.profile, this.cpu(), 'host_donate_hyp_mmio', { pfn: base / PAGE, pages: size / PAGE });
+    const { base, size } = this.picks.prng.pick(missing);
+    return callStep(world.profile, this.picks.cpu(), 'host_donate_hyp_mmio', { pfn: base / PAGE, pages: size / PAGE });
   }
 
   /** The host takes its hands off a device that a guest is to get: a stream of its group that is not blocked; null for none. */
   private inTheWay(route: string | undefined): CallStep | null {
-    const { machine, streams, world } = this;
+    const { machine, streams, world } = this.picks;
     const device = streams.find(({ name }) => name === route)?.device ?? -1;
     const group = machine.devices[device]?.assignable?.group;
     const stream = streams.find(
@@ -111,10 +97,10 @@ export class GuestDeviceSteps {
     );
     if (group === undefined || stream === undefined) return null;
     const at = { iommu: stream.iommu, endpoint: { name: stream.name } };
-    if (world.identity.includes(stream.name)) return callStep(world.profile, this.cpu(), 'set_identity', at);
+    if (world.identity.includes(stream.name)) return callStep(world.profile, this.picks.cpu(), 'set_identity', at);
     const domain = world.domains.find(({ attached }) => attached.some(({ name }) => name === stream.name))!;
     const { pasid } = domain.attached.find(({ name }) => name === stream.name)!;
-    return callStep(world.profile, this.cpu(), 'detach_dev', { ...at, domain: { name: domain.name }, pasid });
+    return callStep(world.profile, this.picks.cpu(), 'detach_dev', { ...at, domain: { name: domain.name }, pasid });
   }
 
   /** Whether the host has the stream do something. */
@@ -125,30 +111,30 @@ export class GuestDeviceSteps {
 
   /** Registers of a device that can be assigned go to the hypervisor, or come back. */
   registers(): Step | null {
-    const { prng } = this;
-    const named = this.machine.devices.flatMap(({ assignable }) => assignable?.mmio ?? []);
-    const ranges = this.machine.mmio.filter(({ name }) => named.includes(name));
+    const { prng } = this.picks;
+    const named = this.picks.machine.devices.flatMap(({ assignable }) => assignable?.mmio ?? []);
+    const ranges = this.picks.machine.mmio.filter(({ name }) => named.includes(name));
     if (ranges.length === 0) return null;
     const { base, size } = prng.pick(ranges);
     const call = prng.chance(85) ? 'host_donate_hyp_mmio' : 'host_reclaim_hyp_mmio';
-    return callStep(this.world.profile, this.cpu(), call, { pfn: base / PAGE, pages: size / PAGE });
+    return callStep(this.world.profile, this.picks.cpu(), call, { pfn: base / PAGE, pages: size / PAGE });
   }
 
   /** An SMMU stops answering, now and then; one that has stopped goes on soon. */
   silence(): Step | null {
-    const { prng } = this;
+    const { prng } = this.picks;
     const { silent } = this.world;
     if (silent !== null) return { kind: 'smmu', smmu: silent, answers: true };
-    return prng.chance(15) ? { kind: 'smmu', smmu: prng.pick(this.machine.smmus).name, answers: false } : null;
+    return prng.chance(15) ? { kind: 'smmu', smmu: prng.pick(this.picks.machine.smmus).name, answers: false } : null;
   }
 
   /** The guest that is loaded on some CPU makes a call. */
   call(): Step | null {
-    const { prng } = this;
+    const { prng } = this.picks;
     const loaded = this.world.vms.filter(
       ({ loadedOn, pviommu, isProtected }) => loadedOn >= 0 && ((isProtected && pviommu >= 0) || prng.chance(5)),
     );
-    if (loaded.length === 0) return prng.chance(1) ? guestStep(this.cpu(), 'guest_alloc_domain', {}) : null;
+    if (loaded.length === 0) return prng.chance(1) ? guestStep(this.picks.cpu(), 'guest_alloc_domain', {}) : null;
     const vm = prng.pick(loaded);
     if (prng.chance(4)) return this.garbage(vm.loadedOn);
     const step = this.sensible(vm);
@@ -156,7 +142,7 @@ export class GuestDeviceSteps {
   }
 
   private sensible(vm: Vm): GuestStep | CallStep {
-    const { prng } = this;
+    const { prng } = this.picks;
     const cpu = vm.loadedOn;
     const live = vm.domains.filter((domain) => domain.live);
     const inUse = live.filter(({ attached }) => attached.length > 0);
@@ -190,7 +176,7 @@ export class GuestDeviceSteps {
 
   /** Domains without end: what a guest that hoards them comes to. */
   hoard(): Step | null {
-    const { prng } = this;
+    const { prng } = this.picks;
     const loaded = this.world.vms.filter(
       ({ loadedOn, pviommu, isProtected }) => loadedOn >= 0 && pviommu >= 0 && isProtected,
     );
@@ -199,14 +185,14 @@ export class GuestDeviceSteps {
 
   /** The number of a guest's domain, most of the time of one that a guest has. */
   domainId(): number {
-    const { prng, world } = this;
+    const { prng, world } = this.picks;
     const ids = world.vms.flatMap(({ domains }) => domains.flatMap(({ live, id }) => (live ? [id] : [])));
     return ids.length > 0 && prng.chance(85) ? prng.pick(ids) : world.profile.domains.hostCount + prng.below(3);
   }
 
   /** The host uses what is a guest's by now: a domain by its id, a device by its stream. */
   meddle(): Step | null {
-    const { prng, world } = this;
+    const { prng, world } = this.picks;
     const { profile } = world;
     const vms = world.vms.filter(({ domains, claimed }) => claimed.length > 0 || domains.some(({ live }) => live));
     if (vms.length === 0) return null;
@@ -215,13 +201,13 @@ export class GuestDeviceSteps {
     const mappings = vm.domains.flatMap((one) => one.mappings);
     const iova = mappings.length > 0 && prng.chance(80) ? prng.pick(mappings).iova : prng.pick(IOVAS);
     const names = vm.claimed.flatMap((vsid) => vm.routes[vsid] ?? []);
-    const stream = this.streams.find(({ name }) => name === (names.length > 0 ? prng.pick(names) : ''));
-    const { iommu, name: endpoint } = stream ?? prng.pick(this.streams);
+    const stream = this.picks.streams.find(({ name }) => name === (names.length > 0 ? prng.pick(names) : ''));
+    const { iommu, name: endpoint } = stream ?? prng.pick(this.picks.streams);
     const device = { iommu, endpoint: { name: endpoint } };
     const own = world.domains.find(({ live }) => live);
     const target = own === undefined || prng.chance(30) ? domain : { name: own.name };
     const call = (name: CallName, args: Readonly<Record<string, Value>>): Step =>
-      callStep(profile, this.cpu(), name, args);
+      callStep(profile, this.picks.cpu(), name, args);
     switch (prng.below(7)) {
       case 0:
         return call('free_domain', { domain });
@@ -252,7 +238,7 @@ export class GuestDeviceSteps {
   }
 
   private map(vm: Vm, domain: GuestDomain): GuestStep {
-    const { prng } = this;
+    const { prng } = this.picks;
     const own = vm.guestPages.length > 0 && prng.chance(85);
     const gfn = own ? prng.pick(vm.guestPages).gfn : prng.below(GFNS);
     return guestStep(vm.loadedOn, 'guest_map_pages', {
@@ -266,7 +252,7 @@ export class GuestDeviceSteps {
 
   /** A stream that the guest may use, most of the time one that goes with the domain. */
   private vsid(vm: Vm, domain: GuestDomain | null): number {
-    const { prng } = this;
+    const { prng } = this.picks;
     if (domain !== null && domain.attached.length > 0 && prng.chance(30)) return prng.pick(domain.attached);
     if (vm.claimed.length > 0 && prng.chance(75)) return prng.pick(vm.claimed);
     const assignable = vm.routes.flatMap((name, vsid) => (this.assignable.has(name) ? [vsid] : []));
@@ -276,7 +262,7 @@ export class GuestDeviceSteps {
 
   /** A device that a guest has attached does DMA. */
   dma(): Step | null {
-    const { prng } = this;
+    const { prng } = this.picks;
     const choices = this.world.vms.flatMap(({ domains, routes }) =>
       domains.flatMap(({ attached, mappings }) => attached.map((vsid) => ({ stream: routes[vsid], mappings }))),
     );
@@ -293,7 +279,7 @@ export class GuestDeviceSteps {
 
   /** One argument becomes some other number, or another guest's domain. */
   private withWrongArgument(step: GuestStep): GuestStep {
-    const { prng } = this;
+    const { prng } = this.picks;
     const { args } = guestCallNamed(step.call);
     if (args.length === 0) return step;
     const { name, unit } = prng.pick(args);
@@ -307,17 +293,13 @@ export class GuestDeviceSteps {
 
   /** Registers as they come. */
   private garbage(cpu: number): Step {
-    const { prng } = this;
+    const { prng } = this.picks;
     const { functionId, op, args } = prng.pick(guestCalls);
     const registers: Value[] = [functionId, ...(op < 0 ? [] : [prng.chance(90) ? op : 9])];
     for (let n = 0; n < args.length + 1; n++)
       registers.push(prng.chance(50) ? prng.below(4) : prng.pick(WRONG_NUMBERS));
     while (registers.at(-1) === 0) registers.pop();
     return { kind: 'guestHvc', cpu, registers: registers.slice(0, 8) };
-  }
-
-  private cpu(): number {
-    return this.prng.chance(90) ? 0 : this.prng.below(this.machine.cpus);
   }
 }
 

@@ -1,15 +1,14 @@
 /** Random steps about who holds a page: shared with the hypervisor, donated to a pool, given to a guest, taken back. */
 
 import type { CallName } from '#hypercall-abi';
-import type { MachineDescription } from '#machine';
 import type { PageRef, Step, Value } from '../scenario/index.ts';
 import { callStep } from './call-step.ts';
-import type { Choices } from './choices.ts';
 import type { GuestDeviceSteps } from './guest-devices.ts';
-import type { PageHolder, Vm, VmStage, World } from './world.ts';
+import type { PageHolder, Vm, VmStage } from './known.ts';
+import { type Picks, SINGLES } from './picks.ts';
+import type { World } from './world.ts';
 
 const VMS_MAX = 4;
-const SINGLES = 8;
 /** CR0, GBPA, GERROR, GERRORN, CMDQ_PROD, EVENTQ_PROD, EVENTQ_CONS: those that hosts have to do with. */
 const REGISTERS = [0x20, 0x44, 0x60, 0x64, 0x98, 0x100a8, 0x100ac];
 /** Where the others are that have a meaning: ID, control, interrupt, table and queue registers. */
@@ -23,38 +22,32 @@ const POOLS = [0, 1];
 const ALL = 4095;
 
 export class GuestSteps {
-  private readonly machine: MachineDescription;
+  private readonly picks: Picks;
   private readonly world: World;
   private readonly devices: GuestDeviceSteps;
-  private prng: Choices;
 
-  constructor(machine: MachineDescription, world: World, devices: GuestDeviceSteps, prng: Choices) {
+  constructor(picks: Picks, devices: GuestDeviceSteps) {
+    this.picks = picks;
+    this.world = picks.world;
     this.devices = devices;
-    this.machine = machine;
-    this.world = world;
-    this.prng = prng;
-  }
-
-  reset(prng: Choices): void {
-    this.prng = prng;
   }
 
   share(): Step {
-    return callStep(this.world.profile, this.cpu(), 'host_share_hyp', { pfn: this.page() });
+    return callStep(this.world.profile, this.picks.cpu(), 'host_share_hyp', { pfn: this.page() });
   }
 
   unshare(): Step | null {
     const page = this.heldPage('shared');
-    return page && callStep(this.world.profile, this.cpu(), 'host_unshare_hyp', { pfn: page });
+    return page && callStep(this.world.profile, this.picks.cpu(), 'host_unshare_hyp', { pfn: page });
   }
 
   /** Donate one page, mapped for DMA or not, as a list of one. */
   donate(): Step {
-    const { prng } = this;
+    const { prng } = this.picks;
     const pool = prng.pick(POOLS);
     const page = this.page();
     const order = prng.chance(10) ? prng.between(1, 3) : 0;
-    return callStep(this.world.profile, this.cpu(), 'alloc_mgt_refill', {
+    return callStep(this.world.profile, this.picks.cpu(), 'alloc_mgt_refill', {
       pool,
       head: order > 0 ? { ...page, byte: order } : page,
       count: 1,
@@ -62,19 +55,21 @@ export class GuestSteps {
   }
 
   reclaimPool(): Step {
-    const { prng } = this;
+    const { prng } = this.picks;
     // All of it now and then: what a hypervisor does without memory is worth seeing.
     const target = prng.chance(80) ? prng.between(0, 4) : ALL;
-    return callStep(this.world.profile, this.cpu(), 'alloc_mgt_reclaim', { pool: prng.pick(POOLS), target });
+    return callStep(this.world.profile, this.picks.cpu(), 'alloc_mgt_reclaim', { pool: prng.pick(POOLS), target });
   }
 
   reclaimable(): Step {
-    return callStep(this.world.profile, this.cpu(), 'alloc_mgt_reclaimable', { pool: this.prng.pick(POOLS) });
+    return callStep(this.world.profile, this.picks.cpu(), 'alloc_mgt_reclaimable', {
+      pool: this.picks.prng.pick(POOLS),
+    });
   }
 
   /** The next thing that a VM needs: a handle, a description that the hypervisor may read, a table, a CPU. */
   advanceVm(): Step | null {
-    const { prng } = this;
+    const { prng } = this.picks;
     const { vms } = this.world;
     const open = vms.filter(({ stage, loadedOn }) => stage !== 'gone' && stage !== 'dying' && loadedOn < 0);
     if (open.length === 0 || (vms.length < VMS_MAX && prng.chance(10))) return this.reserve();
@@ -83,12 +78,12 @@ export class GuestSteps {
     const name = { name: vm.name };
     switch (vm.stage) {
       case 'reserved':
-        return callStep(this.world.profile, this.cpu(), 'host_share_hyp', { pfn: { page: vm.page } });
+        return callStep(this.world.profile, this.picks.cpu(), 'host_share_hyp', { pfn: { page: vm.page } });
       case 'shared':
         vm.stage = 'described';
         return {
           kind: 'describe',
-          cpu: this.cpu(),
+          cpu: this.picks.cpu(),
           at: { page: vm.page },
           vm: this.world.profile.has('reserve_vm') ? name : 0,
           isProtected: vm.isProtected ? 1 : 0,
@@ -97,7 +92,7 @@ export class GuestSteps {
       case 'described':
         return (
           this.promises(vm) ?? {
-            ...callStep(this.world.profile, this.cpu(), 'init_vm', {
+            ...callStep(this.world.profile, this.picks.cpu(), 'init_vm', {
               kvm: { page: vm.page },
               pgd: { page: `${vm.name}t` },
             }),
@@ -111,11 +106,11 @@ export class GuestSteps {
 
   /** A CPU on which no vCPU is loaded, most of the time. */
   private cpuForGuest(): number {
-    const cpu = this.cpu();
+    const cpu = this.picks.cpu();
     const { vms } = this.world;
     const isFree = (one: number): boolean => vms.every(({ loadedOn }) => loadedOn !== one);
-    if (isFree(cpu) || this.prng.chance(15)) return cpu;
-    const other = Array.from({ length: this.machine.cpus }, (_, one) => one).find(isFree);
+    if (isFree(cpu) || this.picks.prng.chance(15)) return cpu;
+    const other = Array.from({ length: this.picks.machine.cpus }, (_, one) => one).find(isFree);
     return other ?? cpu;
   }
 
@@ -127,7 +122,7 @@ export class GuestSteps {
     const { vms } = this.world;
     if (vms.length >= VMS_MAX) return null;
     const name = `vm${vms.length + 1}`;
-    const isProtected = this.prng.chance(65);
+    const isProtected = this.picks.prng.chance(65);
     vms.push({
       name,
       stage: 'reserved',
@@ -142,13 +137,13 @@ export class GuestSteps {
     });
     // Without handles to reserve, a VM begins with its description.
     if (!this.world.profile.has('reserve_vm')) {
-      return callStep(this.world.profile, this.cpu(), 'host_share_hyp', { pfn: { page: `${name}k` } });
+      return callStep(this.world.profile, this.picks.cpu(), 'host_share_hyp', { pfn: { page: `${name}k` } });
     }
-    return { ...callStep(this.world.profile, this.cpu(), 'reserve_vm', {}), bind: name };
+    return { ...callStep(this.world.profile, this.picks.cpu(), 'reserve_vm', {}), bind: name };
   }
 
   mapGuest(): Step | null {
-    const { prng } = this;
+    const { prng } = this.picks;
     const loaded = this.world.vms.filter(({ loadedOn }) => loadedOn >= 0);
     if (loaded.length === 0) return prng.chance(3) ? this.mapGuestOn(0, this.page(), this.giving(null)) : null;
     const vm = prng.pick(loaded);
@@ -167,19 +162,19 @@ export class GuestSteps {
   /** The call that gives pages to that VM, now and then the other one. */
   private giving(vm: Vm | null): CallName {
     if (this.world.profile.has('map_guest')) return 'map_guest';
-    const isProtected = vm?.isProtected ?? this.prng.chance(50);
-    return isProtected === this.prng.chance(95) ? 'donate_guest' : 'share_guest';
+    const isProtected = vm?.isProtected ?? this.picks.prng.chance(50);
+    return isProtected === this.picks.prng.chance(95) ? 'donate_guest' : 'share_guest';
   }
 
   private mapGuestOn(cpu: number, pfn: Value, call: CallName): Step {
-    const { prng } = this;
+    const { prng } = this.picks;
     const gfn = prng.chance(80) ? prng.below(24) : 512 * prng.between(1, 3) - prng.below(2);
     const prot = prng.chance(80) ? GUEST_PROT : prng.below(9);
     return callStep(this.world.profile, cpu, call, { pfn, gfn, pages: 1, prot });
   }
 
   takeBack(): Step | null {
-    const { prng } = this;
+    const { prng } = this.picks;
     const vms = this.world.vms.filter(({ guestPages }) => guestPages.length > 0);
     if (vms.length === 0) return null;
     const dying = vms.filter(({ stage }) => stage === 'dying');
@@ -187,16 +182,16 @@ export class GuestSteps {
   }
 
   private takeBackFrom(vm: Vm): Step | null {
-    const { prng } = this;
+    const { prng } = this.picks;
     const isDying = vm.stage === 'dying';
     const call = vm.isProtected === prng.chance(isDying ? 70 : 90) ? 'reclaim_dying_guest_page' : 'unshare_guest';
     if (call === 'reclaim_dying_guest_page' && !isDying && prng.chance(80)) return null;
     const { gfn, page } = prng.pick(vm.guestPages);
-    return callStep(this.world.profile, this.cpu(), call, { vm: { name: vm.name }, pfn: page, gfn, pages: 1 });
+    return callStep(this.world.profile, this.picks.cpu(), call, { vm: { name: vm.name }, pfn: page, gfn, pages: 1 });
   }
 
   tearDown(): Step | null {
-    const { prng } = this;
+    const { prng } = this.picks;
     const vms = this.world.vms.filter(({ stage }) => stage === 'live' || stage === 'dying' || prng.chance(5));
     if (vms.length === 0) return null;
     const dying = vms.filter(({ stage }) => stage === 'dying');
@@ -206,28 +201,28 @@ export class GuestSteps {
     if (vm.loadedOn >= 0 && prng.chance(70)) return callStep(this.world.profile, vm.loadedOn, 'vcpu_put', {});
     const end = endOf(vm);
     return this.world.profile.has(end)
-      ? callStep(this.world.profile, this.cpu(), end, { vm: { name: vm.name } })
+      ? callStep(this.world.profile, this.picks.cpu(), end, { vm: { name: vm.name } })
       : null;
   }
 
   /** The host ends a VM, most of the time one whose guest has something: the vCPU goes, then the VM; none when there is no VM. */
   end(): Step[] {
-    const { prng, world } = this;
+    const { prng, world } = this.picks;
     const live = world.vms.filter(({ stage }) => stage === 'live');
     const rich = live.filter(({ claimed, guestPages }) => claimed.length + guestPages.length > 0);
     const vms = rich.length > 0 && prng.chance(85) ? rich : live;
     if (vms.length === 0) return [];
     const vm = prng.pick(vms);
-    const end = callStep(world.profile, this.cpu(), 'start_teardown_vm', { vm: { name: vm.name } });
+    const end = callStep(world.profile, this.picks.cpu(), 'start_teardown_vm', { vm: { name: vm.name } });
     return vm.loadedOn < 0 ? [end] : [callStep(world.profile, vm.loadedOn, 'vcpu_put', {}), end];
   }
 
   /** The host itself reads or writes a page, whosever it is. */
   access(): Step {
-    const { prng } = this;
-    const cpu = this.cpu();
+    const { prng } = this.picks;
+    const cpu = this.picks.cpu();
     const at: number | PageRef = prng.chance(25)
-      ? prng.pick(this.machine.smmus).base + this.register()
+      ? prng.pick(this.picks.machine.smmus).base + this.register()
       : { ...this.page(), ...(prng.chance(50) && { byte: 4 * prng.between(1, 4) }) };
     const isAlignedTo8 = (typeof at === 'number' ? at : (at.byte ?? 0)) % 8 === 0;
     const width = prng.chance(90) ? {} : { width: prng.pick(isAlignedTo8 ? WIDTHS : NARROW) };
@@ -238,12 +233,12 @@ export class GuestSteps {
 
   /** Offset of a register of an SMMU. */
   private register(): number {
-    return this.prng.chance(60) ? this.prng.pick(REGISTERS) : 4 * this.prng.below(REGISTERS_END / 4);
+    return this.picks.prng.chance(60) ? this.picks.prng.pick(REGISTERS) : 4 * this.picks.prng.below(REGISTERS_END / 4);
   }
 
   /** Any page that was ever used. */
   private page(): PageRef {
-    const { prng } = this;
+    const { prng } = this.picks;
     const held = [...this.world.pages.keys()];
     if (held.length > 0 && prng.chance(30)) return { page: prng.pick(held) };
     if (prng.chance(15)) {
@@ -255,11 +250,7 @@ export class GuestSteps {
 
   private heldPage(holder: PageHolder): PageRef | null {
     const pages = [...this.world.pages].filter(([, held]) => held === holder);
-    return pages.length === 0 ? null : { page: this.prng.pick(pages)[0] };
-  }
-
-  private cpu(): number {
-    return this.prng.chance(90) ? 0 : this.prng.below(this.machine.cpus);
+    return pages.length === 0 ? null : { page: this.picks.prng.pick(pages)[0] };
   }
 }
 

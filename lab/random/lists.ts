@@ -6,36 +6,23 @@
 import { ScatterElement } from '#hypercall-abi';
 import type { PageRef, Step, Value } from '../scenario/index.ts';
 import { callStep } from './call-step.ts';
-import type { Choices } from './choices.ts';
-import type { MappingSteps } from './mappings.ts';
-import type { World } from './world.ts';
+import { BLOCK, PAGE, type Picks } from './picks.ts';
 
-const PAGE = 0x1000;
-const BLOCK = 0x200000;
 /** Pages of lists: the second is seldom shared. */
 const LIST_PAGES = ['sg', 'sg', 'sg', 'sg', 'p0'];
 
 export class ListSteps {
-  private readonly world: World;
-  private readonly mappings: MappingSteps;
-  private prng: Choices;
+  private readonly picks: Picks;
   /** Steps that come next. */
   private readonly pending: Step[] = [];
 
-  constructor(world: World, mappings: MappingSteps, prng: Choices) {
-    this.world = world;
-    this.mappings = mappings;
-    this.prng = prng;
+  constructor(picks: Picks) {
+    this.picks = picks;
   }
 
   /** Begin a run anew. */
   reset(): void {
     this.pending.length = 0;
-  }
-
-  /** Where the decisions come from, from now on. */
-  decideBy(choices: Choices): void {
-    this.prng = choices;
   }
 
   save(): readonly Step[] {
@@ -51,7 +38,7 @@ export class ListSteps {
     return this.pending.shift() ?? null;
   }
 
-  /** Steps that belong together, one after the other. @returns the first */
+  /** Steps that belong together, one after the other, behind those of a list that was begun. @returns what comes next, if anything */
   begin(steps: readonly Step[]): Step | null {
     this.pending.push(...steps);
     return this.next();
@@ -59,8 +46,8 @@ export class ListSteps {
 
   /** Share a page, or write a list of up to four ranges there and map it. */
   mapList(): Step | null {
-    const { prng, world } = this;
-    const domain = this.mappings.domain();
+    const { prng, world } = this.picks;
+    const domain = this.picks.domain();
     if (domain === null) return null;
     const page = prng.pick(LIST_PAGES);
     if (page === 'sg' && world.pages.get(page) !== 'shared') {
@@ -71,22 +58,22 @@ export class ListSteps {
     for (let i = 0; i < count; i++) this.writeElement({ page, byte: first + i * ScatterElement.size });
     const iova = prng.chance(50) ? PAGE * prng.between(0, 31) : BLOCK * prng.between(1, 3) - PAGE * prng.below(4);
     this.pending.push(
-      callStep(world.profile, this.mappings.cpu(), 'map_sg', {
+      callStep(world.profile, this.picks.cpu(), 'map_sg', {
         domain: { name: domain.name },
         iova,
         sg: { page, byte: first },
         nent: prng.chance(95) ? count : prng.pick([0, count + 1, 170, 171, 0xffffffff]),
-        prot: this.mappings.prot(),
+        prot: this.picks.prot(),
       }),
     );
     return this.next();
   }
 
   private writeElement(at: PageRef): void {
-    const { prng } = this;
+    const { prng } = this.picks;
     const isBlock = prng.chance(4);
     const pgcount = isBlock ? 1 : prng.chance(85) ? prng.between(1, 3) : prng.pick([0, 512, 2 ** 20, 0xffffffff]);
-    const phys: Value = isBlock ? { page: 'huge', run: 512 } : this.mappings.pages(Math.min(pgcount, 4));
+    const phys: Value = isBlock ? { page: 'huge', run: 512 } : this.picks.pages(Math.min(pgcount, 4));
     this.write(at, ScatterElement.phys, phys);
     if (prng.chance(3)) this.write(at, ScatterElement.phys + 4, 0xffffffff);
     this.write(

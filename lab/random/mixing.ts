@@ -11,10 +11,10 @@ import {
   type GuestCallSpec,
   guestCallNamed,
 } from '#hypercall-abi';
-import type { MachineDescription } from '#machine';
-import { type CallStep, type GuestStep, namedStreams, type Step, type Value } from '../scenario/index.ts';
-import type { Choices } from './choices.ts';
-import type { Used, World } from './world.ts';
+import type { CallStep, GuestStep, Step, Value } from '../scenario/index.ts';
+import type { Used } from './known.ts';
+import type { Picks } from './picks.ts';
+import type { World } from './world.ts';
 
 /** What calls may have in common that says something. */
 const COMMON: ReadonlySet<ArgumentUnit> = new Set<ArgumentUnit>([
@@ -34,28 +34,22 @@ const FOREIGN = 25;
 const OTHER_CPU = 25;
 
 export class MixedSteps {
-  private readonly machine: MachineDescription;
+  private readonly picks: Picks;
   private readonly world: World;
   private readonly calls: readonly CallSpec[];
   private readonly iommus: ReadonlyMap<string, number>;
-  private prng: Choices;
 
-  constructor(machine: MachineDescription, world: World, allowed: ReadonlySet<CallName>, prng: Choices) {
-    this.machine = machine;
+  constructor(picks: Picks, allowed: ReadonlySet<CallName>) {
+    const { streams, world } = picks;
+    this.picks = picks;
     this.world = world;
     this.calls = world.profile.calls.filter(({ name, args }) => allowed.has(name) && args.some(hasCommonUnit));
-    this.iommus = new Map(namedStreams(machine).map(({ name, iommu }) => [name, iommu]));
-    this.prng = prng;
-  }
-
-  /** Where the decisions come from, from now on. */
-  decideBy(choices: Choices): void {
-    this.prng = choices;
+    this.iommus = new Map(streams.map(({ name, iommu }) => [name, iommu]));
   }
 
   /** A call about what another call was about; null when none has come to anything. */
   mix(): Step | null {
-    const { prng, world } = this;
+    const { prng, world } = this.picks;
     if (world.used.length === 0) return null;
     return this.mixWith(prng.pick(world.used));
   }
@@ -66,7 +60,7 @@ export class MixedSteps {
   }
 
   private mixWith(base: Used): Step | null {
-    const { prng } = this;
+    const { prng } = this.picks;
     if (prng.chance(SAME_CALL)) return this.again(base);
     const unit = this.commonUnit(base);
     const calls = this.calls.filter(({ args }) => args.some((arg) => arg.unit === unit));
@@ -80,7 +74,7 @@ export class MixedSteps {
 
   /** The same call, with one argument of another. */
   private again({ step }: Used): Step | null {
-    const { prng, world } = this;
+    const { prng, world } = this.picks;
     const { args: specs } = this.spec(step);
     const { yields: _, ...whole } = step;
     if (specs.length === 0 || world.used.length === 0) return whole;
@@ -97,11 +91,11 @@ export class MixedSteps {
     const units = this.spec(step).args.flatMap(({ unit }) => (COMMON.has(unit) ? [unit] : []));
     if (endpoint !== '') units.push('stream');
     if ('call' in step && step.call === 'guest_alloc_domain') units.push('domain');
-    return units.length === 0 ? null : this.prng.pick(units);
+    return units.length === 0 ? null : this.picks.prng.pick(units);
   }
 
   private argument({ name, unit }: ArgumentSpec, base: Used): Value {
-    const { prng, world } = this;
+    const { prng, world } = this.picks;
     const own = prng.chance(FOREIGN) ? undefined : this.find(base, name, unit);
     if (own !== undefined) return own;
     const first = prng.below(world.used.length);
@@ -139,11 +133,11 @@ export class MixedSteps {
   private matchIommu(args: Record<string, Value>): void {
     const { endpoint } = args;
     if (args.iommu === undefined || typeof endpoint !== 'object' || !('name' in endpoint)) return;
-    if (this.prng.chance(90)) args.iommu = this.iommus.get(endpoint.name) ?? 0;
+    if (this.picks.prng.chance(90)) args.iommu = this.iommus.get(endpoint.name) ?? 0;
   }
 
   private cpu(cpu: number): number {
-    return this.prng.chance(OTHER_CPU) ? this.prng.below(this.machine.cpus) : cpu;
+    return this.picks.prng.chance(OTHER_CPU) ? this.picks.prng.below(this.picks.machine.cpus) : cpu;
   }
 
   private spec(step: CallStep | GuestStep): CallSpec | GuestCallSpec {

@@ -6,9 +6,11 @@ import { tiny, twoSmmus } from '#machine';
 import { callStep } from '../../lab/random/call-step.ts';
 import { StepGenerator } from '../../lab/random/generate.ts';
 import { guestStep } from '../../lab/random/guest-devices.ts';
+import type { Vm } from '../../lab/random/known.ts';
 import { MixedSteps } from '../../lab/random/mixing.ts';
+import { Picks } from '../../lab/random/picks.ts';
 import { Prng } from '../../lab/random/prng.ts';
-import { type Vm, World } from '../../lab/random/world.ts';
+import { World } from '../../lab/random/world.ts';
 import { makeExecutor, type Outcome, type Step } from '../../lab/scenario/index.ts';
 
 const allowed = new Set(defaultProfile.calls.map(({ name }) => name));
@@ -40,7 +42,7 @@ function mixed(steps: readonly Step[], prepare: (world: World) => void = () => {
     const result = { again: false, status: 0, value: 256, exit: null, token: null };
     world.observe(step, step.kind === 'guest' ? ({ kind: 'guest', result } as unknown as Outcome) : ok);
   }
-  const mixing = new MixedSteps(twoSmmus, world, allowed, new Prng(1));
+  const mixing = new MixedSteps(new Picks(twoSmmus, world, new Prng(1)), allowed);
   return new Set(Array.from({ length: 4000 }, () => JSON.stringify({ ...mixing.mix(), cpu: 0 })));
 }
 
@@ -62,7 +64,7 @@ test('what a guest got is used by the host, by its number', () => {
 });
 
 test('nothing is mixed before anything came to something', () => {
-  const mixing = new MixedSteps(tiny, new World(defaultProfile), allowed, new Prng(1));
+  const mixing = new MixedSteps(new Picks(tiny, new World(defaultProfile), new Prng(1)), allowed);
   expect(mixing.mix()).toBeNull();
 });
 
