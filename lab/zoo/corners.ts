@@ -146,4 +146,21 @@ export const corners: readonly string[] = [
 @cpu0 hvc x0=0x1c600000e x1=0x40100 -> not supported
 @cpu0 hvc x0=0xc600000e x1=0x40100 -> 0
 `,
+  manyRuns(),
 ];
+
+/** More pages that do not follow each other than the list of a CPU has room for, unmapped by one call: on the last CPU. */
+function manyRuns(): string {
+  const pages = 1040;
+  const maps = Array.from(
+    { length: pages },
+    (_, n) =>
+      `@cpu1 map_pages domain=d1 iova=${4096 * n} paddr=page:a pgsize=0x1000 pgcount=1 prot=read -> 0, 0x1000 bytes\n`,
+  );
+  return `${header('android17', 'tiny', 'One call unmaps more pages that do not follow each other than a list has room for')}\
+@cpu0 topup iommu 16 -> 0
+@cpu0 alloc_domain domain=d1 type=s1 -> 0
+${maps.join('')}\
+@cpu1 unmap_pages domain=d1 iova=0 pgsize=0x1000 pgcount=${pages} -> ${4096 * pages} bytes
+`;
+}
