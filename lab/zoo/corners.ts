@@ -147,6 +147,7 @@ export const corners: readonly string[] = [
 @cpu0 hvc x0=0xc600000e x1=0x40100 -> 0
 `,
   manyRuns(),
+  allIds(),
 ];
 
 /** More pages that do not follow each other than the list of a CPU has room for, unmapped by one call: on the last CPU. */
@@ -162,5 +163,18 @@ function manyRuns(): string {
 @cpu0 alloc_domain domain=d1 type=s1 -> 0
 ${maps.join('')}\
 @cpu1 unmap_pages domain=d1 iova=0 pgsize=0x1000 pgcount=${pages} -> ${4096 * pages} bytes
+`;
+}
+
+/** Every id that guests can have, and one more. */
+function allIds(): string {
+  return `${header('android17', 'two-smmus', 'A guest takes all the domains that there are')}\
+@cpu0 vm1 = reserve_vm -> handle
+@cpu0 describe page:k vm=vm1 protected=1 vcpus=1 -> ok
+@cpu0 host_share_hyp pfn=page:k -> 0
+@cpu0 init_vm kvm=page:k pgd=page:t -> 0
+@cpu0 vcpu_load vm=vm1
+${'@cpu0 guest_alloc_domain -> domain\n'.repeat(256)}\
+@cpu0 guest_alloc_domain -> invalid
 `;
 }

@@ -161,6 +161,12 @@ test.each<[string, string, string, string]>([
     '  if (h.unmapCacheCount + TABLE_ENTRIES > UNMAP_CACHE_ENTRIES) yield* completeUnmap(h);',
     '',
   ],
+  [
+    'hyp/guest-domain.ts',
+    'allocGuestDomain',
+    '  for (let index = 0; index < count - hostCount && id < 0; index++) {',
+    '  for (let index = 0; index <= count - hostCount && id < 0; index++) {',
+  ],
 ])('a corner shows what is wrong in %s, %s', (file, inFunction, before, after) => {
   const edit = { file, function: inFunction, before, after };
   const { createHypervisor: create } = buildHypervisor([{ id: 'corner', edits: [edit] }]);
