@@ -4,7 +4,7 @@
  * monitor has counted on the way.
  */
 
-import { DOMAINS_PER_LEAF, POOL_ORDER_MAX } from '#hyp/layout';
+import { DOMAINS_PER_LEAF } from '#hyp/layout';
 import { VM_COUNT } from '#hypercall-abi';
 import type { Comparison } from './compare.ts';
 import {
@@ -26,11 +26,12 @@ import { type Facts, PAGE } from './facts.ts';
 import { type Findings, hex } from './findings.ts';
 import { type Ghost, Owner, VmLife } from './ghost.ts';
 import { IdentityCheck } from './identity-check.ts';
-import { type LayoutReader, PageWord } from './layout-reader.ts';
+import type { LayoutReader } from './layout-reader.ts';
 import { leafMeaning } from './leaf.ts';
 import { LEAF_PAGES } from './maplets.ts';
 import type { Monitor } from './monitor.ts';
 import { N, NodeKind, Reached } from './node-store.ts';
+import { PoolCheck } from './pool-check.ts';
 import { recountTags } from './recount.ts';
 import type { Stage2 } from './stage2.ts';
 import { S, StaleKind } from './stale-set.ts';
@@ -50,6 +51,7 @@ export class FullCheck {
   private readonly other: Int32Array;
   private readonly identityStale: Int32Array;
   private readonly identity: IdentityCheck;
+  private readonly pools: PoolCheck;
   /** Scratch: pages met as tables and as free. */
   private readonly roles: Uint8Array;
   /** Scratch: pages of the IOMMU pool that were met as tables. */
@@ -76,6 +78,7 @@ export class FullCheck {
     this.identityStale = new Int32Array(facts.pages);
     this.identity = new IdentityCheck(facts, ghost, findings, reader);
     this.roles = new Uint8Array(facts.pages);
+    this.pools = new PoolCheck(facts, ghost, findings, reader);
     comparison.firstDifference = (id) => {
       this.roles.fill(0);
       return this.compareLeaves(id, false);
@@ -100,7 +103,7 @@ export class FullCheck {
     this.identity.run((pa) => this.claim(pa, 'a table of the identity domain'));
     this.staleWays();
     recountTags(this.facts, this.monitor, this.findings);
-    this.pools();
+    this.pools.check(this.roles);
     this.iommuLeak();
     this.cpuTables();
     this.lostPages();
@@ -178,7 +181,7 @@ export class FullCheck {
     // A first table that the host gave with the call is in no pool.
     if (isPooled && this.ghost.isInPool(page)) {
       this.iommuPages++;
-      this.references(pa, page, 1, `holds ${what}`);
+      this.pools.references(pa, page, 1, `holds ${what}`);
     }
     if (this.ghost.owner(page) !== Owner.hyp) {
       const text = `${what} lies at ${hex(pa)}, a page of the ${this.ghost.ownerName(page)}`;
@@ -380,73 +383,12 @@ export class FullCheck {
 
   // ---- pools and CPU tables
 
-  private pools(): void {
-    for (const pool of [0, 1]) {
-      let free = 0;
-      for (let order = 0; order <= POOL_ORDER_MAX; order++) free += this.freeList(pool, order);
-      if (free === this.reader.poolFreePages(pool)) continue;
-      const text = `pool ${pool} counts ${this.reader.poolFreePages(pool)} free pages; its lists hold ${free}`;
-      this.findings.add('allocation', 'pool-count', text, { pool, free });
-    }
-  }
-
   /** Every page of the IOMMU pool is free, or holds a table that is in use, unless hardware has not answered. */
   private iommuLeak(): void {
     const lent = this.reader.poolTotalPages(1) - this.reader.poolFreePages(1);
     if (lent === this.iommuPages || this.ghost.hasLeaked) return;
     const text = `${lent} pages of the IOMMU pool are not free; ${this.iommuPages} hold tables that are in use`;
     this.findings.add('allocation', 'pool-leak', text, { lent, used: this.iommuPages });
-  }
-
-  private freeList(pool: number, order: number): number {
-    let pages = 0;
-    for (let pa = this.reader.poolHead(pool, order); pa !== 0; pa = this.facts.read64(pa)) {
-      for (let i = 0; i < 2 ** order; i++) {
-        const page = this.facts.pageOf(pa + i * PAGE);
-        if (page < 0 || this.roles[page] !== 0 || this.ghost.owner(page) !== Owner.hyp) {
-          const text = `${hex(pa + i * PAGE)} is on a free list of pool ${pool}, and is no free page of the hypervisor's`;
-          this.findings.add('allocation', 'free-list', text, { pa: pa + i * PAGE, pool });
-          return pages;
-        }
-        this.roles[page] = 2;
-        this.references(pa + i * PAGE, page, 0, 'is free');
-        pages++;
-      }
-      this.freeBlock(pool, pa, order);
-    }
-    return pages;
-  }
-
-  /** A page of a pool counts one reference while it is lent, and none while it is free. */
-  private references(pa: number, page: number, expected: number, what: string): void {
-    const found = PageWord.references(this.reader.page(page));
-    if (found === expected) return;
-    this.findings.add('refcount', 'pool-page', `${hex(pa)} ${what}, and counts ${found} references`, { pa, found });
-  }
-
-  /** A free block is marked as one, and has been joined with its buddy if that is free, too. */
-  private freeBlock(pool: number, pa: number, order: number): void {
-    if (!this.isMarkedFree(pool, pa, order)) {
-      const text = `${hex(pa)} is on the list of free blocks of ${2 ** order} pages of pool ${pool}; its record says otherwise`;
-      this.findings.add('allocation', 'free-mark', text, { pa, pool });
-    }
-    const size = 2 ** order * PAGE;
-    if (pa % size !== 0) {
-      const text = `${hex(pa)}, a free block of ${2 ** order} pages of pool ${pool}, is not aligned to its size`;
-      this.findings.add('allocation', 'unaligned', text, { pa, pool });
-    }
-    const buddy = (pa / size) % 2 === 0 ? pa + size : pa - size;
-    if (order === POOL_ORDER_MAX || !this.isMarkedFree(pool, buddy, order)) return;
-    const text = `${hex(pa)} and ${hex(buddy)}, free blocks of ${2 ** order} pages of pool ${pool}, were not joined`;
-    this.findings.add('allocation', 'not-joined', text, { pa, pool });
-  }
-
-  /** Whether the record of the page at `pa` says that a free block of 2^order pages of that pool begins there. */
-  private isMarkedFree(pool: number, pa: number, order: number): boolean {
-    const page = this.facts.pageOf(pa);
-    if (page < 0) return false;
-    const record = this.reader.page(page);
-    return PageWord.freeOrder(record) === order + 1 && PageWord.freePool(record) === pool;
   }
 
   private cpuTables(): void {

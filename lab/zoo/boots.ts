@@ -28,6 +28,8 @@ export interface BeforeBoot {
   /** Pages of the host that nothing is in: naturally aligned chunks of 2^order. */
   readonly page: (order?: number) => number;
   readonly get: (offset: number) => number;
+  /** The page that a 64-bit address register names. */
+  readonly pageIn: (offset: number) => number;
   readonly put: (offset: number, value: number) => void;
   /** Put a 64-bit address register. */
   readonly putAddress: (offset: number, pa: number) => void;
@@ -54,15 +56,12 @@ function place(offset: number, register: string): BootVariant[] {
   const at = (name: string, pa: (b: BeforeBoot, before: number) => number): BootVariant => ({
     name: `${register}: ${name}`,
     change: (b) => {
-      const before = (b.get(offset + 4) & 0xfffff) * TWO32 + (b.get(offset) >>> 0);
-      const log2 = offset === STRTAB_BASE ? 0 : before % 32;
-      b.putAddress(offset, pa(b, before - log2) + log2);
+      const log2 = offset === STRTAB_BASE ? 0 : b.get(offset) & 31;
+      b.putAddress(offset, pa(b, b.pageIn(offset)) + log2);
     },
   });
-  const { ram, carve } = {
-    ram: (b: BeforeBoot) => b.machine.description.ram[0]!,
-    carve: (b: BeforeBoot) => b.machine.description.carveOut,
-  };
+  const ram = (b: BeforeBoot) => b.machine.description.ram[0]!;
+  const carve = (b: BeforeBoot) => b.machine.description.carveOut;
   return [
     at('in another page', ({ page }) => page()),
     at('64 bytes further', (_, before) => before + 64),
@@ -80,7 +79,7 @@ function place(offset: number, register: string): BootVariant[] {
     at('bit 51', (_, before) => before + 2 ** 51),
     ...[STRTAB_BASE, CMDQ_BASE, EVENTQ_BASE]
       .filter((other) => other !== offset)
-      .map((other) => at(`over ${other}`, ({ get }) => (get(other) & -PAGE) >>> 0)),
+      .map((other) => at(`over ${other}`, ({ pageIn }) => pageIn(other))),
     {
       name: `${register}: without hints`,
       change: ({ get, put }) => put(offset + 4, get(offset + 4) & 0xfffff),
@@ -173,8 +172,8 @@ function memcaches(): BootVariant[] {
     at('inside a page', ({ page }) => page() + Memcache.size),
     at('not RAM', ({ smmu }) => smmu.base),
     at('the carve-out', ({ machine }) => machine.description.carveOut.base),
-    at('the event queue', ({ get }) => (get(EVENTQ_BASE) & -PAGE) >>> 0),
-    at('the stream table', ({ get }) => (get(STRTAB_BASE) & -PAGE) >>> 0),
+    at('the event queue', ({ pageIn }) => pageIn(EVENTQ_BASE)),
+    at('the stream table', ({ pageIn }) => pageIn(STRTAB_BASE)),
   ];
 }
 
@@ -206,6 +205,7 @@ export function bootOnce(
     index,
     page: (order = 0) => memory.alloc(order),
     get: (offset) => hardware.get(offset),
+    pageIn: (offset) => (hardware.get(offset + 4) & 0xfffff) * TWO32 + ((hardware.get(offset) & -PAGE) >>> 0),
     put: (offset, value) => hardware.put(offset, value),
     putAddress: (offset, pa) => {
       hardware.put(offset, pa | 0);
