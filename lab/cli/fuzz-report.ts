@@ -21,6 +21,8 @@ export interface FuzzStatistics {
   readonly steps: number;
   readonly calls: number;
   readonly callsPerSecond: number;
+  /** Inputs in which no order of overlapping calls explained what came of them: not judged from there on. */
+  readonly unexplained: number;
   readonly corpus: number;
   /** Edges of the hypervisor's code that were taken, of how many. */
   readonly edges: number;
@@ -47,7 +49,7 @@ export function fuzzStatistics(
   progress: FuzzProgress,
   ended: FuzzStatistics['ended'],
 ): FuzzStatistics {
-  const { runs, steps, calls, corpus, edges, states, rows, violations, hits, findings } = progress;
+  const { runs, steps, calls, unexplained, corpus, edges, states, rows, violations, hits, findings } = progress;
   const reached = names.sometimes.map((name, i): [string, number] => [name, progress.sometimes[i] ?? 0]);
   const counts = new Map([...names.rows.map((name, i): [string, number] => [name, hits[i] ?? 0]), ...reached]);
   return {
@@ -62,6 +64,7 @@ export function fuzzStatistics(
     steps,
     calls,
     callsPerSecond: Math.round(calls / Math.max(seconds, 0.001)),
+    unexplained,
     corpus,
     edges,
     edgesOf: progress.workers[0]?.seen.edges.length ?? 0,
@@ -117,12 +120,15 @@ export function findingText(finding: FuzzFinding, folder: FuzzFolder | null, sto
 export function summaryText(statistics: FuzzStatistics, folder: FuzzFolder | null): string {
   const { hypervisor, profile, machine, seed, seconds, runs, calls, callsPerSecond, corpus, edges, edgesOf } =
     statistics;
-  const { states, rows, rowsOf, findings, neverHit, missing, ended } = statistics;
+  const { states, rows, rowsOf, findings, neverHit, missing, unexplained, ended } = statistics;
   const reached = Object.entries(statistics.sometimes);
   const never = reached.flatMap(([name, hits]) => (hits === 0 ? [name] : []));
   const lines = [
     `${hypervisor}, ${profile} on ${machine}, seed ${seed}: ${ended === 'interrupted' ? 'interrupted' : 'done'} after ${clockText(seconds)}`,
     `  inputs      ${count(runs)}, ${count(calls)} hypercalls, ${count(callsPerSecond)} a second`,
+    ...(unexplained === 0
+      ? []
+      : [`  unexplained ${count(unexplained)} inputs: no order of their overlapping calls gives their results`]),
     `  corpus      ${count(corpus)} inputs worth keeping`,
     ...(edgesOf === 0
       ? []

@@ -33,6 +33,8 @@ export interface FuzzProgress {
   readonly runs: number;
   readonly steps: number;
   readonly calls: number;
+  /** Inputs whose overlapping calls nothing explained. */
+  readonly unexplained: number;
   readonly violations: number;
   /** Inputs kept, each counted once. */
   readonly corpus: number;
@@ -175,6 +177,7 @@ export class Coordinator {
       runs: sum(({ counts }) => counts.runs),
       steps: sum(({ counts }) => counts.steps),
       calls: sum(({ counts }) => counts.calls),
+      unexplained: sum(({ counts }) => counts.unexplained),
       violations: sum(({ violations }) => violations),
       corpus: this.inputs.length,
       edges: united(states, 'edges'),

@@ -53,6 +53,8 @@ export interface EngineCounts {
   steps: number;
   /** Hypercalls among them, guests' included. */
   calls: number;
+  /** Inputs in which no order of overlapping calls explained what came of them: judged up to there, and run no further. */
+  unexplained: number;
 }
 
 /** A run that violated something. */
@@ -81,7 +83,7 @@ const PREFERRED = 15;
 const PREFERENCE = 6;
 
 export class FuzzEngine {
-  readonly counts: EngineCounts = { runs: 0, steps: 0, calls: 0 };
+  readonly counts: EngineCounts = { runs: 0, steps: 0, calls: 0, unexplained: 0 };
   readonly feedback: Feedback;
   readonly corpus = new Corpus();
   readonly session: Session;
@@ -147,10 +149,10 @@ export class FuzzEngine {
   /** Run an input that somebody else has found worth keeping; it is kept if it shows anything new here. */
   adopt(input: Uint8Array): Violated | null {
     this.take(input);
-    const { runs } = this.counts;
+    const { runs, unexplained } = this.counts;
     const violated = this.run(this.start, false);
     // Somebody else has made it up.
-    this.counts.runs = runs;
+    Object.assign(this.counts, { runs, unexplained });
     return violated;
   }
 
@@ -261,6 +263,7 @@ export class FuzzEngine {
     const { done, violated: duringRecords } = this.performRecords(place.bytes, this.draft.length);
     const violated = duringRecords || this.endCalls();
     this.counts.runs++;
+    if (this.session.oracle!.hasLostTrack) this.counts.unexplained++;
     const input = this.draft.bytes.subarray(0, done);
     if (!violated && full) this.executor.checkAll();
     const novelty = this.feedback.end();

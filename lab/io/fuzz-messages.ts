@@ -23,28 +23,30 @@ export type EpochOrder =
 
 /** What both see at any time: how far the worker is, and whether it is to end. */
 export class Counters {
-  static readonly BYTES = 32;
+  static readonly BYTES = 40;
   private readonly cells: Float64Array;
 
   constructor(shared: SharedArrayBuffer) {
     this.cells = new Float64Array(shared);
   }
 
-  publish({ runs, steps, calls }: EngineCounts): void {
+  publish({ runs, steps, calls, unexplained }: EngineCounts): void {
     this.cells[0] = runs;
     this.cells[1] = steps;
     this.cells[2] = calls;
+    this.cells[3] = unexplained;
   }
 
   get counts(): EngineCounts {
-    return { runs: this.cells[0]!, steps: this.cells[1]!, calls: this.cells[2]! };
+    const [runs, steps, calls, unexplained] = this.cells;
+    return { runs: runs!, steps: steps!, calls: calls!, unexplained: unexplained! };
   }
 
   get isOver(): boolean {
-    return this.cells[3] !== 0;
+    return this.cells[4] !== 0;
   }
 
   end(): void {
-    this.cells[3] = 1;
+    this.cells[4] = 1;
   }
 }

@@ -41,7 +41,7 @@ import { Frame } from './frame.ts';
 import { FullCheck } from './full-check.ts';
 import { Ghost, Owner } from './ghost.ts';
 import { Hardware } from './hardware.ts';
-import { type InterleavedCall, ordersOf } from './interleaved.ts';
+import { holdersOf, type InterleavedCall, nameOf, ordersOf } from './interleaved.ts';
 import { LayoutReader } from './layout-reader.ts';
 import { Monitor } from './monitor.ts';
 import type { Property } from './properties.ts';
@@ -215,7 +215,7 @@ export class CheckedHypervisor implements Hypervisor {
     if (smmu >= 0) this.monitor.commandsVisible(smmu);
   }
 
-  /** Whether calls that overlapped could not be explained: only locks and panics are looked at from there on. */
+  /** Whether no order of calls that overlapped explained what came of them: only locks and panics are looked at from there on. */
   get hasLostTrack(): boolean {
     return this.isLost;
   }
@@ -233,13 +233,28 @@ export class CheckedHypervisor implements Hypervisor {
     this.collected.only = null;
     this.monitor.locks.clear();
     for (const { cpu, panic } of calls) if (panic !== null) this.panickedOn(cpu, panic);
+    if (calls.every(({ panic }) => panic === null)) {
+      const order = this.explanation(calls, false) ?? this.explanation(calls, true);
+      if (order !== null) return order;
+    }
+    this.isLost = true;
+    this.collected.only = (property) => property === 'lock' || property === 'panic';
+    this.monitor.touched.clear();
+    return null;
+  }
+
+  /**
+   * The first order of the calls that gives their results and leaves the state as it is; otherwise the first that gives
+   * their results, with what is wrong then. The ghost takes them over in that order.
+   * @param foreign whether a call may have been refused because of one that may not use the domain, which is a finding
+   */
+  private explanation(calls: readonly InterleavedCall[], foreign: boolean): readonly InterleavedCall[] | null {
     const { memory } = this.facts;
     const kept = this.collected.list.length;
-    const isAlone = calls.length === 1;
     let explained: readonly InterleavedCall[] | null = null;
-    for (const order of calls.some(({ panic }) => panic !== null) ? [] : ordersOf(calls)) {
+    for (const order of ordersOf(calls)) {
       const mark = memory.mark();
-      if (order.every((one) => this.explains(one, isAlone))) {
+      if (order.every((one) => this.explains(one, calls, foreign))) {
         this.checkAll();
         if (this.collected.list.length === kept) return this.explainedBy(order);
         explained ??= order;
@@ -248,13 +263,8 @@ export class CheckedHypervisor implements Hypervisor {
       this.collected.clear(kept);
       this.monitor.touched.clear();
     }
-    if (explained === null) {
-      this.isLost = true;
-      this.collected.only = (property) => property === 'lock' || property === 'panic';
-      this.monitor.touched.clear();
-      return null;
-    }
-    for (const one of explained) this.explains(one, isAlone);
+    if (explained === null) return null;
+    for (const one of explained) this.explains(one, calls, foreign);
     this.checkAll();
     return this.explainedBy(explained);
   }
@@ -277,20 +287,23 @@ export class CheckedHypervisor implements Hypervisor {
   }
 
   /** Whether the result of a call is the one that the state, as the ghost has it now, asks for; the ghost takes it over. */
-  private explains(one: InterleavedCall, isAlone: boolean): boolean {
+  private explains(one: InterleavedCall, calls: readonly InterleavedCall[], foreign: boolean): boolean {
     // Memory is as all of them have left it: a page that has left the host may have come back since.
     this.collected.only = (property) => property !== 'isolation';
+    this.call.isAfterwards = true;
     this.call.fetched = one.fetched;
-    this.call.isAlone = isAlone;
-    const isExplained = this.explainsAfterwards(one);
+    this.call.isAlone = calls.length === 1;
+    const isExplained = this.explainsAfterwards(one, calls, foreign);
+    this.call.isAfterwards = false;
     this.call.fetched = null;
     this.call.isAlone = true;
     this.collected.only = null;
     return isExplained;
   }
 
-  private explainsAfterwards({ cpu, isGuest, before, after, exit }: InterleavedCall): boolean {
+  private explainsAfterwards(one: InterleavedCall, calls: readonly InterleavedCall[], foreign: boolean): boolean {
     const { call } = this;
+    const { cpu, isGuest, before, after, exit } = one;
     call.x.set(before);
     call.cpu = cpu;
     this.noteSilence();
@@ -305,7 +318,25 @@ export class CheckedHypervisor implements Hypervisor {
     const problem = shortage === undefined ? judge(call, row) : judgeShortage(call, shortage);
     if (problem === null) this.take(rules, shortage ?? row);
     call.exit = null;
-    return problem === null;
+    return problem === null || this.isHeldOff(row, one, calls, foreign);
+  }
+
+  /** Whether a free or a detach was refused, or for another reason than else, because other calls counted the domain. */
+  private isHeldOff(row: Row, one: InterleavedCall, calls: readonly InterleavedCall[], foreign: boolean): boolean {
+    const { call, collected } = this;
+    const { cpu, isGuest } = one;
+    const name = nameOf(one, this.profile);
+    const isFree = name === 'free_domain' || name === 'guest_free_domain';
+    const mayBe = isFree || name === 'detach_dev' || name === 'guest_detach_dev';
+    const isRefused = isFree ? call.errno === -Errno.EINVAL || call.errno === GuestStatus.invalid : call.errno < 0;
+    const holders = mayBe && isRefused ? holdersOf(one, calls, this.profile) : [];
+    if (row.errno !== 0 ? holders.length > 0 : holders.some((other) => other.isGuest === isGuest)) return true;
+    if (!foreign || holders.length === 0) return false;
+    collected.only = null;
+    collected.beginCall(cpu, call.x);
+    this.wrong(name!, row.id, 'was refused because of a call that may not use the domain');
+    collected.endCall();
+    return true;
   }
 
   /** A call is made while an SMMU does not answer: what hardware may keep of it is lost for good. */

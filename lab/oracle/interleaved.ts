@@ -1,6 +1,15 @@
 /** Calls that were in progress at the same time, and the orders in which they may have taken effect. */
 
-import type { GuestExit } from '#hypercall-abi';
+import {
+  type ArgumentSpec,
+  type CallSpec,
+  decodeGuestCall,
+  FUNCTION_ID_BASE,
+  firstGuestArgument,
+  type GuestCallSpec,
+  type GuestExit,
+  type Profile,
+} from '#hypercall-abi';
 
 /** One of them, with its registers at the beginning and at the end. */
 export interface InterleavedCall {
@@ -38,4 +47,43 @@ function* continued(
       rest.filter((other) => other !== next),
     );
   }
+}
+
+/**
+ * Calls that count a domain while they are in progress. A free of the same domain is refused meanwhile, and a detach finds
+ * the domain attached: neither is one indivisible step.
+ * @returns those in progress at the same time as `one` that name its domain
+ */
+export function holdersOf(
+  one: InterleavedCall,
+  calls: readonly InterleavedCall[],
+  profile: Profile,
+): readonly InterleavedCall[] {
+  const id = domainNamed(one, profile);
+  return calls.filter(
+    (other) =>
+      id >= 0 &&
+      other !== one &&
+      other.begun < one.ended &&
+      other.ended > one.begun &&
+      domainNamed(other, profile) === id,
+  );
+}
+
+/** What the call is called; undefined for none that there is. */
+export function nameOf(one: InterleavedCall, profile: Profile): string | undefined {
+  return specOf(one, profile)?.name;
+}
+
+function specOf({ isGuest, before }: InterleavedCall, profile: Profile): CallSpec | GuestCallSpec | undefined {
+  return isGuest ? decodeGuestCall(before) : profile.at((before[0]! - FUNCTION_ID_BASE) | 0);
+}
+
+/** Low word of the domain that a call names; -1 when it names none. */
+function domainNamed(one: InterleavedCall, profile: Profile): number {
+  const spec = specOf(one, profile);
+  const args: readonly ArgumentSpec[] = spec?.args ?? [];
+  const index = args.findIndex(({ unit }) => unit === 'domain');
+  if (spec === undefined || index < 0) return -1;
+  return one.before[2 * (index + ('op' in spec ? firstGuestArgument(spec) : 1))]! >>> 0;
 }

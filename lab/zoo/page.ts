@@ -2,7 +2,6 @@
 
 import type { DefectCard } from './card.ts';
 import { cards } from './cards/index.ts';
-import { between } from './limits.ts';
 import { outOfScope } from './out-of-scope.ts';
 import { scenarioText } from './scenario.ts';
 
@@ -62,10 +61,8 @@ export function renderZooPage(): string {
 
 function cardText(card: DefectCard): string {
   const { id, title, kind, upstream, breaks, attack, profile, machine, cpus, property } = card;
-  const scenario = scenarioText(id);
   const origin = [kind, ...(upstream.cve === undefined ? [] : [upstream.cve]), ...upstream.commits].join(', ');
   const where = `${profile}, ${machine}, ${cpus} CPU${cpus === 1 ? '' : 's'}`;
-  const shown = scenario === null ? `No scenario: ${between(card)}.` : `\`\`\`scenario\n${scenario}\`\`\``;
   return `### ${id}: ${title}
 
 ${origin} · ${where} · reported by \`${property}\`
@@ -74,7 +71,8 @@ ${upstream.reference}
 
 *Breaks:* ${breaks} *Attack:* ${attack}
 
-${shown}
+\`\`\`scenario
+${scenarioText(id)}\`\`\`
 `;
 }
 

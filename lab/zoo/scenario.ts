@@ -4,13 +4,14 @@ import { scenarios } from '#scenarios';
 import { parseScenario, type Scenario } from '../scenario/index.ts';
 import type { DefectCard } from './card.ts';
 
-/** The scenario that shows a defect; null where no sequence of calls does, because it takes CPUs that are in the middle of one. */
-export function scenarioOf({ id }: Pick<DefectCard, 'id'>): Scenario | null {
-  const text = scenarioText(id);
-  return text === null ? null : parseScenario(text, `${id}.txt`);
+/** The scenario that shows a defect. @throws RangeError when none was written */
+export function scenarioOf({ id }: Pick<DefectCard, 'id'>): Scenario {
+  return parseScenario(scenarioText(id), `${id}.txt`);
 }
 
-/** Its text, comments included. */
-export function scenarioText(id: string): string | null {
-  return Object.hasOwn(scenarios, id) ? scenarios[id]! : null;
+/** Its text, comments included. @throws RangeError when none was written */
+export function scenarioText(id: string): string {
+  const text = Object.hasOwn(scenarios, id) ? scenarios[id] : undefined;
+  if (text === undefined) throw new RangeError(`${id} has no scenario`);
+  return text;
 }

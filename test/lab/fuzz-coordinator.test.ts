@@ -49,7 +49,7 @@ class Recorder implements WorkerHandle {
     this.shared.push(this.inputs - 1);
     const own = [0, 1].map((n) => Uint8Array.of(this.name, epoch, n));
     return {
-      counts: { runs: this.runs, steps: 0, calls: 0 },
+      counts: { runs: this.runs, steps: 0, calls: 0, unexplained: 0 },
       seen,
       inputs: [...adopted, ...own],
       adopted: adopted.length,

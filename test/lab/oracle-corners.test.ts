@@ -3,16 +3,56 @@ import { expect, test } from 'vitest';
 import { parseScenario, runScenario } from '../../lab/scenario/index.ts';
 import { hypervisorByIdentity } from '../../lab/zoo/index.ts';
 
-const header = 'postern scenario v1\nprofile android17\nmachine tiny\nhypervisor postern\n\n';
+const header = (machine: string): string =>
+  `postern scenario v1\nprofile android17\nmachine ${machine}\nhypervisor postern\n\n`;
+const guest = `@cpu0 host_share_hyp pfn=page:a -> 0
+@cpu0 vm1 = reserve_vm -> handle
+@cpu0 describe page:a vm=vm1 protected=1 vcpus=1 -> ok
+@cpu0 pviommu_attach kvm=page:a pviommu=0 -> 0
+@cpu0 pviommu_add_vsid kvm=page:a pviommu=0 endpoint=net vsid=0 -> 0
+@cpu0 init_vm kvm=page:a pgd=page:b -> 0
+@cpu0 vcpu_load vm=vm1 vcpu=0 -> 0
+`;
 
-test('memory for a table runs out before the SMMU is asked about the first chunk of a refill', () => {
-  const text = `${header}@cpu0 set_identity endpoint=usb on=on -> 0
+test.each([
+  [
+    'memory for a table runs out before the SMMU is asked about the first chunk of a refill',
+    `${header('tiny')}@cpu0 set_identity endpoint=usb on=on -> 0
 smmu0 stops answering
 @cpu0 alloc_mgt_reclaim pool=heap target=256 -> 0x4037f000
 @cpu0 alloc_mgt_refill pool=heap head=0x40000000 count=1 -> -ENOMEM request heap 1
-`;
-  expect(runScenario(parseScenario(text), { hypervisors: hypervisorByIdentity })).toMatchObject({
-    violations: [],
-    ok: true,
-  });
+`,
+  ],
+  [
+    'the host finds a domain of a guest in use while the guest tries to attach a device that is not its own',
+    `${header('two-smmus')}${guest}@cpu0 g1 = guest_alloc_domain -> domain
+@cpu0 topup iommu 1 -> 0
+@cpu0:15 guest_attach_dev pviommu=0 vsid=0 domain=g1 -> invalid
+@cpu1 free_domain domain=256 -> -EINVAL
+@cpu0:end
+`,
+  ],
+  [
+    'a guest’s attach that wants more memory has made its table, in a call that was stopped',
+    `${header('two-smmus')}${guest}@cpu0 host_donate_hyp_mmio pfn=0xa000 pages=1 -> 0
+smmu0 stops answering
+@cpu0 topup iommu 1 -> 0
+@cpu0 guest_dev_req_dma pviommu=0 vsid=0 -> token 0x9050000 0x20
+@cpu0 g1 = guest_alloc_domain -> domain
+@cpu0:1 guest_attach_dev pviommu=0 vsid=0 domain=g1 -> again request iommu 4
+@cpu0:end
+`,
+  ],
+  [
+    'memory that a call missed has come on another CPU before the call has ended',
+    `${header('tiny')}@cpu0 topup heap 4 -> 0
+@cpu0 alloc_mgt_reclaim pool=iommu target=4095
+@cpu0:6 alloc_domain domain=d1 type=s1 -> -ENOMEM request iommu 1
+@cpu1 topup iommu 8
+@cpu0:end
+`,
+  ],
+])('%s', (_, text) => {
+  const report = runScenario(parseScenario(text), { hypervisors: hypervisorByIdentity });
+  expect(report).toMatchObject({ violations: [], ok: true, lostTrack: null });
 });

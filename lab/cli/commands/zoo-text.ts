@@ -1,7 +1,6 @@
 /** Cards of the zoo for people. */
 import { wrap } from '../../narrator/render.ts';
 import { type DefectCard, scenarioText, unifiedDiff } from '../../zoo/index.ts';
-import { between } from '../../zoo/limits.ts';
 import type { OutOfScope } from '../../zoo/out-of-scope.ts';
 
 const WIDTH = 100;
@@ -31,9 +30,7 @@ export function listText(cards: readonly DefectCard[], outOfScope: readonly OutO
 export interface CardText {
   readonly whole: string;
   readonly diff: string;
-  readonly scenario: string | null;
-  /** Why there is no scenario, if there is none. */
-  readonly withoutScenario: string;
+  readonly scenario: string;
 }
 
 const KINDS: Readonly<Record<DefectCard['kind'], string>> = {
@@ -47,7 +44,6 @@ const KINDS: Readonly<Record<DefectCard['kind'], string>> = {
 export function showText(card: DefectCard): CardText {
   const diff = unifiedDiff(card);
   const scenario = scenarioText(card.id);
-  const withoutScenario = between(card) ?? 'none has been written';
   const { upstream, profile, cpus, machine, property } = card;
   const origin = [KINDS[card.kind], ...(upstream.cve === undefined ? [] : [upstream.cve]), ...upstream.commits];
   const fields: readonly (readonly [string, string])[] = [
@@ -67,10 +63,12 @@ export function showText(card: DefectCard): CardText {
     '',
     diff.trimEnd(),
     '',
-    ...(scenario === null ? [`No scenario: ${withoutScenario}.`] : ['The scenario:', '', scenario.trimEnd()]),
+    'The scenario:',
+    '',
+    scenario.trimEnd(),
     '',
   ].join('\n');
-  return { whole, diff, scenario, withoutScenario };
+  return { whole, diff, scenario };
 }
 
 function field(name: string, text: string): string {

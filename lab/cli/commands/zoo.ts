@@ -70,10 +70,8 @@ function list(args: CommandArgs, io: CliIo): number {
 function show(args: CommandArgs, io: CliIo, id: string | undefined): number {
   if (id === undefined) throw new UsageError('zoo show needs the id of a defect, such as Z14; see postern zoo list');
   const text = showText(cardOf(id));
-  if (flagArg(args, 'scenario')) {
-    if (text.scenario === null) throw new UsageError(`${id} has no scenario: ${text.withoutScenario}`);
-    io.out(text.scenario);
-  } else if (flagArg(args, 'diff')) io.out(text.diff);
+  if (flagArg(args, 'scenario')) io.out(text.scenario);
+  else if (flagArg(args, 'diff')) io.out(text.diff);
   else if (flagArg(args, 'json')) {
     io.out(json({ schema: SCHEMA, card: cardOf(id), diff: text.diff, scenario: text.scenario }));
   } else io.out(text.whole);

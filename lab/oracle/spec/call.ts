@@ -35,6 +35,8 @@ export class Call {
   /** Registers as the call left them. */
   after: Int32Array = this.x;
 
+  /** Whether the call has ended, and others have gone on since: memory is not what it found. */
+  isAfterwards = false;
   /** Words that the call has fetched already, by address, as they were then: for a call that overlapped with others. */
   fetched: ReadonlyMap<number, number> | null = null;
   /** Whether no other call overlapped with it: what was touched is its own doing. */
@@ -127,8 +129,12 @@ export class Call {
     }
   }
 
-  /** Whether a pool has no block of that order (nor a larger one) left. */
+  /**
+   * Whether a pool had no block of that order (nor a larger one) left. Of a call that overlapped with others nobody knows
+   * what was left when it asked: memory may always run out.
+   */
   poolLacks(pool: number, order: number): boolean {
+    if (this.isAfterwards) return true;
     for (let o = order; o <= POOL_ORDER_MAX; o++) if (this.reader.poolHead(pool, o) !== 0) return false;
     return true;
   }
@@ -189,6 +195,11 @@ export class Call {
   giveToPool(page: number, pool: number): void {
     this.setOwner(page, Owner.hyp);
     this.ghost.giveToPool(page, pool);
+  }
+
+  /** Pages of a pool that a call could give at most; all that it can hold, of a call that overlapped with others. */
+  freePages(pool: number): number {
+    return this.isAfterwards ? this.facts.pages : this.reader.poolFreePages(pool);
   }
 
   /** The word at `pa`, in memory that the host may still write: as the call has found it. Unsigned. */

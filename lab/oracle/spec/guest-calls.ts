@@ -143,7 +143,9 @@ const attachShortage: Shortage = {
   }),
   lacks: (c, order) => c.poolLacks(IOMMU_POOL, isNew(c) && !c.isUnanswered(smmu()) ? order + 1 : order),
   apply: (c) => {
-    if (freeBefore > 0) keepTable(c);
+    // Of a call that overlapped with others, only the record tells whether there was a page for the table.
+    const hadPage = c.isAfterwards ? isNew(c) && c.reader.domainRefs(attachId(c)) !== 0 : freeBefore > 0;
+    if (hadPage) keepTable(c);
   },
 };
 

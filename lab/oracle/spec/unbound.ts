@@ -131,6 +131,8 @@ let hadLevel2 = false;
 /** Whether there was memory for the first table: what is missing then is the page of a context descriptor. */
 function hasBuilt(c: Call): boolean {
   if (isBound(c)) return true;
+  // Of a call that overlapped with others, only the record tells what memory there was.
+  if (c.isAfterwards) return usedDomain(c) >= 0 && c.reader.domainRoot(usedDomain(c)) !== 0;
   return stage(c) === 1 && hasLevel2(c) && freeBefore - (hadLevel2 ? 0 : level2Pages(c)) >= 1;
 }
 

@@ -17,7 +17,7 @@ export const z64g: DefectCard = {
   cpus: 2,
   machine: 'tiny',
   interleaved: 'cpus',
-  property: 'spec',
+  property: 'ownership',
   edits: [
     {
       file: 'hyp/vm.ts',
