@@ -23,6 +23,8 @@ const ENDS = 35;
 const DRAINS = 10;
 /** Most pauses that a call is run at once: the first ones matter most, for most calls are short. */
 const PAUSES = [3, 6, 12, 24, 48];
+/** The same of a call about what somebody else has: most of these are refused early. */
+const PAUSES_CONTENDED = [2, 3, 4, 8, 24];
 /** Calls that are begun before nothing is in progress any more: of more, the oracles do not try all orders. */
 const CALLS_MAX = 4;
 /** Words from where an argument points to that a call may read, and values that make a difference there. */
@@ -66,7 +68,8 @@ export class Schedule {
     const running = busy.flatMap((step, cpu) => (step === null ? [] : [cpu]));
     if (running.length === 0) {
       const step = make();
-      return this.begin(step, isContended(step) ? LEFT_CONTENDED : done < PEACE ? LEFT_AT_FIRST : LEFT);
+      if (isContended(step)) return this.begin(step, LEFT_CONTENDED, PAUSES_CONTENDED);
+      return this.begin(step, done < PEACE ? LEFT_AT_FIRST : LEFT);
     }
     const cpu = choices.pick(running);
     if (this.begun >= CALLS_MAX || choices.chance(GOES_ON)) return this.goOn(cpu);
@@ -97,7 +100,7 @@ export class Schedule {
   }
 
   /** The step on a CPU that is free; perhaps its call stays in progress. @param left percent of calls that do */
-  private begin(step: Step, left: number): Step {
+  private begin(step: Step, left: number, pauses = PAUSES): Step {
     const { choices } = this;
     if (!('cpu' in step)) return step;
     const cpu = this.idleCpu(step);
@@ -107,7 +110,7 @@ export class Schedule {
     if (!canPause || !choices.chance(left)) return moved;
     // A call in progress keeps its CPU from doing anything else: it may be any of those that are free.
     const elsewhere = isBound(moved) ? cpu : this.anyIdle(cpu);
-    return { ...moved, cpu: elsewhere, yields: choices.between(1, choices.pick(PAUSES)) };
+    return { ...moved, cpu: elsewhere, yields: choices.between(1, choices.pick(pauses)) };
   }
 
   /** A CPU for the step that is free to do it; -1 when there is none. */

@@ -189,8 +189,9 @@ export class StepGenerator {
   private anyRival(of: CallStep | GuestStep): Step | null {
     const dice = this.picks.prng.below(100);
     // Of those who have what the call is about, its guest is one.
-    const aboutThat = this.isAboutGuest(of) ? 10 : 35;
-    if (dice < aboutThat) return this.mixed.about(of);
+    const isGuests = this.isAboutGuest(of);
+    if (dice < (isGuests ? 10 : 35)) return this.mixed.about(of);
+    if (isGuests && dice < 35) return this.guestDevices.letGo(of) ?? this.guestDevices.call();
     if (dice < 45) return this.guestDevices.call();
     if (dice < 60) return this.guestDevices.meddle();
     if (!this.allowed.has('start_teardown_vm')) return null;

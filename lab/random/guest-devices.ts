@@ -174,6 +174,19 @@ export class GuestDeviceSteps {
     return this.map(vm, domain);
   }
 
+  /** The guest is done with the domain that a call of the host is about: the next step to be rid of it. */
+  letGo({ args }: CallStep | GuestStep): Step | null {
+    const { prng } = this.picks;
+    for (const { domains, loadedOn: cpu, pviommu } of this.world.vms) {
+      const domain = domains.find(({ id, live }) => live && id === args.domain);
+      if (domain === undefined || cpu < 0) continue;
+      const name = { name: domain.name };
+      if (domain.attached.length === 0) return guestStep(cpu, 'guest_free_domain', { domain: name });
+      return guestStep(cpu, 'guest_detach_dev', { pviommu, vsid: prng.pick(domain.attached), domain: name });
+    }
+    return null;
+  }
+
   /** Domains without end: what a guest that hoards them comes to. */
   hoard(): Step | null {
     const { prng } = this.picks;
