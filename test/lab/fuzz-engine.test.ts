@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { tiny } from '#machine';
+import { tiny, twoSmmus } from '#machine';
 import { scenarios } from '#scenarios';
 import { FuzzEngine } from '../../lab/fuzz/engine.ts';
 import { ALL_FEEDBACK, NO_FEEDBACK } from '../../lab/fuzz/feedback.ts';
@@ -33,6 +33,28 @@ test('the same seed makes the same runs, another one others', () => {
   expect(runs(7)).toEqual(first);
   expect(runs(8)).not.toEqual(first);
 });
+
+test.each([
+  { interleaved: false, runs: 48 },
+  { interleaved: true, runs: 60 },
+])(
+  'an input is the same steps from boot and from where its first records lead, interleaved: $interleaved',
+  ({ interleaved, runs }) => {
+    const hypervisor = hypervisorByIdentity('postern');
+    const feedback = { edges: false, states: true, rows: true };
+    const options = { machine: twoSmmus, hypervisor, feedback, interleaved, maxSteps: 50 };
+    const [one, fromBoot] = [new FuzzEngine({ ...options, seed: 5 }), new FuzzEngine({ ...options, seed: 6 })];
+    let continued = 0;
+    for (let run = 0; run < runs; run++) {
+      expect(one.runOne()?.violation).toBeUndefined();
+      if (one['batch']!.place.bytes > 0) continued++;
+      const { bytes, length } = one['draft'];
+      const steps = [...one['steps']];
+      expect(fromBoot.stepsOf(bytes.slice(0, length))).toEqual(steps);
+    }
+    expect(continued).toBeGreaterThanOrEqual(12);
+  },
+);
 
 test('without feedback nothing is kept', () => {
   const one = engine(1, NO_FEEDBACK);
