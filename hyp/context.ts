@@ -35,7 +35,7 @@ export interface Hyp {
   /** What is added to a domain's number to find its record: where each IOMMU has domains of its own, the first of the one named. */
   domainBase: number;
   readonly gather: Gather;
-  /** The element of a scatter list that is being mapped, as registers (map-sg.ts). */
+  /** What was fetched from memory of the host, as registers: an element of a scatter list, numbers of a memcache, a link. */
   readonly element: Int32Array;
   /** Page records of a run of pages, as {@link readHypPages} has read them. */
   readonly records: Int32Array;

@@ -9,7 +9,7 @@ import type { Ground } from './grounds.ts';
 import { buildHypervisor } from './loader.ts';
 
 const WHILE_FUZZING = { edges: true, states: false, rows: true };
-/** Pairs of rows lead to places; it is the code that is to be reached. */
+/** Rows lead to places; it is the code that is to be reached. */
 const KEPT_FOR = { edges: true, states: false, rows: false };
 
 /**

@@ -47,10 +47,14 @@ export class SteppedRig {
     this.cpus.onTouch = (cpu, { kind, at }) => {
       if (kind === 'lock') this.locks.taken(cpu, at);
       if (kind === 'unlock') this.locks.released(cpu, at);
-      if (kind !== 'fetch' && kind !== 'fetchDouble') return;
-      if (this.fetched[cpu]!.has(at)) this.fetchProblems.push(`CPU ${cpu} fetches 0x${at.toString(16)} twice`);
-      this.fetched[cpu]!.add(at);
+      if (kind === 'fetch' || kind === 'fetchDouble') this.fetches(cpu, at);
+      if (kind === 'fetchDouble') this.fetches(cpu, at + 4);
     };
+  }
+
+  private fetches(cpu: number, at: number): void {
+    if (this.fetched[cpu]!.has(at)) this.fetchProblems.push(`CPU ${cpu} fetches 0x${at.toString(16)} twice`);
+    this.fetched[cpu]!.add(at);
   }
 
   /** Let a CPU begin a call. @returns its registers: results stand there once it is idle */
