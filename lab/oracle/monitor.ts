@@ -89,6 +89,8 @@ export class Monitor {
   private readonly linkedRoots: number;
   /** Moves of PROD whose commands hardware has not been told of, while stores may wait. */
   private deferred: { readonly smmu: number; readonly before: number; readonly after: number }[] | null = null;
+  /** Pages that lost a reference while a leaf still stood for it in memory, where stores may wait. */
+  private readonly suspects = new Set<number>();
 
   constructor(facts: Facts, ghost: Ghost, findings: Findings, reader: LayoutReader, domains: number) {
     this.facts = facts;
@@ -413,13 +415,19 @@ export class Monitor {
     return false;
   }
 
-  /** The reference count of a page went down to `refs`. */
-  private dropped(page: number, refs: number): void {
+  /**
+   * The reference count of a page went down to `refs`. While stores may wait, a leaf that its CPU has cleared may still
+   * stand in memory. Nobody else can use the page before the lock of the page records is released, and what that CPU has
+   * stored is visible then: so it is judged there.
+   */
+  private dropped(page: number, refs: number, isAtRelease = false): void {
     if (refs === 0 && this.store.firstIn(page) !== 0) this.structureLost(page, 'freed');
     if (this.ghost.owner(page) === Owner.hyp) return;
     const mapped = this.reach.mappedCount(page) + this.ghost.pins(page);
     const pa = this.facts.paOf(page);
-    if (refs < mapped) {
+    if (refs < mapped && this.deferred !== null && !isAtRelease) {
+      this.suspects.add(page);
+    } else if (refs < mapped) {
       const text = `the reference count of ${hex(pa)} drops to ${refs} while ${mapped} mappings stand`;
       this.findings.add('refcount', 'dropped-while-mapped', text, { pa, refs, mapped });
     } else if (refs < this.neededReferences(page, mapped)) {
@@ -598,6 +606,14 @@ export class Monitor {
    */
   deferCommands(): void {
     this.deferred ??= [];
+    this.locks.onReleased = (name) => {
+      if (name === 'host') this.judgeSuspects();
+    };
+  }
+
+  private judgeSuspects(): void {
+    for (const page of this.suspects) this.dropped(page, PageWord.references(this.reader.page(page)), true);
+    this.suspects.clear();
   }
 
   /** The register PROD of an SMMU was written: what was queued there is what hardware finds in memory now. */
@@ -610,6 +626,8 @@ export class Monitor {
   /** Stores are visible at once again. @param forget whether what waits is never looked at */
   undeferCommands(forget: boolean): void {
     const due = this.deferred ?? [];
+    this.suspects.clear();
+    if (this.deferred !== null) this.locks.onReleased = null;
     this.deferred = null;
     if (!forget) for (const { smmu, before, after } of due) this.commandsQueued(smmu, before, after);
   }

@@ -56,3 +56,37 @@ smmu0 stops answering
   const report = runScenario(parseScenario(text), { hypervisors: hypervisorByIdentity });
   expect(report).toMatchObject({ violations: [], ok: true, lostTrack: null });
 });
+
+test.each<[string, string]>([
+  [
+    'a call that overlapped has bound a domain before it ran out of memory',
+    `profile rfc-v2
+machine tiny
+hypervisor postern
+
+@cpu0 topup iommu 2 -> 0
+@cpu0 alloc_domain domain=d1 type=s1 -> 0
+@cpu0:0 alloc_mgt_refill pool=heap head=page:a count=1 -> 0
+@cpu1 attach_dev domain=d1 endpoint=usb -> -ENOMEM request iommu 1
+@cpu0:end
+`,
+  ],
+  [
+    'a leaf of a domain that no stream is attached to is still in the store buffer when its page loses the reference',
+    `profile android16
+machine tiny
+hypervisor postern
+
+@cpu0 topup iommu 5 -> 0
+@cpu0 alloc_domain domain=d1 type=bypass -> 0
+@cpu0 attach_dev domain=d1 endpoint=disk -> 0
+@cpu0 map_pages domain=d1 iova=0 paddr=page:a pgsize=0x1000 pgcount=1 prot=write -> 0, 0x1000 bytes
+@cpu0 detach_dev domain=d1 endpoint=disk -> 0
+@cpu0:0 unmap_pages domain=d1 iova=0 pgsize=0x1000 pgcount=1 -> 0x1000 bytes
+@cpu0:end
+`,
+  ],
+])('%s', (_, text) => {
+  const report = runScenario(parseScenario(`postern scenario v1\n${text}`), { hypervisors: hypervisorByIdentity });
+  expect(report).toMatchObject({ violations: [], ok: true, lostTrack: null });
+});

@@ -98,6 +98,19 @@ test.each([
   expect(seen.length > 0).toBe(found > 0);
 });
 
+test('a page that loses its reference while its leaf stays is a violation, when the lock of the page records is released', () => {
+  const hypervisor = edited({
+    file: 'hyp/map.ts',
+    function: 'mapUsed',
+    before: '  if (mapped < size) yield* unuseDma(h, paddr + mapped, size - mapped);',
+    after: '  yield* unuseDma(h, paddr, size);',
+  });
+  const text = `${attached}${map('@cpu0:1', '0', 'a').replace(' -> 0, 0x1000 bytes', '')}@cpu0:end\n`;
+  const runner = new CandidateRunner(tiny, hypervisor, 'never');
+  const found = runner.run(parseScenario(text).steps);
+  expect(found?.violation).toMatchObject({ property: 'refcount', rule: 'dropped-while-mapped' });
+});
+
 test('answers to stalled accesses that overlap are not taken for each other', () => {
   const begun = header.replace('machine tiny', 'machine two-smmus');
   const text = (
