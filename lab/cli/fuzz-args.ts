@@ -46,6 +46,10 @@ export async function fuzzSetup(args: CommandArgs): Promise<FuzzSetup> {
   if (flagArg(args, 'twin') && flagArg(args, 'interleave')) {
     throw new UsageError('--twin and --interleave: two machines in lock step run one call after the other');
   }
+  if (flagArg(args, 'interleave') && profile.request === 'needs-page') {
+    const why = 'pages that its calls move between caches and pool cannot be told apart when calls overlap';
+    throw new UsageError(`--interleave: not under ${profile.name}: ${why}`);
+  }
   const keepGoing = flagArg(args, 'keepGoing');
   const job: FuzzJob = {
     machine,

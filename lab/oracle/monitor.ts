@@ -519,7 +519,8 @@ export class Monitor {
       this.findings.add('structure', 'foreign-page', `domain records lie at ${hex(pa)}, no page of the hypervisor`, {
         pa,
       });
-      return;
+      // Where calls overlap the ghost learns only in the end whose it is.
+      if (page < 0 || this.deferred === null) return;
     }
     this.memory.put(this.domainLeaves + page, n + 1);
     this.memory.watch(pa, this.observer);

@@ -105,6 +105,7 @@ test.each([
   [['--feedback', 'luck'], "--feedback: expected edges, states, rows (a,b), or none, got 'luck'"],
   [['--require', 'luck'], "--require: nothing is called 'luck'; there are rows"],
   [['--twin', '--interleave'], '--twin and --interleave: two machines in lock step'],
+  [['--interleave', '--profile', 'rfc-v1'], '--interleave: not under rfc-v1: '],
   [['--shard', '3/2'], "--shard: expected i/n with i from 1 to n, and n at most 1024, got '3/2'"],
   [['--max-steps', '0'], '--max-steps: expected a number from 1 to 100000, got 0'],
   [['--resume'], '--resume needs -o: the folder of the run to go on with'],

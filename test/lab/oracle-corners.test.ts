@@ -86,6 +86,22 @@ hypervisor postern
 @cpu0:end
 `,
   ],
+  [
+    'domain records lie in a page that a call which has not ended has given',
+    `profile rfc-v2
+machine tiny
+hypervisor postern
+
+@cpu0:1 alloc_domain domain=d1 type=s1 -> -ENOMEM request iommu 1
+@cpu1 alloc_domain domain=d1 type=s1
+@cpu0:6
+@cpu0 topup iommu 1 -> 0
+@cpu1:end
+@cpu0 topup iommu 3 -> 0
+@cpu0 attach_dev domain=d1 endpoint=net -> 0
+@cpu0 map_pages domain=d1 iova=0 paddr=page:a pgsize=0x1000 pgcount=1 prot=write -> 0 bytes
+`,
+  ],
 ])('%s', (_, text) => {
   const report = runScenario(parseScenario(`postern scenario v1\n${text}`), { hypervisors: hypervisorByIdentity });
   expect(report).toMatchObject({ violations: [], ok: true, lostTrack: null });
