@@ -26,8 +26,8 @@ const CHECKED_ROUNDS = 60;
 /** Calls that get a wrong argument, in percent: with so many about four in ten calls do anything. */
 const WRONG_DMA = 40;
 const WRONG_ALL = 60;
-const MIX_ROUNDS = 60;
-const CHECKED_MIX_ROUNDS = 20;
+const MIX_ROUNDS = 200;
+const CHECKED_MIX_ROUNDS = 120;
 
 function line(label: string, value: string): void {
   process.stdout.write(`  ${label.padEnd(44)}${value}\n`);
