@@ -120,6 +120,8 @@ export class CheckedHypervisor implements Hypervisor {
   private foundAtBoot = 0;
   private isInterleaved = false;
   private isLost = false;
+  /** Rows that decide the calls of an order that is being tried. */
+  private readonly decided: number[] = [];
 
   constructor(inner: Hypervisor, machine: OracleMachine, options: OracleOptions = {}) {
     this.inner = inner;
@@ -254,6 +256,7 @@ export class CheckedHypervisor implements Hypervisor {
     let explained: readonly InterleavedCall[] | null = null;
     for (const order of ordersOf(calls)) {
       const mark = memory.mark();
+      this.decided.length = 0;
       if (order.every((one) => this.explains(one, calls, foreign))) {
         this.checkAll();
         if (this.collected.list.length === kept) return this.explainedBy(order);
@@ -264,6 +267,7 @@ export class CheckedHypervisor implements Hypervisor {
       this.monitor.touched.clear();
     }
     if (explained === null) return null;
+    this.decided.length = 0;
     for (const one of explained) this.explains(one, calls, foreign);
     this.checkAll();
     return this.explainedBy(explained);
@@ -271,6 +275,7 @@ export class CheckedHypervisor implements Hypervisor {
 
   private explainedBy(order: readonly InterleavedCall[]): readonly InterleavedCall[] {
     this.callsChecked += order.length;
+    for (const row of this.decided) this.hits[row]!++;
     this.monitor.touched.clear();
     return order;
   }
@@ -317,6 +322,7 @@ export class CheckedHypervisor implements Hypervisor {
     const shortage = row.shortages.find((one) => isShortage(call, one));
     const problem = shortage === undefined ? judge(call, row) : judgeShortage(call, shortage);
     if (problem === null) this.take(rules, shortage ?? row);
+    this.decided.push((shortage ?? row).index);
     call.exit = null;
     return problem === null || this.isHeldOff(row, one, calls, foreign);
   }

@@ -106,3 +106,22 @@ hypervisor postern
   const report = runScenario(parseScenario(`postern scenario v1\n${text}`), { hypervisors: hypervisorByIdentity });
   expect(report).toMatchObject({ violations: [], ok: true, lostTrack: null });
 });
+
+test('rows that decide overlapping calls are counted', () => {
+  const text = `${header('tiny')}@cpu0:6 alloc_domain domain=d1 type=s1
+@cpu1 host_share_hyp pfn=page:a -> 0
+@cpu0:end
+`;
+  const hits = new Map<string, number>();
+  runScenario(parseScenario(text), {
+    hypervisors: hypervisorByIdentity,
+    onStep: (_, __, session) => {
+      for (const row of session.oracle!.rows()) hits.set(row.id, row.hits);
+    },
+  });
+  const decided = [...hits].filter(([id, count]) => count > 0 && /^(alloc_domain|host_share_hyp)/.test(id));
+  expect(decided.map(([id, count]) => [id, count])).toEqual([
+    ['host_share_hyp/ok', 1],
+    ['alloc_domain/ENOMEM-iommu', 1],
+  ]);
+});
