@@ -384,7 +384,9 @@ export class LifeCycleTracker {
       this.#pages.unseenMap();
     }
     this.#devices.mapped(0, Number.POSITIVE_INFINITY, false);
-    if (id < this.#count) this.#iovas.remove(id, iova, bytes + RUN_BYTES_MAX, this.#tornDown);
+    // In a domain that is not the host's nothing is done before that is found.
+    const isHosts = id < this.#profile.domains.hostCount;
+    if (isHosts || (bytes > 0 && id < this.#count)) this.#iovas.remove(id, iova, bytes + RUN_BYTES_MAX, this.#tornDown);
   }
 
   /** The identity domain is not a domain of the host's, and may be asked all the same. */

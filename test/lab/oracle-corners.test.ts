@@ -52,6 +52,29 @@ smmu0 stops answering
 @cpu0:end
 `,
   ],
+  [
+    'a list that the host would map in a domain of a guest tears nothing of it down',
+    `${header('two-smmus')}@cpu0 vm1 = reserve_vm -> handle
+@cpu0 host_share_hyp pfn=page:a -> 0
+@cpu0 describe page:a vm=vm1 protected=1 vcpus=1 -> ok
+@cpu0 pviommu_attach kvm=page:a pviommu=0 -> 0
+@cpu0 pviommu_add_vsid kvm=page:a pviommu=0 endpoint=gpu-1 vsid=0 -> 0
+@cpu0 host_donate_hyp_mmio pfn=0xa010 pages=2 -> 0
+@cpu0 host_donate_hyp_mmio pfn=0xa014 pages=1 -> 0
+@cpu0 init_vm kvm=page:a pgd=page:b -> 0
+@cpu0 vcpu_load vm=vm1 vcpu=0 -> 0
+@cpu0 g1 = guest_alloc_domain -> domain
+@cpu0 map_guest pfn=page:c gfn=0x10 pages=1 prot=0 -> 0
+@cpu0 guest_dev_req_dma pviommu=0 vsid=0 -> token 0x9050000 0x201
+@cpu0 topup iommu 9 -> 0
+@cpu0 guest_attach_dev pviommu=0 vsid=0 domain=g1 -> 0
+@cpu0 guest_map_pages domain=g1 iova=0 ipa=0x10000 size=0x1000 prot=write -> 0, 0x1000 bytes
+@cpu0 map_sg domain=256 iova=0 sg=page:a nent=0 prot=0 -> 0 bytes
+@cpu0 vcpu_put -> 0
+@cpu0 start_teardown_vm vm=vm1 -> 0
+@cpu0 reclaim_dying_guest_page vm=vm1 gfn=0x10 pages=1 -> 0
+`,
+  ],
 ])('%s', (_, text) => {
   const report = runScenario(parseScenario(text), { hypervisors: hypervisorByIdentity });
   expect(report).toMatchObject({ violations: [], ok: true, lostTrack: null });
