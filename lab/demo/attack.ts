@@ -91,7 +91,7 @@ disk read 0x10000 cached -> fault F_TRANSLATION
 `;
 
 /** The same where pages go to the hypervisor as the first table of a domain, which must be two pages here. */
-const attackRfcV1 = `postern scenario v0
+const attackRfcV1 = `postern scenario v1
 profile rfc-v1
 machine tiny
 hypervisor postern

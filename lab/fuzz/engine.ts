@@ -19,7 +19,7 @@ import {
 } from '../scenario/index.ts';
 import type { HypervisorFactory, Session, Violation } from '../session/session.ts';
 import { Corpus } from './corpus.ts';
-import { Feedback, type FeedbackChoice, type SavedFeedback } from './feedback.ts';
+import { Feedback, type FeedbackChoice } from './feedback.ts';
 import { type Draft, fillRecord, mutate } from './mutate.ts';
 import { RECORD_BYTES, RecordChoices } from './records.ts';
 import { Schedule, type StepMaker } from './schedule.ts';
@@ -346,7 +346,8 @@ export class FuzzEngine {
     this.schedule?.reset();
     this.generator.restore(place.plan);
     this.feedback.begin(place.feedback);
-    this.session.oracle!.lastRow = place.feedback.lastRow;
+    // A row of another run must not count as this one's.
+    this.session.oracle!.lastRow = 0;
     this.steps.length = 0;
     this.steps.push(...place.steps);
   }
@@ -360,7 +361,7 @@ interface Place {
   readonly steps: readonly Step[];
   readonly machine: Savepoint;
   readonly plan: ReturnType<StepGenerator['save']>;
-  readonly feedback: SavedFeedback;
+  readonly feedback: Uint8Array;
 }
 
 function attempt(executor: Executor, step: Step): Outcome | null {

@@ -41,7 +41,6 @@ export class Feedback {
   rowCount = 0;
   private readonly choice: FeedbackChoice;
   private readonly edges: Uint8Array;
-  private lastRow = 0;
   /** What this run has shown so far that is new, edges left out. */
   private novelty: Novelty = 'none';
 
@@ -64,23 +63,22 @@ export class Feedback {
   }
 
   /** A run begins: at boot, or where {@link save} was asked. */
-  begin(saved: SavedFeedback | null): void {
+  begin(saved: Uint8Array | null): void {
     if (saved === null) this.edges.fill(0);
-    else this.edges.set(saved.edges);
-    this.lastRow = saved?.lastRow ?? 0;
+    else this.edges.set(saved);
     this.novelty = 'none';
   }
 
-  /** What a run has shown so far that runs which go on from there have shown, too. */
-  save(): SavedFeedback {
-    return { edges: this.edges.slice(), lastRow: this.lastRow };
+  /** The counters of the run so far: those of runs that go on from there begin with them. */
+  save(): Uint8Array {
+    return this.edges.slice();
   }
 
   /** A step is over. */
   afterStep(oracle: CheckedHypervisor): void {
     const { choice } = this;
     if (choice.states) this.seeState(oracle.abstractState());
-    if (choice.rows && oracle.lastRow !== this.lastRow) this.seeRow(oracle.lastRow);
+    if (choice.rows) this.seeRow(oracle.lastRow);
   }
 
   private seeState(hash: number): void {
@@ -92,8 +90,8 @@ export class Feedback {
   }
 
   private seeRow(row: number): void {
-    this.lastRow = row;
-    if (this.seenRows[row] !== 0) return;
+    // 0: none has decided yet.
+    if (row === 0 || this.seenRows[row] !== 0) return;
     this.seenRows[row] = 1;
     this.rowCount++;
     this.novelty = 'behaviour';
@@ -115,12 +113,6 @@ export class Feedback {
     }
     return isNew ? 'behaviour' : this.novelty;
   }
-}
-
-/** Where a run's own counters stood. */
-export interface SavedFeedback {
-  readonly edges: Uint8Array;
-  readonly lastRow: number;
 }
 
 /** How many bytes are not 0. */

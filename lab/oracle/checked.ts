@@ -16,6 +16,7 @@ import {
   type BootParameters,
   type CallSpec,
   copyRegisters,
+  decodeFunction,
   decodeGuestCall,
   defaultProfile,
   Errno,
@@ -313,13 +314,13 @@ export class CheckedHypervisor implements Hypervisor {
     call.cpu = cpu;
     this.noteSilence();
     const guest = isGuest && this.mayCall(cpu) ? decodeGuestCall(before) : undefined;
-    const position = before[1] === 0 ? (before[0]! - FUNCTION_ID_BASE) | 0 : -1;
-    const rules = isGuest ? guest && guestRulesOf(guest.name) : this.specification.rulesAt(position);
+    const spec = isGuest ? undefined : decodeFunction(before, this.profile);
+    const rules = guest !== undefined ? guestRulesOf(guest.name) : spec && this.specification.rulesAt(spec.position);
     const row = rules === undefined ? null : decide(rules, call);
     if (rules === undefined || row === null) return after[0] === -1 && after[1] === -1 && exit === null;
-    if (isGuest) this.readGuestResult(after, exit);
-    else this.readResult(this.profile.at(position)!, after);
-    const shortage = row.shortages.find((one) => isShortage(call, one));
+    if (spec === undefined) this.readGuestResult(after, exit);
+    else this.readResult(spec, after);
+    const shortage = shortageOf(row, call);
     const problem = shortage === undefined ? judge(call, row) : judgeShortage(call, shortage);
     if (problem === null) this.take(rules, shortage ?? row);
     this.decided.push((shortage ?? row).index);

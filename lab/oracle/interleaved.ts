@@ -3,8 +3,8 @@
 import {
   type ArgumentSpec,
   type CallSpec,
+  decodeFunction,
   decodeGuestCall,
-  FUNCTION_ID_BASE,
   firstGuestArgument,
   type GuestCallSpec,
   type GuestExit,
@@ -76,7 +76,7 @@ export function nameOf(one: InterleavedCall, profile: Profile): string | undefin
 }
 
 function specOf({ isGuest, before }: InterleavedCall, profile: Profile): CallSpec | GuestCallSpec | undefined {
-  return isGuest ? decodeGuestCall(before) : profile.at((before[0]! - FUNCTION_ID_BASE) | 0);
+  return isGuest ? decodeGuestCall(before) : decodeFunction(before, profile);
 }
 
 /** Low word of the domain that a call names; -1 when it names none. */
