@@ -18,7 +18,7 @@ import type { Rate } from './hypercalls.ts';
 const SEED = 1;
 const STEPS = 60;
 /** Milliseconds of warming up (so long the engine's code takes to be compiled), and of each of the measurements. */
-const WARM_UP = 10_000;
+const WARM_UP = 30_000;
 const SLICE = 1500;
 const SLICES = 5;
 

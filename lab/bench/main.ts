@@ -9,6 +9,7 @@ import { performance } from 'node:perf_hooks';
 import { setFlagsFromString } from 'node:v8';
 import { gunzipSync } from 'node:zlib';
 import { qemuVirt } from '#machine';
+import { endWhenOutputCloses } from '../io/closed-output.ts';
 import { tuneEngine } from '../io/engine.ts';
 import { type ReplayReport, replay } from '../replay/replay.ts';
 import { operationsOf } from '../trace/operations.ts';
@@ -16,7 +17,7 @@ import { parseTrace } from '../trace/parse.ts';
 import { fastCheckRate, fuzzRates, workersRate } from './fuzz.ts';
 import { crossingRate, hypercallRate, type Rate } from './hypercalls.ts';
 import { ioPgtable } from './io-pgtable.ts';
-import { DMA_CALLS, mixRate, recordMix } from './random-mix.ts';
+import { DMA_CALLS, mixRate, type RandomMix, recordMix, recordSinglePages } from './random-mix.ts';
 import { smmu } from './smmu.ts';
 import type { Row } from './timing.ts';
 
@@ -96,27 +97,31 @@ function hypercalls(): void {
   line('cost of checking', `${(bare.median / checked.median).toFixed(1).padStart(9)}x`);
 }
 
+function singlePages(): void {
+  mixOf('of the six calls on single pages', recordSinglePages());
+}
+
 function mixes(): void {
-  const kinds = [
-    { what: 'of DMA calls', mix: recordMix(WRONG_DMA, DMA_CALLS) },
-    { what: 'of all calls', mix: recordMix(WRONG_ALL) },
-  ];
-  for (const { what, mix } of kinds) {
-    const share = `${Math.round(100 * mix.success)} % of which do anything`;
-    process.stdout.write(`\nA random mix ${what} (${mix.calls} calls, ${share}, in runs from boot; one CPU)\n`);
-    const mixed = mixRate('without oracles', mix, 'plain', MIX_ROUNDS);
-    const undone = mixRate('each made, undone and made again', mix, 'undone', MIX_ROUNDS);
-    const stepped = mixRate('in the build that pauses', mix, 'stepped', MIX_ROUNDS);
-    const mixedChecked = mixRate('with all oracles', mix, 'checked', CHECKED_MIX_ROUNDS);
-    const tracked = mixRate('with all oracles and life cycles, by boundary', mix, 'tracked', CHECKED_MIX_ROUNDS);
-    for (const rate of [mixed, undone, stepped, mixedChecked, tracked]) rateLine(rate);
-    const undo = (mixed.undoOfRun * mix.runs.length) / mix.calls;
-    line('undo, for each call of a run', `${undo.toFixed(0).padStart(9)} ns`);
-    line('undo of a run of such calls', `${(mixed.undoOfRun / 1000).toFixed(1).padStart(9)} µs`);
-    line('the same with all oracles and life cycles', `${(tracked.undoOfRun / 1000).toFixed(1).padStart(9)} µs`);
-    line('cost of pausing', `${(mixed.median / stepped.median).toFixed(1).padStart(9)}x`);
-    line('cost of checking', `${(mixed.median / mixedChecked.median).toFixed(1).padStart(9)}x`);
-  }
+  mixOf('of DMA calls', recordMix(WRONG_DMA, DMA_CALLS));
+  mixOf('of all calls', recordMix(WRONG_ALL));
+}
+
+function mixOf(what: string, mix: RandomMix): void {
+  const share = `${Math.round(100 * mix.success)} % of which do anything`;
+  const runs = mix.runs.length === 1 ? 'one run' : `${mix.runs.length} runs`;
+  process.stdout.write(`\nA random mix ${what} (${mix.calls} calls, ${share}, in ${runs} from boot; one CPU)\n`);
+  const mixed = mixRate('without oracles', mix, 'plain', MIX_ROUNDS);
+  const undone = mixRate('each made, undone and made again', mix, 'undone', MIX_ROUNDS);
+  const stepped = mixRate('in the build that pauses', mix, 'stepped', MIX_ROUNDS);
+  const mixedChecked = mixRate('with all oracles', mix, 'checked', CHECKED_MIX_ROUNDS);
+  const tracked = mixRate('with all oracles and life cycles, by boundary', mix, 'tracked', CHECKED_MIX_ROUNDS);
+  for (const rate of [mixed, undone, stepped, mixedChecked, tracked]) rateLine(rate);
+  const undo = (mixed.undoOfRun * mix.runs.length) / mix.calls;
+  line('undo, for each call of a run', `${undo.toFixed(0).padStart(9)} ns`);
+  line('undo of a run of such calls', `${(mixed.undoOfRun / 1000).toFixed(1).padStart(9)} µs`);
+  line('the same with all oracles and life cycles', `${(tracked.undoOfRun / 1000).toFixed(1).padStart(9)} µs`);
+  line('cost of pausing', `${(mixed.median / stepped.median).toFixed(1).padStart(9)}x`);
+  line('cost of checking', `${(mixed.median / mixedChecked.median).toFixed(1).padStart(9)}x`);
 }
 
 async function fuzzing(): Promise<void> {
@@ -149,6 +154,7 @@ const PARTS: Readonly<Record<string, () => void | Promise<void>>> = {
   tables: pageTables,
   smmu: smmus,
   hypercalls,
+  single: singlePages,
   mix: mixes,
   fuzz: fuzzing,
   replay: replays,
@@ -160,6 +166,7 @@ if (unknown !== undefined) {
   process.stderr.write(`bench: there is no part '${unknown}'; there are ${Object.keys(PARTS).join(', ')}\n`);
   process.exit(2);
 }
+endWhenOutputCloses();
 tuneEngine();
 // On a busy machine a compiler in the background may come too late for what is measured.
 setFlagsFromString('--no-concurrent-recompilation');

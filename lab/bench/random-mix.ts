@@ -7,12 +7,20 @@ import { performance } from 'node:perf_hooks';
 import { HostMemory, setUpSmmu } from '#host';
 import { createHypervisor as createStepped } from '#hyp';
 import { createHypervisor } from '#hyp/plain';
-import { type CallName, copyRegisters, type Hypervisor, succeeded } from '#hypercall-abi';
-import { createMachine, hostPort, type Machine, run, tiny } from '#machine';
+import {
+  type CallName,
+  type CallResult,
+  type CallSpec,
+  copyRegisters,
+  type Hypervisor,
+  PoolId,
+  succeeded,
+} from '#hypercall-abi';
+import { createMachine, hostPort, type Machine, run, streamsOf, tiny } from '#machine';
 import { CheckedHypervisor } from '../oracle/index.ts';
 import { StepGenerator } from '../random/generate.ts';
 import { Prng } from '../random/prng.ts';
-import { CannotDo, Executor, type Outcome } from '../scenario/index.ts';
+import { CannotDo, Executor } from '../scenario/index.ts';
 import { oracleView } from '../session/oracle-view.ts';
 import { fullInterval, Session } from '../session/session.ts';
 import type { Rate } from './hypercalls.ts';
@@ -51,21 +59,14 @@ export const DMA_CALLS: readonly CallName[] = [
 
 /** Record a random host that makes these calls (all when left out), so many percent of them with a wrong argument. */
 export function recordMix(wrongArguments: number, calls?: readonly CallName[]): RandomMix {
-  let acts: Act[] = [];
-  const runs: Act[][] = [];
-  const session = new Session({
-    machine: tiny,
-    unchecked: true,
-    hypervisor: (machine, profile) => recorder(machine, createHypervisor(machine, profile), (act) => acts.push(act)),
-  });
-  const executor = new Executor(session);
+  const { session, executor, takeActs } = recordedHost();
   const taken = session.smmuMemory.flatMap(({ strtab, cmdq, evtq }) => [strtab, cmdq, evtq]);
   const names = calls ?? session.profile.calls.map(({ name }) => name);
   const generator = new StepGenerator(tiny, names, new Prng(SEED), taken, session.profile, wrongArguments);
+  const runs: Act[][] = [];
   let made = 0;
   let good = 0;
   for (let steps = 0; steps < STEPS; ) {
-    acts = [];
     executor.reset();
     generator.reset(new Prng(SEED, runs.length));
     for (let i = 0; i < RUN_STEPS; i++, steps++) {
@@ -74,7 +75,7 @@ export function recordMix(wrongArguments: number, calls?: readonly CallName[]): 
         const outcome = executor.perform(step);
         if (outcome.kind === 'call') {
           made++;
-          if (isGood(outcome)) good++;
+          if (isGood(outcome.result, outcome.spec)) good++;
         }
         generator.world.observe(step, outcome);
       } catch (error) {
@@ -82,13 +83,77 @@ export function recordMix(wrongArguments: number, calls?: readonly CallName[]): 
         throw error;
       }
     }
-    runs.push(acts);
+    runs.push(takeActs());
   }
   return { runs, calls: made, success: good / made };
 }
 
+const PAGE_SIZE = 4096;
+const DRIVER_ID = 0;
+/** There is one on the machine. */
+const IOMMU = 0;
+const PASID_NONE = 0;
+const RW_CACHE = 7;
+const DOMAINS = 4;
+const PAGES = 64;
+const IOVA = 0x100000;
+/** Pages that the IOMMU pool is given first: no call lacks memory then. */
+const POOL_PAGES = 48;
+
+/**
+ * Record a host that makes the six calls on single pages, mapping and unmapping most of the time, as drivers do. Every
+ * argument is drawn anew from few, whatever was done before: 4 domains, the streams of the machine, 64 IOVAs, 64 pages.
+ */
+export function recordSinglePages(): RandomMix {
+  const { session, takeActs } = recordedHost();
+  const { boundary, driver, hostMemory, profile } = session;
+  const prng = new Prng(SEED);
+  const streams = tiny.devices.flatMap(streamsOf).map(({ sid }) => sid);
+  const pages = Array.from({ length: PAGES }, () => hostMemory.alloc());
+  const iova = (): number => IOVA + PAGE_SIZE * prng.below(PAGES);
+  const domain = (): number => 1 + prng.below(DOMAINS);
+  const attachment = (): number[] => [IOMMU, domain(), streams[prng.below(streams.length)]!];
+  const six: { readonly name: CallName; readonly weight: number; readonly draw: () => readonly number[] }[] = [
+    { name: 'alloc_domain', weight: 2, draw: () => [DRIVER_ID, IOMMU, domain(), prng.below(2)] },
+    { name: 'free_domain', weight: 1, draw: () => [domain()] },
+    { name: 'attach_dev', weight: 1, draw: () => [...attachment(), PASID_NONE, 0, 0] },
+    { name: 'detach_dev', weight: 2, draw: () => [...attachment(), PASID_NONE] },
+    {
+      name: 'map_pages',
+      weight: 12,
+      draw: () => [domain(), iova(), pages[prng.below(PAGES)]!, PAGE_SIZE, 1, RW_CACHE],
+    },
+    { name: 'unmap_pages', weight: 12, draw: () => [domain(), iova(), PAGE_SIZE, 1] },
+  ];
+  const weighted = six.flatMap((call) => Array.from({ length: call.weight }, () => call));
+  for (let i = 0; i < POOL_PAGES; i++) driver.serve({ pool: PoolId.iommu, pages: 1 });
+  let good = 0;
+  for (let i = 0; i < STEPS; i++) {
+    const { name, draw } = weighted[prng.below(weighted.length)]!;
+    if (isGood(boundary.call(0, name, ...draw()), profile.call(name))) good++;
+  }
+  return { runs: [takeActs()], calls: POOL_PAGES + STEPS, success: good / STEPS };
+}
+
+/** A host without oracles of which every act is recorded. */
+function recordedHost() {
+  let acts: Act[] = [];
+  const session = new Session({
+    machine: tiny,
+    unchecked: true,
+    hypervisor: (machine, profile) => recorder(machine, createHypervisor(machine, profile), (act) => acts.push(act)),
+  });
+  const executor = new Executor(session);
+  const takeActs = (): Act[] => {
+    const taken = acts;
+    acts = [];
+    return taken;
+  };
+  return { session, executor, takeActs };
+}
+
 /** Whether a call did anything: where it gives bytes or an address, they tell. */
-function isGood({ result, spec }: Outcome & { kind: 'call' }): boolean {
+function isGood(result: CallResult, spec: CallSpec | undefined): boolean {
   return spec?.x1 === 'bytes' || spec?.x1 === 'pa' ? result.value !== 0 : succeeded(result);
 }
 

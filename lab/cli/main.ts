@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /** The `postern` program: its process. Everything else is in `run.ts` and `commands/`. */
 import project from '../../package.json' with { type: 'json' };
+import { endWhenOutputCloses } from '../io/closed-output.ts';
 import { tuneEngine } from '../io/engine.ts';
 import type { CliIo } from './command.ts';
 import { commands } from './commands/index.ts';
@@ -36,12 +37,7 @@ const io: CliIo = {
   },
 };
 
-// A reader that has seen enough (`postern … | head`) is no error.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code === 'EPIPE') process.exit();
-  throw error;
-});
-
+endWhenOutputCloses();
 tuneEngine();
 const code = await runCommandLine(project, commands, process.argv.slice(2), io);
 process.exitCode = interrupted ? INTERRUPTED : code;

@@ -16,8 +16,6 @@ import {
   type BootParameters,
   type CallSpec,
   copyRegisters,
-  decodeFunction,
-  decodeGuestCall,
   defaultProfile,
   Errno,
   errnoName,
@@ -28,12 +26,12 @@ import {
   type Hypervisor,
   PoolId,
   type Profile,
-  RequestType,
   setNumber,
 } from '#hypercall-abi';
 import { abstractState } from './abstract-state.ts';
 import { Accesses, type DeviceAccess } from './accesses.ts';
 import { BootRules, type Refusal } from './boot-rules.ts';
+import { CallJudge } from './call-judge.ts';
 import { Comparison } from './compare.ts';
 import { ExpectedStream } from './expected-stream.ts';
 import { Facts, IPA_END, type OracleMachine, PAGE } from './facts.ts';
@@ -42,9 +40,10 @@ import { Frame } from './frame.ts';
 import { FullCheck } from './full-check.ts';
 import { Ghost, Owner } from './ghost.ts';
 import { Hardware } from './hardware.ts';
-import { holdersOf, type InterleavedCall, nameOf, ordersOf } from './interleaved.ts';
+import type { InterleavedCall } from './interleaved.ts';
 import { LayoutReader } from './layout-reader.ts';
 import { Monitor } from './monitor.ts';
+import { Overlap } from './overlap.ts';
 import type { Property } from './properties.ts';
 import { Sections } from './sections.ts';
 import { Sometimes, type SometimesCount, type SometimesName } from './sometimes.ts';
@@ -54,13 +53,8 @@ import {
   ENTRY_ROWS,
   type EntryRow,
   guestRulesOf,
-  isShortage,
-  judge,
-  judgeShortage,
-  MADE_AGAIN,
   type Row,
   rowCount,
-  type Shortage,
   type Specification,
   specificationOf,
 } from './spec/index.ts';
@@ -84,8 +78,6 @@ export interface OracleOptions {
 }
 
 const MAX_FINDINGS = 64;
-/** Offset of SMMU_CMDQ_PROD. */
-const CMDQ_PROD = 0x98;
 
 export class CheckedHypervisor implements Hypervisor {
   readonly identity: string;
@@ -107,6 +99,8 @@ export class CheckedHypervisor implements Hypervisor {
   private readonly bootRules: BootRules;
   private readonly takeover: Takeover;
   private readonly call: Call;
+  private readonly judge: CallJudge;
+  private readonly overlap: Overlap;
   private readonly specification: Specification;
   private readonly sometimes: Sometimes;
   private readonly interval: number;
@@ -119,10 +113,6 @@ export class CheckedHypervisor implements Hypervisor {
   private callsBeforeBoot = 0;
   private sinceFull = 0;
   private foundAtBoot = 0;
-  private isInterleaved = false;
-  private isLost = false;
-  /** Rows that decide the calls of an order that is being tried. */
-  private readonly decided: number[] = [];
 
   constructor(inner: Hypervisor, machine: OracleMachine, options: OracleOptions = {}) {
     this.inner = inner;
@@ -169,6 +159,16 @@ export class CheckedHypervisor implements Hypervisor {
     this.accesses = new Accesses(this.facts, this.ghost, this.collected);
     this.takeover = new Takeover(this.facts, this.ghost, this.collected, this.reader, this.monitor.touched);
     this.call = new Call(this.facts, this.ghost, this.reader, this.monitor);
+    this.judge = new CallJudge(this.facts, this.ghost, this.collected, this.specification, this.call);
+    this.overlap = new Overlap(
+      this.facts,
+      this.collected,
+      this.monitor,
+      this.specification,
+      this.call,
+      this.judge,
+      () => this.checkAll(),
+    );
     this.sometimes = new Sometimes(this.facts, this.call, this.specification);
     this.monitor.sometimes = this.sometimes;
     const full = options.full ?? 'never';
@@ -192,180 +192,46 @@ export class CheckedHypervisor implements Hypervisor {
     this.monitor.locks.clear();
     this.sections?.forget();
     this.sinceFull = 0;
-    this.isInterleaved = false;
-    this.isLost = false;
-    this.collected.only = null;
-    this.monitor.undeferCommands(true);
+    this.overlap.reset();
   }
 
   // ---- calls in progress at the same time
 
   /**
    * Calls begin that do not run to their end at once. Until {@link endInterleaved} only what must hold at every moment is
-   * looked at: locks, what is released or given away while it may still be reached, commands, panics.
+   * looked at.
    */
   beginInterleaved(): void {
-    if (this.isLost) return;
-    this.isInterleaved = true;
+    if (this.overlap.isLost) return;
     this.sections?.forget();
-    this.collected.only = holdsAlways;
-    this.monitor.deferCommands();
+    this.overlap.begin();
   }
 
   /** A call in progress has accessed the device register at `pa`. */
   registerAccessed(pa: number): void {
-    const smmu = this.facts.description.smmus.findIndex(({ base }) => pa === base + CMDQ_PROD);
-    if (smmu >= 0) this.monitor.commandsVisible(smmu);
+    this.overlap.registerAccessed(pa);
   }
 
   /** Whether no order of calls that overlapped explained what came of them: only locks and panics are looked at from there on. */
   get hasLostTrack(): boolean {
-    return this.isLost;
+    return this.overlap.isLost;
   }
 
   /**
-   * No call is in progress any more, and all stores are visible. The calls must have had the results, and have left the
-   * state, of some order of them that keeps those apart which did not overlap. Where no order gives the results there is no
-   * verdict (a call need not be one indivisible step): the oracle has lost track then.
-   * @returns that order, or null
+   * No call is in progress any more, and all stores are visible.
+   * @returns the order of the calls that explains what came of them, or null: then the oracle has lost track
    */
   endInterleaved(calls: readonly InterleavedCall[]): readonly InterleavedCall[] | null {
-    this.monitor.undeferCommands(false);
-    if (this.isLost) return null;
-    this.isInterleaved = false;
-    this.collected.only = null;
-    this.monitor.locks.clear();
-    for (const { cpu, panic } of calls) if (panic !== null) this.panickedOn(cpu, panic);
-    if (calls.every(({ panic }) => panic === null)) {
-      const order = this.explanation(calls, false) ?? this.explanation(calls, true);
-      if (order !== null) return order;
-    }
-    this.isLost = true;
-    this.collected.only = (property) => property === 'lock' || property === 'panic';
-    this.monitor.touched.clear();
-    return null;
-  }
-
-  /**
-   * The first order of the calls that gives their results and leaves the state as it is; otherwise the first that gives
-   * their results, with what is wrong then. The ghost takes them over in that order.
-   * @param foreign whether a call may have been refused because of one that may not use the domain, which is a finding
-   */
-  private explanation(calls: readonly InterleavedCall[], foreign: boolean): readonly InterleavedCall[] | null {
-    const { memory } = this.facts;
-    const kept = this.collected.list.length;
-    let explained: readonly InterleavedCall[] | null = null;
-    for (const order of ordersOf(calls)) {
-      const mark = memory.mark();
-      this.decided.length = 0;
-      if (order.every((one) => this.explains(one, calls, foreign))) {
-        this.checkAll();
-        if (this.collected.list.length === kept) return this.explainedBy(order);
-        explained ??= order;
-      }
-      memory.undo(mark);
-      this.collected.clear(kept);
-      this.monitor.touched.clear();
-    }
-    if (explained === null) return null;
-    this.decided.length = 0;
-    for (const one of explained) this.explains(one, calls, foreign);
-    this.checkAll();
-    return this.explainedBy(explained);
-  }
-
-  private explainedBy(order: readonly InterleavedCall[]): readonly InterleavedCall[] {
-    this.callsChecked += order.length;
-    for (const row of this.decided) this.hits[row]!++;
-    this.monitor.touched.clear();
-    return order;
+    const explanation = this.overlap.end(calls);
+    if (explanation === null) return null;
+    this.callsChecked += explanation.order.length;
+    for (const row of explanation.rows) this.hits[row]!++;
+    return explanation.order;
   }
 
   /** Every CPU that has a call in progress waits for another. */
   deadlocked(text: string): void {
     this.collected.add('lock', 'deadlock', text);
-  }
-
-  private panickedOn(cpu: number, error: unknown): void {
-    this.collected.beginCall(cpu, this.call.x);
-    this.panicked(error);
-    this.collected.endCall();
-  }
-
-  /** Whether the result of a call is the one that the state, as the ghost has it now, asks for; the ghost takes it over. */
-  private explains(one: InterleavedCall, calls: readonly InterleavedCall[], foreign: boolean): boolean {
-    // Memory is as all of them have left it: a page that has left the host may have come back since.
-    this.collected.only = (property) => property !== 'isolation';
-    this.call.isAfterwards = true;
-    this.call.fetched = one.fetched;
-    this.call.isAlone = calls.length === 1;
-    const isExplained = this.explainsAfterwards(one, calls, foreign);
-    this.call.isAfterwards = false;
-    this.call.fetched = null;
-    this.call.isAlone = true;
-    this.collected.only = null;
-    return isExplained;
-  }
-
-  private explainsAfterwards(one: InterleavedCall, calls: readonly InterleavedCall[], foreign: boolean): boolean {
-    const { call } = this;
-    const { cpu, isGuest, before, after, exit } = one;
-    call.x.set(before);
-    call.cpu = cpu;
-    this.noteSilence();
-    const guest = isGuest && this.mayCall(cpu) ? decodeGuestCall(before) : undefined;
-    const spec = isGuest ? undefined : decodeFunction(before, this.profile);
-    const rules = guest !== undefined ? guestRulesOf(guest.name) : spec && this.specification.rulesAt(spec.position);
-    const row = rules === undefined ? null : decide(rules, call);
-    if (rules === undefined || row === null) return after[0] === -1 && after[1] === -1 && exit === null;
-    if (spec === undefined) this.readGuestResult(after, exit);
-    else this.readResult(spec, after);
-    const shortage = shortageOf(row, call);
-    const problem = shortage === undefined ? judge(call, row) : judgeShortage(call, shortage);
-    if (problem === null) this.take(rules, shortage ?? row);
-    this.decided.push((shortage ?? row).index);
-    call.exit = null;
-    return problem === null || this.isHeldOff(row, one, calls, foreign);
-  }
-
-  /** Whether a free or a detach was refused, or for another reason than else, because other calls counted the domain. */
-  private isHeldOff(row: Row, one: InterleavedCall, calls: readonly InterleavedCall[], foreign: boolean): boolean {
-    const { call, collected } = this;
-    const { cpu, isGuest } = one;
-    const name = nameOf(one, this.profile);
-    const isFree = name === 'free_domain' || name === 'guest_free_domain';
-    const mayBe = isFree || name === 'detach_dev' || name === 'guest_detach_dev';
-    const isRefused = isFree ? call.errno === -Errno.EINVAL || call.errno === GuestStatus.invalid : call.errno < 0;
-    const holders = mayBe && isRefused ? holdersOf(one, calls, this.profile) : [];
-    if (row.errno !== 0 ? holders.length > 0 : holders.some((other) => other.isGuest === isGuest)) return true;
-    if (!foreign || holders.length === 0) return false;
-    collected.only = null;
-    collected.beginCall(cpu, call.x);
-    this.wrong(name!, row.id, 'was refused because of a call that may not use the domain');
-    collected.endCall();
-    return true;
-  }
-
-  /** A call is made while an SMMU does not answer: what hardware may keep of it is lost for good. */
-  private noteSilence(): void {
-    if (!this.ghost.mayHaveLost && !this.facts.allAnswer()) this.ghost.setMayHaveLost();
-  }
-
-  private readResult(spec: CallSpec, x: Int32Array): void {
-    const { call } = this;
-    const errnoRegister = spec.x0 === 'errno' ? 0 : spec.x1 === 'errno' ? 1 : -1;
-    call.returned(x, errnoRegister, spec.request);
-    if (spec.x1 === 'handleOrErrno' && x[3]! < 0) call.errno = x[2]!;
-  }
-
-  private readGuestResult(x: Int32Array, exit: GuestExit | null): void {
-    const { call } = this;
-    call.returned(x, 0, false);
-    call.exit = exit;
-    if (exit?.reason !== 'memory') return;
-    call.requestType = exit.request.pool === PoolId.heap ? RequestType.heap : RequestType.iommu;
-    call.requestPages = exit.request.pages;
-    if (x.every((word, i) => word === call.x[i])) call.errno = MADE_AGAIN;
   }
 
   /** Somebody has seen the run in a state that no call tells. */
@@ -425,7 +291,7 @@ export class CheckedHypervisor implements Hypervisor {
 
   /** Decode everything and compare it with the ghost, now. Calls in progress make it mean nothing. */
   checkAll(): void {
-    if (!this.monitor.active || this.isInterleaved || this.isLost) return;
+    if (!this.monitor.active || this.overlap.isOn || this.overlap.isLost) return;
     this.fullChecks++;
     this.hardware.check();
     this.full.run();
@@ -445,7 +311,7 @@ export class CheckedHypervisor implements Hypervisor {
   }
 
   private get stopped(): boolean {
-    return this.isInterleaved || this.isLost || (this.stopAtFirst && this.collected.list.length !== 0);
+    return this.overlap.isOn || this.overlap.isLost || (this.stopAtFirst && this.collected.list.length !== 0);
   }
 
   private hitEntry(row: EntryRow): void {
@@ -462,7 +328,7 @@ export class CheckedHypervisor implements Hypervisor {
     try {
       result = this.inner.boot(parameters);
     } catch (error) {
-      this.panicked(error);
+      this.judge.panicked(error);
       return -1;
     }
     this.hitEntry(result === 0 ? 'boot/ok' : 'boot/refused');
@@ -504,14 +370,14 @@ export class CheckedHypervisor implements Hypervisor {
     this.collected.beginCall(cpu, x);
     const position = x[1] === 0 ? (x[0]! - FUNCTION_ID_BASE) | 0 : -1;
     const rules = this.specification.rulesAt(position);
-    const row = rules === undefined ? null : decide(rules, call);
+    const row = rules === undefined ? null : this.judge.decide(rules);
     this.frame.begin(this.isFullDue);
     this.sections?.begin(cpu, rules?.isPiecewise);
-    this.noteSilence();
+    this.judge.noteSilence();
     try {
       this.inner.hvc(cpu, x);
     } catch (error) {
-      this.panicked(error);
+      this.judge.panicked(error);
       this.finish(false);
       return;
     }
@@ -531,22 +397,22 @@ export class CheckedHypervisor implements Hypervisor {
     copyRegisters(call.x, x);
     call.cpu = cpu;
     this.collected.beginGuestCall(cpu, x);
-    const spec = this.mayCall(cpu) ? decodeGuestCall(x) : undefined;
+    const spec = this.judge.guestCall(cpu, x);
     const rules = spec === undefined ? undefined : guestRulesOf(spec.name);
-    const row = rules === undefined ? null : decide(rules, call);
+    const row = rules === undefined ? null : this.judge.decide(rules);
     this.frame.begin(this.isFullDue);
     this.sections?.begin(cpu, rules?.isPiecewise);
-    this.noteSilence();
+    this.judge.noteSilence();
     let exit: GuestExit | null = null;
     try {
       exit = serve();
     } catch (error) {
-      this.panicked(error);
+      this.judge.panicked(error);
       this.finish(false);
       return null;
     }
     this.callsChecked++;
-    this.readGuestResult(x, exit);
+    this.judge.readGuestResult(x, exit);
     if (spec === undefined || rules === undefined || row === null) this.unknownGuestCall(x, exit);
     else this.judgeRow(spec.name, rules, row);
     call.exit = null;
@@ -554,21 +420,10 @@ export class CheckedHypervisor implements Hypervisor {
     return exit;
   }
 
-  /** Whether the guest on that CPU has a paravirtual IOMMU to call. */
-  private mayCall(cpu: number): boolean {
-    const slot = this.ghost.loadedVm(cpu);
-    return this.specification.hasGuests && slot >= 0 && this.ghost.vmProtected(slot);
-  }
-
   private unknownGuestCall(x: Int32Array, exit: GuestExit | null): void {
     this.hitEntry('unknown/guest-not-supported');
     if (x[0] === GuestStatus.notSupported && x[1] === -1 && exit === null) return;
     this.collected.add('spec', 'unknown/guest-not-supported', 'a call that no guest has did not return not-supported');
-  }
-
-  private panicked(error: unknown): void {
-    const message = error instanceof Error ? error.message : String(error);
-    this.collected.add('panic', 'threw', `the hypervisor stopped: ${message}`, { message });
   }
 
   private unknownCall(x: Int32Array): void {
@@ -585,11 +440,11 @@ export class CheckedHypervisor implements Hypervisor {
 
   private judgeCall(spec: CallSpec, rules: CallRules, row: Row | null, x: Int32Array): void {
     const { call } = this;
-    this.readResult(spec, x);
+    this.judge.readResult(spec, x);
     if (spec.x0 === 'smccc' && (x[0] !== 0 || x[1] !== 0))
-      this.wrong(spec.name, 'none', 'did not return SMCCC success');
+      this.judge.wrong(spec.name, 'none', 'did not return SMCCC success');
     if (row === null) {
-      this.wrong(spec.name, 'none', 'has no row for this state');
+      this.judge.wrong(spec.name, 'none', 'has no row for this state');
     } else {
       this.judgeRow(spec.name, rules, row);
     }
@@ -597,29 +452,15 @@ export class CheckedHypervisor implements Hypervisor {
   }
 
   private judgeRow(name: string, rules: CallRules, row: Row): void {
-    const { call } = this;
-    const shortage = shortageOf(row, call);
-    const problem = shortage === undefined ? judge(call, row) : judgeShortage(call, shortage);
+    const { judge } = this;
+    const shortage = judge.shortageOf(row);
+    const problem = judge.problem(row, shortage);
     const decided = shortage ?? row;
     this.hits[decided.index]!++;
     this.sometimes.returned(name);
     this.lastRow = decided.index;
-    if (problem !== null) this.wrong(name, row.id, problem);
-    this.take(rules, decided);
-  }
-
-  private wrong(name: string, rule: string, problem: string): void {
-    this.collected.add('spec', rule, `${name} ${problem}`, { errno: this.call.errno, value: this.call.value });
-  }
-
-  /**
-   * The ghost takes over what the outcome means. A hypervisor that says yes where it had to say no has done the thing:
-   * whoever got a page relies on it, so the row of success is applied.
-   */
-  private take(rules: CallRules, decided: Row | Shortage): void {
-    const { call } = this;
-    if (call.errno === decided.errno) decided.apply(call);
-    else if (call.errno === 0) rules.rows.at(-1)!.apply(call);
+    if (problem !== null) judge.wrong(name, row.id, problem);
+    judge.take(rules, decided);
   }
 
   /** Whether the call being made is followed by a full check. */
@@ -668,7 +509,7 @@ export class CheckedHypervisor implements Hypervisor {
     try {
       outcome = this.inner.abort(cpu, ipa, write, width, value);
     } catch (error) {
-      this.panicked(error);
+      this.judge.panicked(error);
       this.finish(false);
       return 'inject';
     }
@@ -693,27 +534,4 @@ export class CheckedHypervisor implements Hypervisor {
     this.finish(outcome === 'inject', true);
     return outcome;
   }
-}
-
-/** The shortage of a row that the call has come to, if it has. */
-function shortageOf({ shortages }: Row, call: Call): Shortage | undefined {
-  for (let i = 0; i < shortages.length; i++) if (isShortage(call, shortages[i]!)) return shortages[i];
-  return undefined;
-}
-
-/**
- * Findings that stand while calls are in progress: all but whose a page is that becomes a table or is mapped, which
- * another call in progress may have decided. What is left of that in the end is judged then.
- */
-function holdsAlways(property: Property, rule: string): boolean {
-  if (property === 'isolation') return rule !== 'foreign-page';
-  return property !== 'structure' || (rule !== 'foreign-page' && rule !== 'free-page');
-}
-
-/** The first row that holds on the state before the call; null when there is none. */
-function decide(rules: CallRules, call: Call): Row | null {
-  rules.prepare(call);
-  const { rows } = rules;
-  for (let i = 0; i < rows.length; i++) if (rows[i]!.when(call)) return rows[i]!;
-  return null;
 }
