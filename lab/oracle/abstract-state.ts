@@ -30,7 +30,7 @@ export function abstractState(facts: Facts, ghost: Ghost, stale: StaleSet): numb
     leaves += ghost.domainLeaves(id);
   }
   let life = 0;
-  for (let slot = 0; slot < VMS; slot++) life = Math.max(life, ghost.vmLife(slot) * 2 + any(ghost.vmLoads(slot)));
+  for (let slot = 0; slot < VMS; slot++) life = Math.max(life, ghost.vms.life(slot) * 2 + any(ghost.vms.loads(slot)));
   let off = 0;
   let identity = 0;
   for (let smmu = 0; smmu < facts.description.smmus.length; smmu++) {

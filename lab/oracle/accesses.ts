@@ -39,7 +39,7 @@ export class Accesses {
   /** Whose the memory at `pa` is, if a domain (-1: the host itself) may not lead there; null when it may. */
   private stranger(pa: number, id: number): string | null {
     const page = this.facts.pageOf(pa);
-    if (page >= 0) return this.ghost.mayReach(id, page) ? null : `a page of the ${this.ghost.ownerName(page)}`;
+    if (page >= 0) return this.ghost.mayReach(id, page) ? null : `a page of the ${this.ghost.pages.ownerName(page)}`;
     const resource = this.facts.resourceOf(pa);
     if (resource >= 0 && this.ghost.isGiven(resource)) return 'a register of a device on its way to a guest';
     return this.facts.placeOf(pa, 1) === Place.smmu ? 'a register of an SMMU' : null;

@@ -46,6 +46,7 @@ export class CallJudge {
   /** The first row that holds on the state before the call; null when there is none. */
   decide(rules: CallRules): Row | null {
     const { call } = this;
+    call.monitor.releases.onMoved = null;
     rules.prepare(call);
     const { rows } = rules;
     for (let i = 0; i < rows.length; i++) if (rows[i]!.when(call)) return rows[i]!;
@@ -54,8 +55,8 @@ export class CallJudge {
 
   /** What the guest on that CPU calls; undefined when it has no paravirtual IOMMU to call, or there is no such call. */
   guestCall(cpu: number, x: Int32Array): GuestCallSpec | undefined {
-    const slot = this.ghost.loadedVm(cpu);
-    const mayCall = this.specification.hasGuests && slot >= 0 && this.ghost.vmProtected(slot);
+    const slot = this.ghost.vms.loadedOn(cpu);
+    const mayCall = this.specification.hasGuests && slot >= 0 && this.ghost.vms.isProtected(slot);
     return mayCall ? decodeGuestCall(x) : undefined;
   }
 

@@ -38,7 +38,8 @@ import { Facts, IPA_END, type OracleMachine, PAGE } from './facts.ts';
 import { type Finding, Findings, hex } from './findings.ts';
 import { Frame } from './frame.ts';
 import { FullCheck } from './full-check.ts';
-import { Ghost, Owner } from './ghost.ts';
+import { Ghost } from './ghost.ts';
+import { Owner } from './ghost-pages.ts';
 import { Hardware } from './hardware.ts';
 import type { InterleavedCall } from './interleaved.ts';
 import { LayoutReader } from './layout-reader.ts';
@@ -170,7 +171,7 @@ export class CheckedHypervisor implements Hypervisor {
       () => this.checkAll(),
     );
     this.sometimes = new Sometimes(this.facts, this.call, this.specification);
-    this.monitor.sometimes = this.sometimes;
+    this.monitor.tell(this.sometimes);
     const full = options.full ?? 'never';
     this.interval = full === 'never' ? 0 : full === 'every' ? 1 : full;
     this.stopAtFirst = options.stopAtFirst ?? false;
@@ -247,7 +248,7 @@ export class CheckedHypervisor implements Hypervisor {
   /** Whom the page at `pa` belongs to, as the calls have made it: one of Owner; the host for what is no RAM. */
   ownerOf(pa: number): number {
     const page = this.facts.pageOf(pa);
-    return page < 0 ? Owner.host : this.ghost.owner(page);
+    return page < 0 ? Owner.host : this.ghost.pages.owner(page);
   }
 
   /** Whether a stream, or a PASID of it, is attached to a domain of a guest. */
@@ -514,7 +515,7 @@ export class CheckedHypervisor implements Hypervisor {
       return 'inject';
     }
     const page = this.facts.pageOf(ipa);
-    const isHosts = page >= 0 ? this.ghost.owner(page) === Owner.host : this.isHostsDevice(ipa);
+    const isHosts = page >= 0 ? this.ghost.pages.owner(page) === Owner.host : this.isHostsDevice(ipa);
     const allowed = isHosts && ipa < IPA_END;
     const forwards = this.hardware.isForwarded(ipa, write, width);
     if (typeof outcome === 'object' || forwards) {

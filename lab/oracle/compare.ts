@@ -9,7 +9,9 @@ import { l1stdEntries, l1stdL2Ptr, STE_BYTES } from './decode/index.ts';
 import type { ExpectedAttachment, ExpectedStream } from './expected-stream.ts';
 import type { Facts } from './facts.ts';
 import { type Findings, hex } from './findings.ts';
-import { type Ghost, Owner, VmLife } from './ghost.ts';
+import type { Ghost } from './ghost.ts';
+import { Owner } from './ghost-pages.ts';
+import { VmLife } from './ghost-vms.ts';
 import { type LayoutReader, PageWord } from './layout-reader.ts';
 import { LEAF_BYTES } from './maplets.ts';
 import type { Monitor } from './monitor.ts';
@@ -75,7 +77,7 @@ export class Comparison {
     }
     for (let i = 0; i < touched.guestPages.length; i += 2) {
       const slot = touched.guestPages[i]!;
-      if (this.ghost.vmLife(slot) < VmLife.live) continue;
+      if (this.ghost.vms.life(slot) < VmLife.live) continue;
       this.stage2.checkGuestPage(slot, touched.guestPages[i + 1]!, failed ? 'unchanged' : 'ownership');
     }
     this.locks();
@@ -103,16 +105,18 @@ export class Comparison {
   /** What the host must have of a page, as its record says it. */
   private expectedHost(page: number): number {
     const { ghost } = this;
-    if (ghost.owner(page) !== Owner.host) return this.facts.profile.pageStates.noPage;
-    return ghost.isSharedWithHyp(page) || ghost.shareCount(page) !== 0 ? PageState.sharedOwned : PageState.owned;
+    if (ghost.pages.owner(page) !== Owner.host) return this.facts.profile.pageStates.noPage;
+    return ghost.pages.isSharedWithHyp(page) || ghost.pages.shareCount(page) !== 0
+      ? PageState.sharedOwned
+      : PageState.owned;
   }
 
   /** What the hypervisor must have of it. It stands as its complement: XOR the number of NOPAGE. */
   private expectedHyp(page: number): number {
     const { ghost } = this;
     const { noPage } = this.facts.profile.pageStates;
-    const isHyps = ghost.owner(page) === Owner.hyp;
-    return (isHyps ? PageState.owned : ghost.isSharedWithHyp(page) ? PageState.sharedBorrowed : noPage) ^ noPage;
+    const isHyps = ghost.pages.owner(page) === Owner.hyp;
+    return (isHyps ? PageState.owned : ghost.pages.isSharedWithHyp(page) ? PageState.sharedBorrowed : noPage) ^ noPage;
   }
 
   /** What the record of a page says of its owner: states of host and hypervisor, and shares. */
@@ -123,7 +127,7 @@ export class Comparison {
 
   /** Whether the record of a page says what the ghost says of its owner: during a call, what was so before it. */
   isPageAsWas(page: number): boolean {
-    const expected = `${this.expectedHost(page)}, ${this.expectedHyp(page)}, ${this.ghost.shareCount(page)}`;
+    const expected = `${this.expectedHost(page)}, ${this.expectedHyp(page)}, ${this.ghost.pages.shareCount(page)}`;
     return this.pageStates(page) === expected;
   }
 
@@ -131,10 +135,10 @@ export class Comparison {
   private isPlainPage(page: number): boolean {
     const { ghost, reader, facts } = this;
     const { reach } = this.monitor;
-    if (!this.mirrorsAll || !ghost.isPlain(page) || reach.identityMappings(page) !== facts.identitySmmus.length)
+    if (!this.mirrorsAll || !ghost.pages.isPlain(page) || reach.identityMappings(page) !== facts.identitySmmus.length)
       return false;
     // Nothing but the reference count is not zero.
-    const references = ghost.dmaCount(page);
+    const references = ghost.pages.dmaCount(page);
     return references < 0x10000 && references === reach.mappedCount(page) && reader.isJustReferenced(page, references);
   }
 
@@ -143,43 +147,43 @@ export class Comparison {
     if (this.isPlainPage(page)) return;
     const { ghost } = this;
     const record = this.reader.page(page);
-    const owner = ghost.owner(page);
+    const owner = ghost.pages.owner(page);
     const host = PageWord.hostNumber(record);
     const hyp = PageWord.hypNumber(record);
     const expectedHost = this.expectedHost(page);
     const expectedHyp = this.expectedHyp(page);
-    if (host !== expectedHost || hyp !== expectedHyp || this.reader.pageShares(page) !== ghost.shareCount(page)) {
+    if (host !== expectedHost || hyp !== expectedHyp || this.reader.pageShares(page) !== ghost.pages.shareCount(page)) {
       const pa = this.facts.paOf(page);
       const text =
         `the record of ${hex(pa)} says host ${host}, hypervisor ${hyp}, shares ${this.reader.pageShares(page)}; ` +
-        `it must be ${expectedHost}, ${expectedHyp}, ${ghost.shareCount(page)} (owner: ${ghost.ownerName(page)})`;
+        `it must be ${expectedHost}, ${expectedHyp}, ${ghost.pages.shareCount(page)} (owner: ${ghost.pages.ownerName(page)})`;
       this.differs('ownership', 'page-record', text, { pa });
     }
     this.identity(page);
     if (owner === Owner.hyp) return;
     const refs = PageWord.references(record);
     const mappings = this.monitor.reach.mappedCount(page);
-    const pins = ghost.pins(page);
-    if (refs === mappings + pins && refs === ghost.references(page)) return;
+    const pins = ghost.pages.pins(page);
+    if (refs === mappings + pins && refs === ghost.pages.references(page)) return;
     const pa = this.facts.paOf(page);
     const text =
       `the reference count of ${hex(pa)} is ${refs}; ${mappings} leaves of live tables lead there, ` +
-      `${ghost.dmaCount(page)} were mapped, ${pins} pins`;
-    this.findings.add('refcount', 'page', text, { pa, refs, mappings, mapped: ghost.dmaCount(page), pins });
+      `${ghost.pages.dmaCount(page)} were mapped, ${pins} pins`;
+    this.findings.add('refcount', 'page', text, { pa, refs, mappings, mapped: ghost.pages.dmaCount(page), pins });
   }
 
   /** That the identity domain leads to a page on every SMMU exactly while it is the host's. */
   identity(page: number): void {
     const { facts, ghost, monitor } = this;
     const pa = facts.paOf(page);
-    const isHosts = ghost.owner(page) === Owner.host && pa < facts.identityGeometry.inputEnd;
+    const isHosts = ghost.pages.owner(page) === Owner.host && pa < facts.identityGeometry.inputEnd;
     const expected = isHosts ? facts.identitySmmus.length : 0;
     const found = monitor.reach.identityMappings(page);
-    if (ghost.owner(page) !== Owner.host && monitor.reach.identityCount(page) !== 0) {
-      monitor.checkUnreached(page, 'foreign-page');
+    if (ghost.pages.owner(page) !== Owner.host && monitor.reach.identityCount(page) !== 0) {
+      monitor.releases.checkUnreached(page, 'foreign-page');
     }
     if (found === expected) return;
-    const text = `the identity table leads to ${hex(pa)} on ${found} SMMUs; it must on ${expected} (owner: ${ghost.ownerName(page)})`;
+    const text = `the identity table leads to ${hex(pa)} on ${found} SMMUs; it must on ${expected} (owner: ${ghost.pages.ownerName(page)})`;
     this.differs('identity', 'page', text, { pa, found, expected });
   }
 
@@ -338,35 +342,35 @@ export class Comparison {
     const { ghost, reader } = this;
     const handle = hex(VM_HANDLE_BASE + slot);
     if (reader.vmLock(slot) !== 0) this.findings.add('lock', 'vm', `the lock of VM ${handle} is held`, { slot });
-    const life = ghost.vmLife(slot);
+    const life = ghost.vms.life(slot);
     const exists = life >= VmLife.live;
     if (!this.isVmAsWas(slot)) {
       const said = vmText(reader.vmState(slot), reader.vmProtected(slot), reader.vmVcpus(slot), reader.vmRoot(slot));
-      const pgd = exists ? this.facts.paOf(ghost.vmPgd(slot)) : 0;
-      const wanted = vmText(life, ghost.vmProtected(slot), ghost.vmVcpus(slot), pgd);
+      const pgd = exists ? this.facts.paOf(ghost.vms.pgd(slot)) : 0;
+      const wanted = vmText(life, ghost.vms.isProtected(slot), ghost.vms.vcpus(slot), pgd);
       this.differs('ownership', 'vm-record', `the record of VM ${handle} says ${said}; it must say ${wanted}`, {
         slot,
       });
     }
     const loads = reader.vmLoads(slot);
     const pages = reader.vmPages(slot);
-    if (loads === ghost.vmLoads(slot) && (!exists || pages === ghost.vmPages(slot))) return;
+    if (loads === ghost.vms.loads(slot) && (!exists || pages === ghost.vms.pages(slot))) return;
     const text =
       `the record of VM ${handle} counts ${pages} pages and ${loads} loaded vCPUs; ` +
-      `it must be ${ghost.vmPages(slot)} and ${ghost.vmLoads(slot)}`;
+      `it must be ${ghost.vms.pages(slot)} and ${ghost.vms.loads(slot)}`;
     this.differs('accounting', 'vm-record', text, { slot, pages, loads });
   }
 
   /** Whether the record of a VM, its counts left out, says what the ghost says. */
   isVmAsWas(slot: number): boolean {
     const { ghost, reader } = this;
-    const life = ghost.vmLife(slot);
+    const life = ghost.vms.life(slot);
     if (reader.vmState(slot) !== life) return false;
     if (life < VmLife.live) return true;
     return (
-      reader.vmProtected(slot) === ghost.vmProtected(slot) &&
-      reader.vmVcpus(slot) === ghost.vmVcpus(slot) &&
-      reader.vmRoot(slot) === this.facts.paOf(ghost.vmPgd(slot))
+      reader.vmProtected(slot) === ghost.vms.isProtected(slot) &&
+      reader.vmVcpus(slot) === ghost.vms.vcpus(slot) &&
+      reader.vmRoot(slot) === this.facts.paOf(ghost.vms.pgd(slot))
     );
   }
 
@@ -415,7 +419,7 @@ export class Comparison {
 
   /** The record of one CPU: the loaded VM, and that no request is left. */
   cpu(cpu: number): void {
-    const slot = this.ghost.loadedVm(cpu);
+    const slot = this.ghost.vms.loadedOn(cpu);
     const expected = slot < 0 ? 0 : VM_HANDLE_BASE + slot;
     const loaded = this.reader.loadedVm(cpu);
     if (loaded !== expected) {
@@ -444,7 +448,8 @@ export class Comparison {
       if (this.reader.smmuOff(i) !== this.ghost.smmuOff(i)) this.power(i);
       if (this.reader.identityStreams(i) !== this.ghost.identityStreams(i)) this.identityStreams(i);
     }
-    for (const pool of POOLS) if (this.reader.poolTotalPages(pool) !== this.ghost.poolPages(pool)) this.poolTotal(pool);
+    for (const pool of POOLS)
+      if (this.reader.poolTotalPages(pool) !== this.ghost.pages.poolPages(pool)) this.poolTotal(pool);
   }
 
   private identityStreams(smmu: number): void {
@@ -456,7 +461,7 @@ export class Comparison {
 
   private poolTotal(pool: number): void {
     const pages = this.reader.poolTotalPages(pool);
-    const expected = this.ghost.poolPages(pool);
+    const expected = this.ghost.pages.poolPages(pool);
     const text = `pool ${pool} counts ${pages} pages that were given to it and not given back; it must be ${expected}`;
     this.differs('accounting', 'pool-total', text, { pool, pages, expected });
   }

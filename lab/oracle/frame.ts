@@ -8,7 +8,8 @@
 import { PAGE_SHIFT, type PhysicalMemory } from '#machine/memory';
 import { type Facts, PAGE, type Range } from './facts.ts';
 import { type Findings, hex } from './findings.ts';
-import { type Ghost, Owner } from './ghost.ts';
+import type { Ghost } from './ghost.ts';
+import { Owner } from './ghost-pages.ts';
 import type { NumberList } from './touched.ts';
 
 /** How a call is watched. */
@@ -50,8 +51,8 @@ export class Frame {
     const pa = this.memory.paOfSlot(slot);
     const page = pa < 0 ? -1 : this.facts.pageOf(pa);
     if (page < 0) return 0;
-    const owner = this.ghost.owner(page);
-    return owner === Owner.hyp ? 0 : owner === Owner.host ? 1 : 2 + this.ghost.ownerVm(page);
+    const owner = this.ghost.pages.owner(page);
+    return owner === Owner.hyp ? 0 : owner === Owner.host ? 1 : 2 + this.ghost.pages.ownerVm(page);
   }
 
   /** Pages of the host that may be written while a call is made. */
@@ -97,7 +98,7 @@ export class Frame {
   private changed(start: number, count: number, log: Int32Array, at: number): number {
     const slot = start >>> SLOT_SHIFT;
     const pa = this.memory.paOfSlot(slot);
-    if (pa < 0 || slot === this.reported || this.ghost.owner(this.facts.pageOf(pa)) === Owner.hyp) return -1;
+    if (pa < 0 || slot === this.reported || this.ghost.pages.owner(this.facts.pageOf(pa)) === Owner.hyp) return -1;
     const { words } = this.memory;
     let i = count - 1;
     while (i >= 0 && words[start + i] === log[at + i]) i--;
@@ -132,7 +133,7 @@ export class Frame {
       this.reported = 0;
       this.memory.eachLoggedRun(this.mark, this.wrote);
       for (const [page, pa] of this.noted) {
-        if (this.ghost.owner(page) !== Owner.hyp && !moved.has(page)) this.foreign(page, pa);
+        if (this.ghost.pages.owner(page) !== Owner.hyp && !moved.has(page)) this.foreign(page, pa);
       }
     }
   }
@@ -145,7 +146,7 @@ export class Frame {
 
   private foreign(page: number, pa: number): void {
     if (this.shared.has(page)) return;
-    const name = this.ghost.ownerName(page);
+    const name = this.ghost.pages.ownerName(page);
     this.findings.add('unchanged', 'foreign-write', `the call wrote to ${hex(pa)}, in a page of the ${name}`, {
       pa,
       owner: name,

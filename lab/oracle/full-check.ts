@@ -24,7 +24,9 @@ import {
 } from './decode/index.ts';
 import { type Facts, PAGE } from './facts.ts';
 import { type Findings, hex } from './findings.ts';
-import { type Ghost, Owner, VmLife } from './ghost.ts';
+import type { Ghost } from './ghost.ts';
+import { Owner } from './ghost-pages.ts';
+import { VmLife } from './ghost-vms.ts';
 import { IdentityCheck } from './identity-check.ts';
 import type { LayoutReader } from './layout-reader.ts';
 import { leafMeaning } from './leaf.ts';
@@ -179,12 +181,12 @@ export class FullCheck {
   private claim(pa: number, what: string, isPooled = false): void {
     const page = this.facts.pageOf(pa);
     // A first table that the host gave with the call is in no pool.
-    if (isPooled && this.ghost.isInPool(page)) {
+    if (isPooled && this.ghost.pages.isInPool(page)) {
       this.iommuPages++;
       this.pools.references(pa, page, 1, `holds ${what}`);
     }
-    if (this.ghost.owner(page) !== Owner.hyp) {
-      const text = `${what} lies at ${hex(pa)}, a page of the ${this.ghost.ownerName(page)}`;
+    if (this.ghost.pages.owner(page) !== Owner.hyp) {
+      const text = `${what} lies at ${hex(pa)}, a page of the ${this.ghost.pages.ownerName(page)}`;
       this.findings.add('structure', 'foreign-page', text, { pa });
     }
     if (this.roles[page] !== 0) {
@@ -237,7 +239,7 @@ export class FullCheck {
       const pa = (target + i) * PAGE;
       const page = this.facts.pageOf(pa);
       if (page < 0 || this.ghost.mayReach(id, page)) continue;
-      const text = `domain ${id} leads from ${hex(iova)} to ${hex(pa)}, a page of the ${this.ghost.ownerName(page)}`;
+      const text = `domain ${id} leads from ${hex(iova)} to ${hex(pa)}, a page of the ${this.ghost.pages.ownerName(page)}`;
       this.findings.add('isolation', 'foreign-page', text, { pa, iova, domain: id });
     }
   }
@@ -347,7 +349,7 @@ export class FullCheck {
     const { ghost, monitor } = this;
     this.identityWays(page);
     // Most memory is the host's and nobody has done anything with it.
-    const isPlain = this.mapped[page] === 0 && this.other[page] === 0 && ghost.isUntouched(page);
+    const isPlain = this.mapped[page] === 0 && this.other[page] === 0 && ghost.pages.isUntouched(page);
     if (isPlain && monitor.reach.isUnreached(page) && this.reader.isPlainPage(page)) return;
     this.comparison.page(page);
     const mapped = this.mapped[page]!;
@@ -359,13 +361,13 @@ export class FullCheck {
         `${monitor.reach.mappedCount(page)} and ${monitor.reach.otherCount(page)} as they were counted`;
       this.findings.add('oracle', 'counts', text, { pa });
     }
-    if (mapped !== ghost.dmaCount(page)) {
+    if (mapped !== ghost.pages.dmaCount(page)) {
       const pa = this.facts.paOf(page);
-      const text = `${mapped} leaves lead to ${hex(pa)}; ${ghost.dmaCount(page)} were mapped`;
+      const text = `${mapped} leaves lead to ${hex(pa)}; ${ghost.pages.dmaCount(page)} were mapped`;
       this.findings.add('tables', 'count', text, { pa });
     }
     // What leads to a guest's page was judged where it was counted: its own domains may.
-    if (ghost.owner(page) === Owner.hyp) monitor.checkUnreached(page, 'foreign-page');
+    if (ghost.pages.owner(page) === Owner.hyp) monitor.releases.checkUnreached(page, 'foreign-page');
   }
 
   /** Ways of the identity domain to a page, as they were counted and by a full decode. */
@@ -401,8 +403,8 @@ export class FullCheck {
     };
     this.stage2.forEachTable(this.reader.hostRoot(), claim);
     for (let slot = 0; slot < VM_COUNT; slot++) {
-      if (this.ghost.vmLife(slot) >= VmLife.live) {
-        this.stage2.forEachTable(this.facts.paOf(this.ghost.vmPgd(slot)), claim);
+      if (this.ghost.vms.life(slot) >= VmLife.live) {
+        this.stage2.forEachTable(this.facts.paOf(this.ghost.vms.pgd(slot)), claim);
       }
     }
   }
@@ -415,7 +417,7 @@ export class FullCheck {
     const { facts, ghost, monitor, reader } = this;
     if (ghost.mayHaveLost) return;
     for (let page = 0; page < facts.pages; page++) {
-      if (ghost.owner(page) !== Owner.hyp || this.roles[page] !== 0) continue;
+      if (ghost.pages.owner(page) !== Owner.hyp || this.roles[page] !== 0) continue;
       const pa = facts.paOf(page);
       if (reader.isRecordPage(pa) || monitor.store.firstIn(page) !== 0) continue;
       this.findings.add('allocation', 'lost-page', `${hex(pa)} is the hypervisor's, and nothing leads there`, { pa });
@@ -424,14 +426,14 @@ export class FullCheck {
 
   private vm(slot: number): void {
     this.comparison.vm(slot);
-    if (this.ghost.vmLife(slot) < VmLife.live) return;
+    if (this.ghost.vms.life(slot) < VmLife.live) return;
     let pages = 0;
     this.stage2.forEachGuestLeaf(slot, (gfn, count) => {
       pages += count;
       if (count === 1) this.stage2.checkGuestPage(slot, gfn, 'ownership');
     });
-    if (pages === this.ghost.vmPages(slot)) return;
-    const text = `VM slot ${slot} has ${pages} pages in its stage 2; it must be ${this.ghost.vmPages(slot)}`;
+    if (pages === this.ghost.vms.pages(slot)) return;
+    const text = `VM slot ${slot} has ${pages} pages in its stage 2; it must be ${this.ghost.vms.pages(slot)}`;
     this.findings.add('accounting', 'guest-pages', text, { slot, pages });
   }
 }

@@ -1,41 +1,20 @@
 /**
  * The ghost: what the calls so far have made of pages, domains, streams, VMs and CPUs, kept by the oracle and never by
  * the hypervisor. Every word is journaled, so it goes back in time with the machine.
- *
- * Whom a page belongs to, for the theorem, is said here. Of a pool's pages it is known that they are the hypervisor's and
- * which pool they were given to, not whether they are free.
  */
 
 import { PVIOMMU_COUNT, PVIOMMU_ROUTES_MAX } from '#hyp/layout';
-import { VM_COUNT, VM_HANDLE_BASE } from '#hypercall-abi';
+import { VM_HANDLE_BASE } from '#hypercall-abi';
 import { type PhysicalMemory, StateClass } from '#machine/memory';
-import { type Facts, PAGE, TWO32 } from './facts.ts';
+import { type Facts, PAGE } from './facts.ts';
+import { GhostPages, Owner } from './ghost-pages.ts';
+import { GhostVms } from './ghost-vms.ts';
 import { JournaledTable } from './journaled-table.ts';
 import { leafHash } from './leaf.ts';
 import { LEAF_BYTES, Maplets } from './maplets.ts';
 
-/** Whom a page belongs to. */
-export const Owner = { host: 0, hyp: 1, guest: 2 } as const;
-export const OWNER_NAMES = ['host', 'hypervisor', 'guest'] as const;
-
-const OWNER_MASK = 3;
-const SHARED_HYP = 4;
-const VM_SHIFT = 8;
-const PIN_SHIFT = 16;
-
-/** Pages that are counted together: as many as a block of the host's stage 2 covers. */
-const GROUP_LOG2 = 9;
-const GROUP = 1 << GROUP_LOG2;
-
-/** Use of a device page for DMA: a page that was mapped once never changes hands again. */
-export const DeviceUse = { none: 0, asked: 1, mapped: 2 } as const;
-
-/** Life of a VM slot. */
-export const VmLife = { free: 0, reserved: 1, live: 2, dying: 3 } as const;
-
 /** A power of two, so that no record lies across two pages of its file. */
 const DOMAIN_STRIDE = 16;
-const VM_STRIDE = 8;
 const SMMU_STRIDE = 2;
 const D = { used: 0, stage: 1, smmu: 2, attached: 3, maplets: 4, hashA: 5, hashB: 6, leaves: 7, type: 8 } as const;
 /** Words of an attachment: of a stream (PASID 0) or of one PASID of it. */
@@ -46,210 +25,51 @@ const PASID_BITS = 20;
 /** A paravirtual IOMMU: address of the description (two words), id, handle of the VM, routes of three words each. */
 const P = { kvmLo: 0, kvmHi: 1, id: 2, vm: 3, count: 4, routes: 5 } as const;
 const PVIOMMU_STRIDE = P.routes + 3 * PVIOMMU_ROUTES_MAX;
-const V = { life: 0, protected: 1, vcpus: 2, loads: 3, pages: 4, pgd: 5 } as const;
 
 export class Ghost {
   readonly memory: PhysicalMemory;
+  readonly pages: GhostPages;
+  readonly vms: GhostVms;
   readonly maplets: Maplets;
   private readonly facts: Facts;
-  private readonly state: number;
-  /** By group of pages: how many of them are not the host's. */
-  private readonly foreign: number;
-  private readonly dma: number;
-  private readonly shares: number;
   private readonly domains: number;
-  private readonly vms: number;
-  private readonly cpus: number;
   private readonly devices: number;
   private readonly leaks: number;
   private readonly smmus: number;
-  /** Pages that lose a leaf from now on stay referenced: the hardware does not answer the invalidation. */
-  losing = false;
   private readonly unanswered: number;
   private readonly streams: JournaledTable;
   /** Streams by domain and SMMU. */
   private readonly smmuStreams: JournaledTable;
   /** Those of them whose attach was not answered. */
   private readonly lostStreams: JournaledTable;
-  private readonly guests: JournaledTable;
-  private readonly devicePages: JournaledTable;
   /** By domain: handle of the VM that has the id, 0 for the host. */
   private readonly domainOwners: number;
   private readonly pviommus: number;
   private readonly resources: number;
-  private readonly pools: number;
 
   constructor(facts: Facts) {
-    const { memory, pages } = facts;
+    const { memory } = facts;
     const file = (words: number): number => memory.allocFile(words, StateClass.derived);
     this.facts = facts;
     this.memory = memory;
-    this.state = file(pages);
-    this.foreign = file((pages >>> GROUP_LOG2) + 1);
+    this.pages = new GhostPages(facts);
+    this.vms = new GhostVms(facts);
     this.unanswered = file(1);
-    this.dma = file(pages);
-    this.shares = file(pages);
     this.domains = file(facts.profile.domains.count * DOMAIN_STRIDE);
-    this.vms = file(VM_COUNT * VM_STRIDE);
-    this.cpus = file(facts.description.cpus);
     this.leaks = file(1);
     this.devices = file(Math.max(1, facts.registry.length));
     this.smmus = file(facts.description.smmus.length * SMMU_STRIDE);
     this.domainOwners = file(facts.profile.domains.count);
     this.pviommus = file(PVIOMMU_COUNT * PVIOMMU_STRIDE);
     this.resources = file(Math.max(1, facts.resources.length));
-    this.pools = file(2);
     this.maplets = new Maplets(memory);
     this.streams = new JournaledTable(memory, ATTACHMENT_WORDS);
     this.smmuStreams = new JournaledTable(memory, 1);
     this.lostStreams = new JournaledTable(memory, 1);
-    this.guests = new JournaledTable(memory, 2);
-    this.devicePages = new JournaledTable(memory, 1);
   }
 
   private add(at: number, delta: number): void {
     this.memory.put(at, this.memory.words[at]! + delta);
-  }
-
-  // ---- pages
-
-  owner(page: number): number {
-    return this.memory.words[this.state + page]! & OWNER_MASK;
-  }
-
-  /** How many of `count` pages from `page` on belong to `owner`, up to the first that does not. */
-  ownedRun(page: number, count: number, owner: number): number {
-    const { words } = this.memory;
-    const first = this.state + page;
-    let n = 0;
-    for (; n < count; n++) {
-      const begins = owner === Owner.host && ((page + n) & (GROUP - 1)) === 0 && n + GROUP <= count;
-      if (begins && words[this.foreign + ((page + n) >>> GROUP_LOG2)] === 0) n += GROUP - 1;
-      else if ((words[first + n]! & OWNER_MASK) !== owner) break;
-    }
-    return n;
-  }
-
-  /** Slot of the VM that has the page, when {@link owner} is guest; of the hypervisor's: its pool, plus 1. */
-  ownerVm(page: number): number {
-    return (this.memory.words[this.state + page]! >>> VM_SHIFT) & 0xff;
-  }
-
-  /** The page's owner in words. */
-  ownerName(page: number): string {
-    const owner = this.owner(page);
-    return owner === Owner.guest
-      ? `guest 0x${(VM_HANDLE_BASE + this.ownerVm(page)).toString(16)}`
-      : OWNER_NAMES[owner]!;
-  }
-
-  setOwner(page: number, owner: number, vm = 0): void {
-    this.leavePool(page);
-    this.putOwner(page, owner, vm);
-  }
-
-  private putOwner(page: number, owner: number, more: number): void {
-    const change = (owner === Owner.host ? 0 : 1) - (this.owner(page) === Owner.host ? 0 : 1);
-    this.memory.put(this.state + page, owner | (more << VM_SHIFT));
-    if (change !== 0) this.add(this.foreign + (page >>> GROUP_LOG2), change);
-  }
-
-  /** The page is the hypervisor's from now on, and in that pool. */
-  giveToPool(page: number, pool: number): void {
-    this.leavePool(page);
-    this.putOwner(page, Owner.hyp, pool + 1);
-    this.add(this.pools + pool, 1);
-  }
-
-  private leavePool(page: number): void {
-    const pool = this.owner(page) === Owner.hyp ? this.ownerVm(page) - 1 : -1;
-    if (pool >= 0) this.add(this.pools + pool, -1);
-  }
-
-  /** Whether a page of the hypervisor's was given to a pool. */
-  isInPool(page: number): boolean {
-    return this.owner(page) === Owner.hyp && this.ownerVm(page) !== 0;
-  }
-
-  /** Pages that were given to a pool and not given back. */
-  poolPages(pool: number): number {
-    return this.memory.words[this.pools + pool]!;
-  }
-
-  /** Whether the host has it, and nobody else may touch it. */
-  isHostAlone(page: number): boolean {
-    return (this.memory.words[this.state + page]! & (OWNER_MASK | SHARED_HYP)) === 0 && this.shareCount(page) === 0;
-  }
-
-  /** Whether the page is the host's, shared with nobody and not pinned. */
-  isPlain(page: number): boolean {
-    const { words } = this.memory;
-    return words[this.state + page] === 0 && words[this.shares + page] === 0;
-  }
-
-  /** Whether the page is the host's, shared with nobody, and neither mapped for DMA nor pinned. */
-  isUntouched(page: number): boolean {
-    const { words } = this.memory;
-    return words[this.state + page] === 0 && words[this.dma + page] === 0 && words[this.shares + page] === 0;
-  }
-
-  isSharedWithHyp(page: number): boolean {
-    return (this.memory.words[this.state + page]! & SHARED_HYP) !== 0;
-  }
-
-  setSharedWithHyp(page: number, shared: boolean): void {
-    const at = this.state + page;
-    this.memory.put(at, shared ? this.memory.words[at]! | SHARED_HYP : this.memory.words[at]! & ~SHARED_HYP);
-  }
-
-  /** How often the page is pinned for good: the hardware itself writes there. */
-  pins(page: number): number {
-    return this.memory.words[this.state + page]! >>> PIN_SHIFT;
-  }
-
-  addPin(page: number): void {
-    this.add(this.state + page, 1 << PIN_SHIFT);
-  }
-
-  /** How many leaves of all domains lead to the page. */
-  dmaCount(page: number): number {
-    return this.memory.words[this.dma + page]!;
-  }
-
-  /** What the page's reference count must be while the host has it. */
-  references(page: number): number {
-    return this.dmaCount(page) + this.pins(page);
-  }
-
-  /** Times the page is shared with guests, as the 32 bits of its record. */
-  shareCount(page: number): number {
-    return this.memory.words[this.shares + page]! >>> 0;
-  }
-
-  addShare(page: number, delta: number): void {
-    this.add(this.shares + page, delta);
-  }
-
-  // ---- device pages
-
-  /** The device page at `pa` was asked for in a mapping for DMA; `mapped` when it was made ready for that, for good. */
-  useDevicePage(pa: number, mapped: boolean): void {
-    const at = this.devicePages.insert((pa / PAGE) | 0, (pa / PAGE / TWO32) | 0);
-    const use = mapped ? DeviceUse.mapped : DeviceUse.asked;
-    if (this.memory.words[at]! < use) this.memory.put(at, use);
-  }
-
-  /** What became of the device page at `pa` so far: one of {@link DeviceUse}. */
-  deviceUse(pa: number): number {
-    const at = this.devicePages.find((pa / PAGE) | 0, (pa / PAGE / TWO32) | 0);
-    return at < 0 ? DeviceUse.none : this.memory.words[at]!;
-  }
-
-  /** Calls `visit` with each device page that was ever asked for. */
-  forEachDevicePage(visit: (pa: number) => void): void {
-    this.devicePages.forEach((low, high) => {
-      visit(((low >>> 0) + high * TWO32) * PAGE);
-    });
   }
 
   // ---- domains
@@ -331,20 +151,20 @@ export class Ghost {
     this.memory.put(this.domainOwners + id, vm);
   }
 
-  /** Whether what a domain (-1: none) leads to may be that page: only its owner's own. */
   /** How many of `count` pages from `page` on may be reached by domain `id`, up to the first that may not. */
   reachableRun(id: number, page: number, count: number): number {
-    if (id < 0 || this.domainOwner(id) === 0) return this.ownedRun(page, count, Owner.host);
+    if (id < 0 || this.domainOwner(id) === 0) return this.pages.ownedRun(page, count, Owner.host);
     let n = 0;
     while (n < count && this.mayReach(id, page + n)) n++;
     return n;
   }
 
+  /** Whether what a domain (-1: none) leads to may be that page: only its owner's own. */
   mayReach(id: number, page: number): boolean {
     const vm = id < 0 ? 0 : this.domainOwner(id);
-    const owner = this.owner(page);
+    const owner = this.pages.owner(page);
     if (vm === 0) return owner === Owner.host;
-    return owner === Owner.guest && this.ownerVm(page) === vm - VM_HANDLE_BASE;
+    return owner === Owner.guest && this.pages.ownerVm(page) === vm - VM_HANDLE_BASE;
   }
 
   makeDomain(id: number, stage: number, smmu: number): void {
@@ -423,21 +243,12 @@ export class Ghost {
     const { facts } = this;
     if (level === 3) {
       const page = facts.pageOf(targetPage * PAGE);
-      if (page >= 0) this.countRun(page, 1, sign, touched);
+      if (page >= 0) this.pages.countLeaf(page, 1, sign, touched);
       return;
     }
     facts.forEachRamPiece(targetPage * PAGE, LEAF_BYTES[level]!, (first, pages) => {
-      this.countRun(first, pages, sign, touched);
+      this.pages.countLeaf(first, pages, sign, touched);
     });
-  }
-
-  private countRun(first: number, pages: number, sign: number, touched: (page: number) => void): void {
-    if (pages === 1) this.add(this.dma + first, sign);
-    else this.memory.addRun(this.dma + first, pages, sign);
-    for (let page = first; page < first + pages; page++) {
-      if (sign < 0 && this.losing) this.addPin(page);
-      touched(page);
-    }
   }
 
   /** Whether a call was ever made while an SMMU did not answer: what hardware may have kept then is lost for good. */
@@ -592,104 +403,4 @@ export class Ghost {
   addIdentityStream(smmu: number, delta: number): void {
     this.add(this.smmus + smmu * SMMU_STRIDE + 1, delta);
   }
-
-  // ---- VMs
-
-  /** Slot of a handle, or -1. */
-  vmSlot(handle: number): number {
-    const slot = handle - VM_HANDLE_BASE;
-    return slot >= 0 && slot < VM_COUNT ? slot : -1;
-  }
-
-  private vm(slot: number): number {
-    return this.vms + slot * VM_STRIDE;
-  }
-
-  vmLife(slot: number): number {
-    return this.memory.words[this.vm(slot) + V.life]!;
-  }
-
-  vmProtected(slot: number): boolean {
-    return this.memory.words[this.vm(slot) + V.protected] !== 0;
-  }
-
-  /** Number of vCPUs, unsigned. */
-  vmVcpus(slot: number): number {
-    return this.memory.words[this.vm(slot) + V.vcpus]! >>> 0;
-  }
-
-  vmLoads(slot: number): number {
-    return this.memory.words[this.vm(slot) + V.loads]!;
-  }
-
-  /** Pages in the guest's stage 2. */
-  vmPages(slot: number): number {
-    return this.memory.words[this.vm(slot) + V.pages]!;
-  }
-
-  /** Page of the guest's top-level table. */
-  vmPgd(slot: number): number {
-    return this.memory.words[this.vm(slot) + V.pgd]!;
-  }
-
-  setVmLife(slot: number, life: number): void {
-    this.memory.put(this.vm(slot) + V.life, life);
-  }
-
-  initVm(slot: number, isProtected: boolean, vcpus: number, pgd: number): void {
-    const at = this.vm(slot);
-    this.memory.put(at + V.life, VmLife.live);
-    this.memory.put(at + V.protected, isProtected ? 1 : 0);
-    this.memory.put(at + V.vcpus, vcpus | 0);
-    this.memory.put(at + V.pgd, pgd);
-  }
-
-  clearVm(slot: number): void {
-    for (let i = 0; i < VM_STRIDE; i++) this.memory.put(this.vm(slot) + i, 0);
-  }
-
-  /** Slot of the VM whose vCPU is loaded on a CPU, or -1. */
-  loadedVm(cpu: number): number {
-    return this.memory.words[this.cpus + cpu]! - 1;
-  }
-
-  load(cpu: number, slot: number): void {
-    this.memory.put(this.cpus + cpu, slot + 1);
-    this.add(this.vm(slot) + V.loads, 1);
-  }
-
-  unload(cpu: number): void {
-    this.add(this.vm(this.loadedVm(cpu)) + V.loads, -1);
-    this.memory.put(this.cpus + cpu, 0);
-  }
-
-  // ---- guests' stage 2
-
-  /** Page that a guest has at `gfn`, or -1. */
-  guestPage(slot: number, gfn: number): number {
-    const at = this.guests.find(gfn | 0, guestKey(slot, gfn));
-    return at < 0 ? -1 : this.memory.words[at]!;
-  }
-
-  /** Access bits that the guest was given: read 1, write 2. */
-  guestAccess(slot: number, gfn: number): number {
-    const at = this.guests.find(gfn | 0, guestKey(slot, gfn));
-    return at < 0 ? 0 : this.memory.words[at + 1]!;
-  }
-
-  mapGuest(slot: number, gfn: number, page: number, access: number): void {
-    const at = this.guests.insert(gfn | 0, guestKey(slot, gfn));
-    this.memory.put(at, page);
-    this.memory.put(at + 1, access);
-    this.add(this.vm(slot) + V.pages, 1);
-  }
-
-  unmapGuest(slot: number, gfn: number): void {
-    if (this.guests.remove(gfn | 0, guestKey(slot, gfn))) this.add(this.vm(slot) + V.pages, -1);
-  }
-}
-
-/** Second key word: VM slot, and the upper bits of a guest page number (36 bits in all). */
-function guestKey(slot: number, gfn: number): number {
-  return (slot << 8) | ((gfn / 4294967296) & 0xf);
 }

@@ -8,7 +8,8 @@ import { Prot } from '#hypercall-abi';
 import { DescriptorKind, descriptorKind, nextTableAddress, outputAddress } from './decode/index.ts';
 import { type Facts, PAGE } from './facts.ts';
 import { type Findings, hex } from './findings.ts';
-import { type Ghost, Owner } from './ghost.ts';
+import type { Ghost } from './ghost.ts';
+import { Owner } from './ghost-pages.ts';
 import type { LayoutReader } from './layout-reader.ts';
 import { expectedMeaning, leafMeaning } from './leaf.ts';
 import { LEAF_BYTES } from './maplets.ts';
@@ -77,7 +78,7 @@ export class IdentityCheck {
     if (pa !== ipa) this.wrong('identity', 'elsewhere', `the identity table maps ${hex(ipa)} to ${hex(pa)}`, ipa);
     if (page >= 0 && level === 3) {
       this.mapped[page]!++;
-      if (ghost.owner(page) !== Owner.host) this.foreign(ipa, `a page of the ${ghost.ownerName(page)}`);
+      if (ghost.pages.owner(page) !== Owner.host) this.foreign(ipa, `a page of the ${ghost.pages.ownerName(page)}`);
     } else if (!isPlain) {
       this.block(ipa, span);
     }
@@ -109,7 +110,7 @@ export class IdentityCheck {
     let covered = 0;
     facts.forEachRamPiece(from, to - from, (first, pages) => {
       covered += pages * PAGE;
-      for (let i = 0; i < pages; i++) if (ghost.owner(first + i) === Owner.host) this.hole(facts.paOf(first + i));
+      for (let i = 0; i < pages; i++) if (ghost.pages.owner(first + i) === Owner.host) this.hole(facts.paOf(first + i));
     });
     covered += facts.smmuBytes(from, to) + this.givenBytes(from, to);
     if (covered !== to - from) this.hole(from);

@@ -1,20 +1,21 @@
 /**
  * Watches memory. Every write to the hypervisor's records and to the structures that hardware walks is decoded at once,
- * whoever makes it; commands are read from the queue when its producer index moves. What must hold at every moment, and
- * not only between calls, is checked here: nothing is released while it may still be reached.
+ * whoever makes it, and told to those who keep what it means: which pages are released (releases.ts), what is queued for
+ * hardware (queue-watch.ts), what tables and streams lead to (reach.ts, routes.ts). What must hold at every moment, and
+ * not only between calls, is checked there.
  *
  * A CMD_SYNC counts as completed when the hypervisor's record of PROD has passed it: hardware consumes the queue before
  * the call goes on. Whether it was told is checked when the call returns, by the registers (hardware.ts).
  */
 
-import { DOMAINS_PER_LEAF, PageState } from '#hyp/layout';
+import { DOMAINS_PER_LEAF } from '#hyp/layout';
 import { VM_COUNT } from '#hypercall-abi';
 import { type PhysicalMemory, StateClass } from '#machine/memory';
-import { CommandCheck } from './commands.ts';
-import { CD_BYTES, COMMAND_BYTES, commandOpcode, Opcode } from './decode/index.ts';
+import { CD_BYTES } from './decode/index.ts';
 import { type Facts, IDENTITY_VMID, PAGE, TWO32 } from './facts.ts';
 import { type Findings, hex } from './findings.ts';
-import { type Ghost, Owner } from './ghost.ts';
+import type { Ghost } from './ghost.ts';
+import { Owner } from './ghost-pages.ts';
 import {
   CPU_RECORD_BYTES,
   DEVICE_RECORD_BYTES,
@@ -24,7 +25,6 @@ import {
   guestDomainBytes,
   type LayoutReader,
   PAGE_RECORD_BYTES,
-  PageWord,
   PVIOMMU_BYTES,
   SMMU_POWER,
   SMMU_PROD,
@@ -33,13 +33,14 @@ import {
 } from './layout-reader.ts';
 import { Locks } from './locks.ts';
 import { N, NodeKind, NodeStore, Reached, T } from './node-store.ts';
+import { QueueWatch } from './queue-watch.ts';
 import { Reach } from './reach.ts';
+import { Releases } from './releases.ts';
 import { Routes } from './routes.ts';
 import type { Sections } from './sections.ts';
 import type { Sometimes } from './sometimes.ts';
 import { StaleSet } from './stale-set.ts';
 import { Touched } from './touched.ts';
-import { describeWay } from './ways.ts';
 
 /** Field of a level-1 descriptor that is 0 while it leads nowhere. */
 const L1STD_SPAN = 31;
@@ -67,11 +68,11 @@ export class Monitor {
   readonly routes: Routes;
   readonly touched: Touched;
   readonly locks: Locks;
-  private readonly commands: CommandCheck;
+  readonly queues: QueueWatch;
+  readonly releases: Releases;
   /** Looks at each locked section, while that is wanted. */
   sections: Sections | null = null;
-  /** Told of states that no call tells. */
-  sometimes: Sometimes | null = null;
+  private sometimes: Sometimes | null = null;
   private readonly facts: Facts;
   private readonly memory: PhysicalMemory;
   private readonly ghost: Ghost;
@@ -84,14 +85,7 @@ export class Monitor {
   private readonly observer: number;
   /** Word 0: whether the machine is protected; then, per domain, the node of the root that its record links. */
   private readonly state: number;
-  /** A word per SMMU: 1 while its last SYNC is not answered. */
-  private readonly waiting: number;
   private readonly linkedRoots: number;
-  /** Moves of PROD whose commands hardware has not been told of, while stores may wait. */
-  private deferred: { readonly smmu: number; readonly before: number; readonly after: number }[] | null = null;
-  /** Pages that lost a reference while a leaf still stood for it in memory, where stores may wait. */
-  private readonly suspects = new Set<number>();
-
   constructor(facts: Facts, ghost: Ghost, findings: Findings, reader: LayoutReader, domains: number) {
     this.facts = facts;
     this.memory = facts.memory;
@@ -103,7 +97,6 @@ export class Monitor {
       this.store,
       facts.description.smmus.map((smmu) => smmu.rangeInvalidation),
     );
-    this.commands = new CommandCheck(facts, findings);
     this.touched = new Touched(facts.pages, facts.description.smmus.length);
     const smmus = facts.description.smmus.length;
     this.locks = new Locks(
@@ -131,8 +124,9 @@ export class Monitor {
       homeOf: (domain) => reader.domainSmmu(domain),
     });
     this.routes = new Routes(facts, findings, this.store, this.stale, this.reach, structurePage);
+    this.queues = new QueueWatch(facts, findings, reader, this.reach, this.stale, this.touched);
+    this.releases = new Releases(facts, ghost, findings, reader, this.store, this.reach, this.queues);
     this.state = this.memory.allocFile(1, StateClass.derived);
-    this.waiting = this.memory.allocFile(facts.description.smmus.length, StateClass.derived);
     this.linkedRoots = this.memory.allocFile(domains, StateClass.derived);
     this.domainLeaves = this.memory.allocFile(facts.pages, StateClass.derived);
     this.observer = this.memory.observe(this);
@@ -165,6 +159,12 @@ export class Monitor {
       }
       this.roles[slot] = role;
     }
+  }
+
+  /** From now on `sometimes` is told of states that no call tells. */
+  tell(sometimes: Sometimes): void {
+    this.sometimes = sometimes;
+    this.queues.sometimes = sometimes;
   }
 
   /** Whether the machine is protected: boot has succeeded (and was not undone). */
@@ -331,7 +331,7 @@ export class Monitor {
         const smmu = (offset - inRecord) / SMMU_RECORD_BYTES;
         if (inRecord === SMMU_PROD - (SMMU_PROD % 8)) {
           const high = SMMU_PROD % 8 !== 0;
-          this.producerMoved(smmu, high ? oldHi : oldLo, high ? hi : lo);
+          this.queues.producerMoved(smmu, high ? oldHi : oldLo, high ? hi : lo);
         } else if (inRecord === SMMU_POWER - (SMMU_POWER % 8)) {
           const high = SMMU_POWER % 8 !== 0;
           this.powerMoved(smmu, (high ? oldHi : oldLo) !== 0, (high ? hi : lo) !== 0);
@@ -374,140 +374,14 @@ export class Monitor {
     if (offset % DOMAIN_RECORD_BYTES !== DOMAIN_REFS) sections.wroteDomain(Math.floor(offset / DOMAIN_RECORD_BYTES));
   }
 
-  // ---- page records
-
-  /** Told at once of a page that the hypervisor has got, or given up, where the call itself decides which; else null. */
-  onMoved: ((page: number, isHyps: boolean) => void) | null = null;
-
   private wrotePage(page: number, before: number, after: number): void {
     this.touched.pages.add(page);
-    const refs = PageWord.references(after);
-    if (refs < PageWord.references(before)) this.dropped(page, refs);
-    if (PageWord.states(before) === PageWord.states(after)) return;
-    const hostGone = PageWord.hostState(after) === PageState.noPage;
-    if (hostGone && PageWord.hostState(before) !== PageState.noPage) this.checkUnreached(page, 'given-away');
-    const hypGone = PageWord.hypState(before) === PageState.owned && PageWord.hypState(after) !== PageState.owned;
-    if (hypGone) {
-      this.structureLost(page, 'given back to the host');
-      this.checkQueues(page);
-    }
-    const isHyps = PageWord.hypState(after) === PageState.owned;
-    if (this.onMoved !== null && (hypGone || (isHyps && PageWord.hypState(before) !== PageState.owned))) {
-      this.onMoved(page, isHyps);
-    }
-  }
-
-  /**
-   * References that a page needs: one for each mapping, and one for each way there that hardware may still have. While an
-   * SMMU leaves a SYNC unanswered, those ways are not over when the call is, and more of them than one can lead through
-   * one mapping: then any reference will do. A pin stands for the ways whose invalidation was given up.
-   */
-  private neededReferences(page: number, mapped: number): number {
-    const others = this.reach.otherCount(page);
-    if (this.ghost.pins(page) === 0 && !this.isWaiting()) return mapped + others;
-    return Math.max(mapped, Math.min(1, others));
-  }
-
-  /** Whether the last SYNC of some SMMU has not been answered. */
-  private isWaiting(): boolean {
-    const { waiting, memory } = this;
-    for (let i = 0; i < this.facts.description.smmus.length; i++) if (memory.words[waiting + i] !== 0) return true;
-    return false;
-  }
-
-  /**
-   * The reference count of a page went down to `refs`. While stores may wait, a leaf that its CPU has cleared may still
-   * stand in memory. Nobody else can use the page before the lock of the page records is released, and what that CPU has
-   * stored is visible then: so it is judged there.
-   */
-  private dropped(page: number, refs: number, isAtRelease = false): void {
-    if (refs === 0 && this.store.firstIn(page) !== 0) this.structureLost(page, 'freed');
-    if (this.ghost.owner(page) === Owner.hyp) return;
-    const mapped = this.reach.mappedCount(page) + this.ghost.pins(page);
-    const pa = this.facts.paOf(page);
-    if (refs < mapped && this.deferred !== null && !isAtRelease) {
-      this.suspects.add(page);
-    } else if (refs < mapped) {
-      const text = `the reference count of ${hex(pa)} drops to ${refs} while ${mapped} mappings stand`;
-      this.findings.add('refcount', 'dropped-while-mapped', text, { pa, refs, mapped });
-    } else if (refs < this.neededReferences(page, mapped)) {
-      const way = describeWay(this.facts, this.reach, page);
-      this.findings.add('invalidation', 'released-early', `${hex(pa)} is released while ${way.text}`, {
-        pa,
-        ...way.detail,
-      });
-    }
-  }
-
-  /** A page that no longer is the host's must not be reachable in any way. */
-  checkUnreached(page: number, rule: string): void {
-    if (this.reach.isUnreached(page) && this.reach.identityCount(page) === 0 && this.ghost.pins(page) === 0) return;
-    const way = describeWay(this.facts, this.reach, page);
-    const pa = this.facts.paOf(page);
-    const owner = this.ghost.ownerName(page);
-    const text = `${hex(pa)} leaves the host while ${way.text}`;
-    this.findings.add('isolation', rule, text, { pa, owner, ...way.detail });
-  }
-
-  /** A page that goes back to the host must not be reachable through the domains of the guest that had it. */
-  checkLeftGuest(page: number): void {
-    if (this.reach.isUnreached(page)) return;
-    const way = describeWay(this.facts, this.reach, page);
-    const pa = this.facts.paOf(page);
-    this.findings.add('isolation', 'given-back', `${hex(pa)} goes back to the host while ${way.text}`, {
-      pa,
-      ...way.detail,
-    });
-  }
-
-  private structureLost(page: number, how: string): void {
-    for (let id = this.store.firstIn(page); id !== 0; id = this.store.node(id, N.nextInPage)) {
-      const live = this.store.node(id, N.reached) === Reached.live;
-      const pa = this.facts.paOf(page);
-      const what = this.nodeName(id);
-      const still = live ? 'hardware uses it' : 'it may still be cached';
-      const text = `the page ${hex(pa)} of ${what} is ${how} while ${still}`;
-      this.findings.add(live ? 'structure' : 'invalidation', live ? 'live-page' : 'table-freed-early', text, { pa });
-    }
-  }
-
-  /** A page that the hypervisor gives away must not be one of a command queue. */
-  private checkQueues(page: number): void {
-    const pa = this.facts.paOf(page);
-    this.facts.description.smmus.forEach(({ name }, i) => {
-      const offset = pa - this.reader.commandQueue(i);
-      if (offset <= -PAGE || offset >= COMMAND_BYTES * 2 ** this.reader.commandQueueLog2(i)) return;
-      const text = `the page ${hex(pa)} of the command queue of ${name} is given back to the host`;
-      this.findings.add('structure', 'command-queue', text, { pa });
-    });
-  }
-
-  /** What a node is, for people. */
-  nodeName(id: number): string {
-    const { store } = this;
-    const sid = hex(store.node(id, N.sid) >>> 0);
-    switch (store.kind(id)) {
-      case NodeKind.table:
-        return `a level ${store.level(id)} table of ${this.reach.tagName(store.node(id, N.tag))}`;
-      case NodeKind.cd:
-        return `the context descriptor of stream ${sid}, PASID ${store.node(id, N.iovaLo)}`;
-      case NodeKind.ste:
-        return `the stream table from stream ${sid} on`;
-      default:
-        return `the level-1 stream table from stream ${sid} on`;
-    }
+    this.releases.wrotePage(page, before, after);
   }
 
   private structurePage(page: number, node: number): void {
-    const pa = this.facts.paOf(page);
-    this.memory.watch(pa, this.observer);
-    const record = this.reader.page(page);
-    const isHyp = this.ghost.owner(page) === Owner.hyp;
-    const allocated = this.store.node(node, N.boot) !== 0 || PageWord.references(record) !== 0;
-    if (isHyp && allocated) return;
-    const whose = isHyp ? 'a free page of the hypervisor' : `a page of the ${this.ghost.ownerName(page)}`;
-    const text = `${this.nodeName(node)} lies at ${hex(pa)}, ${whose}`;
-    this.findings.add('structure', isHyp ? 'free-page' : 'foreign-page', text, { pa });
+    this.memory.watch(this.facts.paOf(page), this.observer);
+    this.releases.checkStructure(page, node);
   }
 
   // ---- domain records
@@ -515,12 +389,12 @@ export class Monitor {
   /** The records of domains 64n and up are in the page at `pa` from now on. */
   private leafMade(n: number, pa: number): void {
     const page = this.facts.pageOf(pa);
-    if (page < 0 || this.ghost.owner(page) !== Owner.hyp) {
+    if (page < 0 || this.ghost.pages.owner(page) !== Owner.hyp) {
       this.findings.add('structure', 'foreign-page', `domain records lie at ${hex(pa)}, no page of the hypervisor`, {
         pa,
       });
       // Where calls overlap the ghost learns only in the end whose it is.
-      if (page < 0 || this.deferred === null) return;
+      if (page < 0 || !this.queues.isDeferring) return;
     }
     this.memory.put(this.domainLeaves + page, n + 1);
     this.memory.watch(pa, this.observer);
@@ -594,67 +468,20 @@ export class Monitor {
     });
   }
 
-  // ---- the command queue
+  // ---- while stores may wait
 
-  private producerMoved(smmu: number, before: number, after: number): void {
-    if (this.deferred === null) this.commandsQueued(smmu, before, after);
-    else this.deferred.push({ smmu, before, after });
-  }
-
-  /**
-   * While stores of a CPU wait, commands are not in memory when the hypervisor's record of PROD moves: from now on they are
-   * looked at when {@link commandsVisible} says that hardware does.
-   */
-  deferCommands(): void {
-    this.deferred ??= [];
+  /** From now on stores of a CPU may wait: what depends on them is looked at when they are visible. */
+  deferStores(): void {
+    this.queues.defer();
     this.locks.onReleased = (name) => {
-      if (name === 'host') this.judgeSuspects();
+      if (name === 'host') this.releases.judgeSuspects();
     };
   }
 
-  private judgeSuspects(): void {
-    for (const page of this.suspects) this.dropped(page, PageWord.references(this.reader.page(page)), true);
-    this.suspects.clear();
-  }
-
-  /** The register PROD of an SMMU was written: what was queued there is what hardware finds in memory now. */
-  commandsVisible(smmu: number): void {
-    const due = this.deferred?.filter((one) => one.smmu === smmu) ?? [];
-    this.deferred = this.deferred?.filter((one) => one.smmu !== smmu) ?? null;
-    for (const { before, after } of due) this.commandsQueued(smmu, before, after);
-  }
-
-  /** Stores are visible at once again. @param forget whether what waits is never looked at */
-  undeferCommands(forget: boolean): void {
-    const due = this.deferred ?? [];
-    this.suspects.clear();
-    if (this.deferred !== null) this.locks.onReleased = null;
-    this.deferred = null;
-    if (!forget) for (const { smmu, before, after } of due) this.commandsQueued(smmu, before, after);
-  }
-
-  private commandsQueued(smmu: number, before: number, after: number): void {
-    const log2 = this.reader.commandQueueLog2(smmu);
-    const mask = (2 << log2) - 1;
-    const base = this.reader.commandQueue(smmu);
-    if (((before ^ after) & (1 << log2)) !== 0) this.sometimes?.saw('command-queue-wrapped');
-    for (let index = before & mask; index !== (after & mask); index = (index + 1) & mask) {
-      const i = this.memory.indexOf(base + (index & (mask >>> 1)) * COMMAND_BYTES);
-      const { words } = this.memory;
-      this.commands.queued(smmu, words, i);
-      if (commandOpcode(words[i]!) === Opcode.SYNC) {
-        // Hardware that does not answer has not got there: what waits for it goes on waiting.
-        const answers = this.facts.answers(smmu);
-        this.memory.put(this.waiting + smmu, answers ? 0 : 1);
-        if (!answers) continue;
-        this.reach.sync(smmu);
-        this.touched.synced[smmu] = (index + 1) & mask;
-        this.touched.hasSynced = true;
-      } else if (commandOpcode(words[i]!) === Opcode.RESUME) {
-        this.touched.resumed.push(smmu, words[i + 1]! >>> 0, words[i + 2]! & 0xffff, (words[i]! >>> 12) & 3);
-      } else {
-        this.stale.command(smmu, words[i + 1]!, words[i]!, words[i + 3]!, words[i + 2]!);
-      }
-    }
+  /** Stores are visible at once again. @param forget whether commands that wait are never looked at */
+  undeferStores(forget: boolean): void {
+    this.releases.forgetSuspects();
+    if (this.queues.isDeferring) this.locks.onReleased = null;
+    this.queues.undefer(forget);
   }
 }

@@ -12,7 +12,7 @@
 
 import { type PhysicalMemory, StateClass } from '#machine/memory';
 import { hex } from './findings.ts';
-import { Owner } from './ghost.ts';
+import { Owner } from './ghost-pages.ts';
 
 const PAGE = 4096;
 const PAGE_SHIFT = 12;

@@ -63,20 +63,20 @@ export class Overlap {
     this.isOn = false;
     this.isLost = false;
     this.collected.only = null;
-    this.monitor.undeferCommands(true);
+    this.monitor.undeferStores(true);
   }
 
   /** Calls begin that do not run to their end at once. */
   begin(): void {
     this.isOn = true;
     this.collected.only = holdsAlways;
-    this.monitor.deferCommands();
+    this.monitor.deferStores();
   }
 
   /** A call in progress has accessed the device register at `pa`. */
   registerAccessed(pa: number): void {
     const smmu = this.facts.description.smmus.findIndex(({ base }) => pa === base + CMDQ_PROD);
-    if (smmu >= 0) this.monitor.commandsVisible(smmu);
+    if (smmu >= 0) this.monitor.queues.visible(smmu);
   }
 
   /**
@@ -85,7 +85,7 @@ export class Overlap {
    */
   end(calls: readonly InterleavedCall[]): Explanation | null {
     const { monitor, collected } = this;
-    monitor.undeferCommands(false);
+    monitor.undeferStores(false);
     if (this.isLost) return null;
     this.isOn = false;
     collected.only = null;

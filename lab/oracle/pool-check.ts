@@ -6,7 +6,8 @@
 import { POOL_ORDER_MAX } from '#hyp/layout';
 import { type Facts, PAGE } from './facts.ts';
 import { type Findings, hex } from './findings.ts';
-import { type Ghost, Owner } from './ghost.ts';
+import type { Ghost } from './ghost.ts';
+import { Owner } from './ghost-pages.ts';
 import { type LayoutReader, PageWord } from './layout-reader.ts';
 
 export class PoolCheck {
@@ -38,7 +39,7 @@ export class PoolCheck {
     for (let pa = this.reader.poolHead(pool, order); pa !== 0; pa = this.facts.read64(pa)) {
       for (let i = 0; i < 2 ** order; i++) {
         const page = this.facts.pageOf(pa + i * PAGE);
-        if (page < 0 || roles[page] !== 0 || this.ghost.owner(page) !== Owner.hyp) {
+        if (page < 0 || roles[page] !== 0 || this.ghost.pages.owner(page) !== Owner.hyp) {
           const text = `${hex(pa + i * PAGE)} is on a free list of pool ${pool}, and is no free page of the hypervisor's`;
           this.findings.add('allocation', 'free-list', text, { pa: pa + i * PAGE, pool });
           return pages;

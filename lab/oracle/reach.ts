@@ -12,7 +12,8 @@ import { StateClass } from '#machine/memory';
 import { DescriptorKind, descriptorKind, nextTableAddress, outputAddress } from './decode/index.ts';
 import { type Facts, IDENTITY_VMID, PAGE, Place } from './facts.ts';
 import { type Findings, hex } from './findings.ts';
-import { type Ghost, Owner } from './ghost.ts';
+import type { Ghost } from './ghost.ts';
+import { Owner } from './ghost-pages.ts';
 import { isNotGlobal, leafHash, leafMeaning } from './leaf.ts';
 import { LEAF_PAGES } from './maplets.ts';
 import { N, NodeKind, type NodeStore, Reached, T } from './node-store.ts';
@@ -325,14 +326,18 @@ export class Reach {
     const column = reached === Reached.live ? this.identity : this.identityStale;
     this.countRam(column, target, pages, sign, (page) => {
       this.hooks.pageTouched(page);
-      if (sign > 0 && this.ghost.owner(page) === Owner.guest && !this.facts.memory.isZeroFrom(this.facts.paOf(page)))
+      if (
+        sign > 0 &&
+        this.ghost.pages.owner(page) === Owner.guest &&
+        !this.facts.memory.isZeroFrom(this.facts.paOf(page))
+      )
         this.exposed(page);
     });
   }
 
   private exposed(page: number): void {
     const pa = this.facts.paOf(page);
-    const owner = this.ghost.ownerName(page);
+    const owner = this.ghost.pages.ownerName(page);
     const text = `the identity domain leads to ${hex(pa)} before what the ${owner} had there is gone`;
     this.findings.add('isolation', 'content', text, { pa, owner });
   }
@@ -352,7 +357,7 @@ export class Reach {
   /** A page that is not the domain's owner's has become reachable. */
   private breach(page: number, tag: number, iova: number, reached: number): void {
     const pa = this.facts.paOf(page);
-    const owner = this.ghost.ownerName(page);
+    const owner = this.ghost.pages.ownerName(page);
     const via = reached === Reached.live ? 'live' : 'stale table';
     this.findings.add(
       'isolation',

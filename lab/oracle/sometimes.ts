@@ -72,7 +72,7 @@ const anyRegistry = ({ registry }: Facts): boolean => registry.length !== 0;
 /** Whether the page that a map begins with is mapped for DMA already. */
 function isMappedAlready({ call, number }: Occasion): boolean {
   const page = call.facts.pageOf(number('paddr'));
-  return page >= 0 && call.ghost.dmaCount(page) !== 0;
+  return page >= 0 && call.ghost.pages.dmaCount(page) !== 0;
 }
 
 /** Whether a map ended early although its cache is to tell so by a flag, not by a request. */

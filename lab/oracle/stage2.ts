@@ -16,7 +16,8 @@ import {
 import { type Facts, PAGE } from './facts.ts';
 import { type Findings, hex } from './findings.ts';
 import type { Frame } from './frame.ts';
-import { DeviceUse, type Ghost, Owner } from './ghost.ts';
+import type { Ghost } from './ghost.ts';
+import { DeviceUse, Owner } from './ghost-pages.ts';
 import type { LayoutReader } from './layout-reader.ts';
 import { LEAF_BYTES } from './maplets.ts';
 
@@ -113,9 +114,9 @@ export class Stage2 {
     lo: number,
     property: 'ownership' | 'unchanged',
   ): void {
-    const wrong = this.judgeHost(level, hi, lo, pa, this.ghost.owner(page));
+    const wrong = this.judgeHost(level, hi, lo, pa, this.ghost.pages.owner(page));
     if (wrong === null) return;
-    const owner = this.ghost.ownerName(page);
+    const owner = this.ghost.pages.ownerName(page);
     this.findings.add(property, 'stage2', `the host's stage 2 ${wrong} at ${hex(pa)}, a page of the ${owner}`, {
       pa,
       owner,
@@ -144,7 +145,7 @@ export class Stage2 {
     this.facts.resources.forEach((_, resource) => {
       this.checkResource(resource, 'ownership');
     });
-    this.ghost.forEachDevicePage((pa) => {
+    this.ghost.pages.forEachDevicePage((pa) => {
       this.checkDevicePage(pa, 'ownership');
     });
   }
@@ -179,7 +180,7 @@ export class Stage2 {
       const lo = memory.words[first + 2 * i]!;
       const hi = memory.words[first + 2 * i + 1]!;
       const ipa = block + i * PAGE;
-      if (page < 0 || !isPlain(hi, lo, ipa, this.ghost.owner(page + i))) this.checkHostEntry(ipa, 3, hi, lo);
+      if (page < 0 || !isPlain(hi, lo, ipa, this.ghost.pages.owner(page + i))) this.checkHostEntry(ipa, 3, hi, lo);
     }
   }
 
@@ -192,10 +193,10 @@ export class Stage2 {
       const count = (Math.min(ipa + span, base + size) - from) / PAGE;
       if (count <= 0) continue;
       const page = this.facts.pageOf(from);
-      for (let i = this.ghost.ownedRun(page, count, owner); i < count; ) {
+      for (let i = this.ghost.pages.ownedRun(page, count, owner); i < count; ) {
         this.judgeHostPage(page + i, from + i * PAGE, level, hi, lo, 'ownership');
         i++;
-        i += this.ghost.ownedRun(page + i, count - i, owner);
+        i += this.ghost.pages.ownedRun(page + i, count - i, owner);
       }
     }
   };
@@ -214,7 +215,7 @@ export class Stage2 {
       this.findings.add('ownership', 'stage2', text, { pa: to });
     }
     const isMarked = (hi & TAINTED_HI) !== 0;
-    const use = level === 3 && this.facts.pageOf(ipa) < 0 ? this.ghost.deviceUse(ipa) : DeviceUse.none;
+    const use = level === 3 && this.facts.pageOf(ipa) < 0 ? this.ghost.pages.deviceUse(ipa) : DeviceUse.none;
     if (!isMarked || use !== DeviceUse.none) return;
     const text = `the host's stage 2 marks ${hex(ipa)} as mapped for DMA, which was never asked for`;
     this.findings.add('ownership', 'dma-mark', text, { pa: ipa });
@@ -222,7 +223,7 @@ export class Stage2 {
 
   /** A device page that was mapped for DMA must be the host's and be marked as such, for good. */
   checkDevicePage(pa: number, property: 'ownership' | 'unchanged'): void {
-    if (this.ghost.deviceUse(pa) !== DeviceUse.mapped) return;
+    if (this.ghost.pages.deviceUse(pa) !== DeviceUse.mapped) return;
     const known = this.walk(this.reader.hostRoot(), pa);
     const isMapped = known && descriptorKind(this.level, this.hi, this.lo) === DescriptorKind.page;
     if (isMapped && (this.hi & TAINTED_HI) !== 0) return;
@@ -241,9 +242,9 @@ export class Stage2 {
   /** Check what a guest has at one of its page numbers. */
   checkGuestPage(slot: number, gfn: number, property: 'ownership' | 'unchanged'): void {
     const { ghost } = this;
-    const root = this.facts.paOf(ghost.vmPgd(slot));
+    const root = this.facts.paOf(ghost.vms.pgd(slot));
     const known = this.walk(root, gfn * PAGE);
-    const page = ghost.guestPage(slot, gfn);
+    const page = ghost.vms.page(slot, gfn);
     const kind = known ? descriptorKind(this.level, this.hi, this.lo) : DescriptorKind.invalid;
     let wrong: string | null = null;
     if (page < 0) {
@@ -254,10 +255,10 @@ export class Stage2 {
       wrong = 'maps another page';
     } else {
       const state = (this.hi >>> STATE_SHIFT_HI) & 3;
-      const expected = ghost.vmProtected(slot) ? PageState.owned : PageState.sharedBorrowed;
+      const expected = ghost.vms.isProtected(slot) ? PageState.owned : PageState.sharedBorrowed;
       const access = s2Permissions(this.hi, this.lo) & (Access.read | Access.write);
       if (state !== expected) wrong = `has page state ${state}`;
-      else if (access !== ghost.guestAccess(slot, gfn)) wrong = `gives access ${access}`;
+      else if (access !== ghost.vms.access(slot, gfn)) wrong = `gives access ${access}`;
     }
     if (wrong !== null) {
       const text = `the stage 2 of VM slot ${slot} ${wrong} at guest page ${hex(gfn)}`;
@@ -270,7 +271,7 @@ export class Stage2 {
     const leaf: Visit = (ipa, level, hi, lo) => {
       if (descriptorKind(level, hi, lo) !== DescriptorKind.invalid) visit(ipa / PAGE, LEAF_BYTES[level]! / PAGE);
     };
-    this.visitTable(this.facts.paOf(this.ghost.vmPgd(slot)), 0, 0, leaf, null);
+    this.visitTable(this.facts.paOf(this.ghost.vms.pgd(slot)), 0, 0, leaf, null);
   }
 
   /** Calls `visit` with each page that holds a table of the stage 2 at `root`, the root included. */

@@ -10,7 +10,8 @@ import { Memcache, PoolId } from '#hypercall-abi';
 import { COMMAND_BYTES } from './decode/index.ts';
 import { type Facts, PAGE } from './facts.ts';
 import { type Findings, hex } from './findings.ts';
-import { type Ghost, Owner } from './ghost.ts';
+import type { Ghost } from './ghost.ts';
+import { Owner } from './ghost-pages.ts';
 import { EVENT_BYTES, type Setup, streamTableBytes } from './hardware.ts';
 import { type LayoutReader, PageWord } from './layout-reader.ts';
 import type { Touched } from './touched.ts';
@@ -44,7 +45,7 @@ export class Takeover {
     this.own('carve-out', carveOut.base, carveOut.size);
     const { heap } = this.reader.layout;
     for (let pa = heap.base; pa < heap.base + heap.size; pa += PAGE) {
-      this.ghost.giveToPool(this.facts.pageOf(pa), PoolId.heap);
+      this.ghost.pages.giveToPool(this.facts.pageOf(pa), PoolId.heap);
     }
     smmus.forEach(({ name, base }, i) => {
       const { reader } = this;
@@ -80,23 +81,23 @@ export class Takeover {
 
   private own(what: string, base: number, bytes: number): void {
     this.forEachPage(what, base, bytes, (page, pa) => {
-      if (this.ghost.owner(page) === Owner.hyp || this.ghost.pins(page) !== 0) {
+      if (this.ghost.pages.owner(page) === Owner.hyp || this.ghost.pages.pins(page) !== 0) {
         const text = `the ${what} lies over something else that was taken over, at ${hex(pa)}`;
         this.findings.add('structure', 'overlap', text, { pa });
       }
-      this.ghost.setOwner(page, Owner.hyp);
+      this.ghost.pages.setOwner(page, Owner.hyp);
     });
   }
 
   private pin(what: string, base: number, bytes: number): void {
     this.forEachPage(what, base, bytes, (page, pa) => {
-      if (this.ghost.owner(page) === Owner.hyp) {
+      if (this.ghost.pages.owner(page) === Owner.hyp) {
         const text = `the ${what} lies over something of the hypervisor's at ${hex(pa)}`;
         this.findings.add('structure', 'overlap', text, { pa });
         return;
       }
-      this.ghost.setSharedWithHyp(page, true);
-      this.ghost.addPin(page);
+      this.ghost.pages.setSharedWithHyp(page, true);
+      this.ghost.pages.addPin(page);
     });
   }
 
@@ -117,9 +118,9 @@ export class Takeover {
     const { ghost, reader } = this;
     for (let page = 0; page < this.facts.pages; page++) {
       const record = reader.page(page);
-      if (ghost.owner(page) !== Owner.host || PageWord.hostState(record) !== PageState.sharedOwned) continue;
-      ghost.setSharedWithHyp(page, true);
-      for (let n = PageWord.references(record); n > 0; n--) ghost.addPin(page);
+      if (ghost.pages.owner(page) !== Owner.host || PageWord.hostState(record) !== PageState.sharedOwned) continue;
+      ghost.pages.setSharedWithHyp(page, true);
+      for (let n = PageWord.references(record); n > 0; n--) ghost.pages.addPin(page);
     }
   }
 }

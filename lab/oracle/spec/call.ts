@@ -7,7 +7,8 @@ import { POOL_ORDER_MAX } from '#hyp/layout';
 import { type GuestExit, getBig, getNumber, getSigned, RequestType } from '#hypercall-abi';
 import { DescriptorKind, descriptorKind, nextTableAddress } from '../decode/index.ts';
 import { type Facts, PAGE } from '../facts.ts';
-import { type Ghost, Owner } from '../ghost.ts';
+import type { Ghost } from '../ghost.ts';
+import { Owner } from '../ghost-pages.ts';
 import type { LayoutReader } from '../layout-reader.ts';
 import { LEAF_BYTES } from '../maplets.ts';
 import type { Monitor } from '../monitor.ts';
@@ -161,9 +162,9 @@ export class Call {
 
   /** Have `effect` on the ghost, where what is unmapped in the domain may not be invalidated. */
   unmapIn(id: number, effect: () => void): void {
-    this.ghost.losing = this.domainIsUnanswered(id);
+    this.ghost.pages.losing = this.domainIsUnanswered(id);
     effect();
-    this.ghost.losing = false;
+    this.ghost.pages.losing = false;
   }
 
   // ---- effects
@@ -176,25 +177,25 @@ export class Call {
   /** Device pages [pa, pa + size) were asked for in a mapping; the first `mapped` bytes were made ready for it. */
   useDevicePages(pa: number, size: number, mapped: number): void {
     for (let done = 0; done < size; done += PAGE) {
-      this.ghost.useDevicePage(pa + done, done < mapped);
+      this.ghost.pages.useDevicePage(pa + done, done < mapped);
       this.monitor.touched.devicePages.push(pa + done);
     }
   }
 
   /** The page belongs to somebody else from now on. */
   setOwner(page: number, owner: number, vm = 0): void {
-    const wasGuests = this.ghost.owner(page) === Owner.guest;
-    this.ghost.setOwner(page, owner, vm);
-    if (wasGuests && owner === Owner.host) this.monitor.checkLeftGuest(page);
+    const wasGuests = this.ghost.pages.owner(page) === Owner.guest;
+    this.ghost.pages.setOwner(page, owner, vm);
+    if (wasGuests && owner === Owner.host) this.monitor.releases.checkLeftGuest(page);
     this.monitor.touched.owners.add(page);
     this.touch(page);
-    if (owner !== Owner.host) this.monitor.checkUnreached(page, 'given-away');
+    if (owner !== Owner.host) this.monitor.releases.checkUnreached(page, 'given-away');
   }
 
   /** The host's page is the hypervisor's from now on, in that pool. */
   giveToPool(page: number, pool: number): void {
     this.setOwner(page, Owner.hyp);
-    this.ghost.giveToPool(page, pool);
+    this.ghost.pages.giveToPool(page, pool);
   }
 
   /** Pages of a pool that a call could give at most; all that it can hold, of a call that overlapped with others. */

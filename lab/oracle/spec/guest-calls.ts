@@ -51,7 +51,7 @@ let route: { smmu: number; sid: number } | null = null;
 const prepareRoute =
   (n: number) =>
   (c: Call): void => {
-    c.slot = c.ghost.loadedVm(c.cpu);
+    c.slot = c.ghost.vms.loadedOn(c.cpu);
     route = routeOf(c, vmOf(c), c.i32(n), c.i32(n + 1));
   };
 const smmu = (): number => route!.smmu;
@@ -224,7 +224,7 @@ function noIdIsFree(c: Call): boolean {
 }
 
 const prepareVm = (c: Call): void => {
-  c.slot = c.ghost.loadedVm(c.cpu);
+  c.slot = c.ghost.vms.loadedOn(c.cpu);
 };
 
 const allocDomain: CallRules = {
@@ -296,10 +296,10 @@ function planMap(c: Call): void {
 
 function pageEnd(c: Call, iova: number, ipa: number): number {
   if (ipa >= IPA_END) return End.mistake;
-  const page = c.ghost.guestPage(c.slot, ipa / PAGE);
+  const page = c.ghost.vms.page(c.slot, ipa / PAGE);
   if (page < 0) return End.page;
   const id = mapDomain(c);
-  if (id < 0 || c.ghost.references(page) >= REFERENCES_END || iova + PAGE >= TWO64) return End.mistake;
+  if (id < 0 || c.ghost.pages.references(page) >= REFERENCES_END || iova + PAGE >= TWO64) return End.mistake;
   if ((c.u32(6) & (Prot.read | Prot.write)) === 0) return End.mistake;
   const { inputEnd } = c.facts.geometry(c.ghost.domainSmmu(id), c.ghost.domainStage(id));
   if (iova >= inputEnd) return End.mistake;
@@ -323,7 +323,7 @@ function applyMap(c: Call): void {
   const id = mapDomain(c);
   if (id < 0) return;
   for (let done = 0; done < Math.min(c.value, c.planned); done += PAGE) {
-    const page = c.ghost.guestPage(c.slot, (c.number(4) + done) / PAGE);
+    const page = c.ghost.vms.page(c.slot, (c.number(4) + done) / PAGE);
     const meaning = expectedMeaning(c.ghost.domainStage(id), c.u32(6));
     c.ghost.addMaplet(id, c.number(3) + done, 3, c.facts.paOf(page) / PAGE, meaning, c.touch);
   }

@@ -6,7 +6,8 @@
 
 import { type CallName, Errno } from '#hypercall-abi';
 import { IPA_END, PAGE } from '../facts.ts';
-import { Owner, VmLife } from '../ghost.ts';
+import { Owner } from '../ghost-pages.ts';
+import { VmLife } from '../ghost-vms.ts';
 import type { Call } from './call.ts';
 import { accept, type CallRules, lack, type Row, refuse } from './row.ts';
 
@@ -31,15 +32,15 @@ function gfnFits(c: Call, gfn: number, pages: number): boolean {
 }
 
 function guestHasNone(c: Call, gfn: number, pages: number): boolean {
-  for (let i = 0; i < pages; i++) if (c.ghost.guestPage(c.slot, gfn + i) >= 0) return false;
+  for (let i = 0; i < pages; i++) if (c.ghost.vms.page(c.slot, gfn + i) >= 0) return false;
   return true;
 }
 
 /** Errno of the first page that cannot be donated: it is not the host's alone, or it is mapped for DMA. */
 function donationVerdict(c: Call, page: number, pages: number): number {
   for (let i = 0; i < pages; i++) {
-    if (!c.ghost.isHostAlone(page + i)) return -Errno.EPERM;
-    if (c.ghost.references(page + i) !== 0) return -Errno.EINVAL;
+    if (!c.ghost.pages.isHostAlone(page + i)) return -Errno.EPERM;
+    if (c.ghost.pages.references(page + i) !== 0) return -Errno.EINVAL;
   }
   return 0;
 }
@@ -48,10 +49,10 @@ function donationVerdict(c: Call, page: number, pages: number): number {
 function sharingVerdict(c: Call, page: number, pages: number): number {
   for (let i = 0; i < pages; i++) {
     const p = page + i;
-    const sharedWithGuests = c.ghost.owner(p) === Owner.host && c.ghost.shareCount(p) !== 0;
-    if (!sharedWithGuests && !c.ghost.isHostAlone(p)) return -Errno.EPERM;
-    if (c.ghost.shareCount(p) === SHARES_MAX) return -Errno.EBUSY;
-    if (!sharedWithGuests && c.ghost.references(p) !== 0) return -Errno.EINVAL;
+    const sharedWithGuests = c.ghost.pages.owner(p) === Owner.host && c.ghost.pages.shareCount(p) !== 0;
+    if (!sharedWithGuests && !c.ghost.pages.isHostAlone(p)) return -Errno.EPERM;
+    if (c.ghost.pages.shareCount(p) === SHARES_MAX) return -Errno.EBUSY;
+    if (!sharedWithGuests && c.ghost.pages.references(p) !== 0) return -Errno.EINVAL;
   }
   return 0;
 }
@@ -67,7 +68,7 @@ interface Giving {
   readonly shares: boolean;
 }
 
-const isProtected = (c: Call): boolean => c.ghost.vmProtected(c.slot);
+const isProtected = (c: Call): boolean => c.ghost.vms.isProtected(c.slot);
 
 function giveRules({ name, pages, prot, donates, shares }: Giving): CallRules {
   const shortages = [lack(name, 'heap')];
@@ -92,7 +93,7 @@ function giveRules({ name, pages, prot, donates, shares }: Giving): CallRules {
   // Only with set_identity can a page be where an SMMU must answer before it goes.
   const identity = shares && donates ? [waits] : [];
   const rows: Row[] = [
-    refuse(name, 'EINVAL', (c) => c.slot < 0 || c.ghost.vmLife(c.slot) !== VmLife.live || !isForIt(c), 'no-vcpu'),
+    refuse(name, 'EINVAL', (c) => c.slot < 0 || c.ghost.vms.life(c.slot) !== VmLife.live || !isForIt(c), 'no-vcpu'),
     refuse(name, 'EINVAL', (c) => !isProtected(c) && (c.u32(prot) & ~PROT_ALL) !== 0, 'prot'),
     refuse(name, 'EINVAL', (c) => !sizeFits(c, pages, 1, 2), 'size'),
     refuse(name, 'EINVAL', (c) => !gfnFits(c, 2, pages) || c.page < 0, 'range'),
@@ -110,7 +111,7 @@ function giveRules({ name, pages, prot, donates, shares }: Giving): CallRules {
   const ofDonation = new Set(['donate', 'donate-mapped', 'donated']);
   return {
     prepare: (c) => {
-      c.slot = c.ghost.loadedVm(c.cpu);
+      c.slot = c.ghost.vms.loadedOn(c.cpu);
       c.page = c.hi(pages) === 0 ? c.facts.ramRange(c.number(1) * PAGE, count(c)) : -1;
       c.verdict = 0;
       if (c.slot < 0 || c.page < 0 || count(c) > BLOCK) return;
@@ -137,21 +138,21 @@ function donateAll(c: Call, count: number): void {
 function shareAll(c: Call, count: number, prot: number): void {
   const access = ((prot & PROT_READ) !== 0 ? 1 : 0) | ((prot & PROT_WRITE) !== 0 ? 2 : 0);
   for (let i = 0; c.page >= 0 && i < count; i++) {
-    c.ghost.addShare(c.page + i, 1);
+    c.ghost.pages.addShare(c.page + i, 1);
     c.touch(c.page + i);
     give(c, c.page + i, c.number(2) + i, access);
   }
 }
 
 function give(c: Call, page: number, gfn: number, access: number): void {
-  c.ghost.mapGuest(c.slot, gfn, page, access);
+  c.ghost.vms.map(c.slot, gfn, page, access);
   c.monitor.touched.guestPages.push(c.slot, gfn);
   c.monitor.touched.vms.add(c.slot);
 }
 
 function take(c: Call, gfn: number): number {
-  const page = c.ghost.guestPage(c.slot, gfn);
-  c.ghost.unmapGuest(c.slot, gfn);
+  const page = c.ghost.vms.page(c.slot, gfn);
+  c.ghost.vms.unmap(c.slot, gfn);
   c.monitor.touched.guestPages.push(c.slot, gfn);
   c.monitor.touched.vms.add(c.slot);
   return page;
@@ -159,11 +160,11 @@ function take(c: Call, gfn: number): number {
 
 /** Slot of the handle in x1, -1 when it can be none. */
 function prepareVm(c: Call): void {
-  c.slot = c.ghost.vmSlot(c.u32(1));
+  c.slot = c.ghost.vms.slot(c.u32(1));
 }
 
 function hasAll(c: Call): boolean {
-  for (let i = 0; i < c.u32(3); i++) if (c.ghost.guestPage(c.slot, c.number(2) + i) < 0) return false;
+  for (let i = 0; i < c.u32(3); i++) if (c.ghost.vms.page(c.slot, c.number(2) + i) < 0) return false;
   return true;
 }
 
@@ -172,7 +173,7 @@ const unshare = 'unshare_guest';
 export const unshareGuest: CallRules = {
   prepare: prepareVm,
   rows: [
-    refuse(unshare, 'EINVAL', (c) => c.slot < 0 || c.ghost.vmLife(c.slot) < VmLife.live || isProtected(c), 'vm'),
+    refuse(unshare, 'EINVAL', (c) => c.slot < 0 || c.ghost.vms.life(c.slot) < VmLife.live || isProtected(c), 'vm'),
     refuse(unshare, 'EINVAL', (c) => !sizeFits(c, 3, 2) || !gfnFits(c, 2, 3), 'size'),
     refuse(unshare, 'ENOENT', (c) => !hasAll(c)),
     accept(unshare, 'ok', {
@@ -181,7 +182,7 @@ export const unshareGuest: CallRules = {
         for (let i = 0; i < Math.min(c.u32(3), BLOCK); i++) {
           const page = take(c, c.number(2) + i);
           if (page < 0) continue;
-          c.ghost.addShare(page, -1);
+          c.ghost.pages.addShare(page, -1);
           c.touch(page);
         }
       },
@@ -194,7 +195,7 @@ const reclaim = 'reclaim_dying_guest_page';
 /** Whether hardware that did not answer may still reach one of the pages. */
 function isStillReached(c: Call): boolean {
   for (let i = 0; i < c.u32(3); i++) {
-    if (c.ghost.references(c.ghost.guestPage(c.slot, c.number(2) + i)) !== 0) return true;
+    if (c.ghost.pages.references(c.ghost.vms.page(c.slot, c.number(2) + i)) !== 0) return true;
   }
   return false;
 }
@@ -202,7 +203,7 @@ function isStillReached(c: Call): boolean {
 export const reclaimDyingGuestPage: CallRules = {
   prepare: prepareVm,
   rows: [
-    refuse(reclaim, 'EINVAL', (c) => c.slot < 0 || c.ghost.vmLife(c.slot) !== VmLife.dying, 'vm'),
+    refuse(reclaim, 'EINVAL', (c) => c.slot < 0 || c.ghost.vms.life(c.slot) !== VmLife.dying, 'vm'),
     refuse(reclaim, 'EINVAL', (c) => !sizeFits(c, 3, 2) || !gfnFits(c, 2, 3), 'size'),
     refuse(reclaim, 'EPERM', (c) => !isProtected(c)),
     refuse(reclaim, 'ENOENT', (c) => !hasAll(c)),
@@ -210,7 +211,7 @@ export const reclaimDyingGuestPage: CallRules = {
     accept(reclaim, 'ok', {
       accept: (c) => {
         for (let i = 0; i < c.u32(3); i++) {
-          const page = c.ghost.guestPage(c.slot, c.number(2) + i);
+          const page = c.ghost.vms.page(c.slot, c.number(2) + i);
           if (!c.isZero(page)) return 'gave a page back with what the guest had written in it';
         }
         return null;
@@ -237,7 +238,7 @@ const named = (c: Call): boolean => namedPages(c) === 1 || (namedPages(c) === BL
 export const reclaimNamedGuestPage: CallRules = {
   prepare: prepareVm,
   rows: [
-    refuse(reclaim, 'EINVAL', (c) => c.slot < 0 || c.ghost.vmLife(c.slot) !== VmLife.dying, 'vm'),
+    refuse(reclaim, 'EINVAL', (c) => c.slot < 0 || c.ghost.vms.life(c.slot) !== VmLife.dying, 'vm'),
     refuse(reclaim, 'EINVAL', (c) => !named(c) || (c.number(3) + namedPages(c)) * PAGE > IPA_END, 'size'),
     refuse(reclaim, 'EPERM', (c) => !isProtected(c)),
     refuse(reclaim, 'ENOENT', (c) => !guestHasAll(c, c.number(3), namedPages(c))),
@@ -245,7 +246,7 @@ export const reclaimNamedGuestPage: CallRules = {
     accept(reclaim, 'ok', {
       accept: (c) => {
         for (let i = 0; i < namedPages(c); i++) {
-          const page = c.ghost.guestPage(c.slot, c.number(3) + i);
+          const page = c.ghost.vms.page(c.slot, c.number(3) + i);
           if (!c.isZero(page)) return 'gave a page back with what the guest had written in it';
         }
         return null;
@@ -262,14 +263,14 @@ export const reclaimNamedGuestPage: CallRules = {
 };
 
 function guestHasAll(c: Call, gfn: number, pages: number): boolean {
-  for (let i = 0; i < pages; i++) if (c.ghost.guestPage(c.slot, gfn + i) < 0) return false;
+  for (let i = 0; i < pages; i++) if (c.ghost.vms.page(c.slot, gfn + i) < 0) return false;
   return true;
 }
 
 function isNamedPage(c: Call): boolean {
   const first = c.facts.pageOf(c.number(2) * PAGE);
   for (let i = 0; i < namedPages(c); i++) {
-    const page = c.ghost.guestPage(c.slot, c.number(3) + i);
+    const page = c.ghost.vms.page(c.slot, c.number(3) + i);
     if (first < 0 || c.facts.paOf(page) !== (c.number(2) + i) * PAGE) return false;
   }
   return true;

@@ -60,7 +60,7 @@ function isListReadable(c: Call): boolean {
   const pages = Math.ceil((offset + c.u32(4) * ScatterElement.size) / PAGE);
   const first = c.facts.ramRange(c.number(3) - offset, Math.max(1, pages));
   if (first < 0) return false;
-  for (let i = 0; i < pages; i++) if (!c.ghost.isSharedWithHyp(first + i)) return false;
+  for (let i = 0; i < pages; i++) if (!c.ghost.pages.isSharedWithHyp(first + i)) return false;
   return true;
 }
 

@@ -57,7 +57,7 @@ export function planAfter(ranges: readonly Range[]): void {
 }
 
 function isCountedOut(c: Call, page: number): boolean {
-  const references = c.ghost.references(page);
+  const references = c.ghost.pages.references(page);
   if (before.length === 0) return references === REFERENCES_MAX;
   const pa = c.facts.paOf(page);
   return references + before.filter(({ base, size }) => pa >= base && pa < base + size).length >= REFERENCES_MAX;
@@ -76,7 +76,7 @@ function useDmaErrno(c: Call): number {
   const first = c.facts.ramRange(paddr(c), pages);
   if (first < 0) return -Errno.EINVAL;
   for (let i = 0; i < pages; i++) {
-    if (!c.ghost.isHostAlone(first + i)) return -Errno.EPERM;
+    if (!c.ghost.pages.isHostAlone(first + i)) return -Errno.EPERM;
     if (isCountedOut(c, first + i)) return -Errno.EBUSY;
   }
   return 0;

@@ -7,7 +7,7 @@
 
 import { Memcache, PoolId } from '#hypercall-abi';
 import { PAGE } from '../facts.ts';
-import { Owner } from '../ghost.ts';
+import { Owner } from '../ghost-pages.ts';
 import type { Call } from './call.ts';
 import type { CallRules, Row, Shortage } from './row.ts';
 
@@ -56,7 +56,7 @@ function prepareCache(c: Call, roots: Roots): void {
   call.takes = 0;
   call.returns = 0;
   call.wrong = '';
-  c.monitor.onMoved = (page, isHyps) => {
+  c.monitor.releases.onMoved = (page, isHyps) => {
     if (isHyps) take(c, page);
     else giveBack(c, page);
   };
@@ -65,7 +65,7 @@ function prepareCache(c: Call, roots: Roots): void {
 const isHosts =
   (c: Call) =>
   (page: number): boolean =>
-    c.ghost.isHostAlone(page) && c.ghost.references(page) === 0;
+    c.ghost.pages.isHostAlone(page) && c.ghost.pages.references(page) === 0;
 
 /** The hypervisor has got a page. What may not be is left to the comparison with its record. */
 function take(c: Call, page: number): void {
@@ -82,7 +82,7 @@ function take(c: Call, page: number): void {
 
 /** It has given one up. */
 function giveBack(c: Call, page: number): void {
-  if (c.ghost.owner(page) !== Owner.hyp) return;
+  if (c.ghost.pages.owner(page) !== Owner.hyp) return;
   const isRoot = call.roots.includes(page);
   if (!c.isZero(page, isRoot ? 0 : 8)) {
     call.wrong = `gave 0x${c.facts.paOf(page).toString(16)} back with something left in it`;

@@ -18,7 +18,7 @@ function prepareBuffer(c: Call, at: number): void {
 }
 
 function isShared(c: Call): boolean {
-  for (let i = 0; i < c.planned; i++) if (!c.ghost.isSharedWithHyp(c.page + i)) return false;
+  for (let i = 0; i < c.planned; i++) if (!c.ghost.pages.isSharedWithHyp(c.page + i)) return false;
   return true;
 }
 

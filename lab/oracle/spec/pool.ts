@@ -8,7 +8,7 @@
 import { PageState, POOL_ORDER_MAX } from '#hyp/layout';
 import { Errno, PoolId } from '#hypercall-abi';
 import { PAGE, TWO32 } from '../facts.ts';
-import { Owner } from '../ghost.ts';
+import { Owner } from '../ghost-pages.ts';
 import { PageWord } from '../layout-reader.ts';
 import { NumberList } from '../touched.ts';
 import type { Call } from './call.ts';
@@ -35,8 +35,8 @@ function donationErrno(c: Call, pa: number, pages: number): number {
   const page = c.facts.ramRange(pa, pages);
   if (page < 0) return -Errno.EINVAL;
   for (let i = 0; i < pages; i++) {
-    if (!c.ghost.isHostAlone(page + i) || overlaps(page + i, 1)) return -Errno.EPERM;
-    if (c.ghost.references(page + i) !== 0) return -Errno.EINVAL;
+    if (!c.ghost.pages.isHostAlone(page + i) || overlaps(page + i, 1)) return -Errno.EPERM;
+    if (c.ghost.pages.references(page + i) !== 0) return -Errno.EINVAL;
   }
   return c.identityIsUnanswered() ? -Errno.ETIMEDOUT : 0;
 }
@@ -175,7 +175,8 @@ function walkGiven(c: Call): string | null {
   let pa = c.value;
   for (let i = 0; i < count; i++) {
     const page = pa % PAGE === 0 ? c.facts.pageOf(pa) : -1;
-    if (page < 0 || c.ghost.owner(page) !== Owner.hyp) return `gave 0x${pa.toString(16)}, which is no page of a pool`;
+    if (page < 0 || c.ghost.pages.owner(page) !== Owner.hyp)
+      return `gave 0x${pa.toString(16)}, which is no page of a pool`;
     if (seen.has(page)) return 'gave the same page twice';
     // The host has it since then, and may have given it away again.
     if (!c.isAfterwards && c.monitor.store.firstIn(page) !== 0)

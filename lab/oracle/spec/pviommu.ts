@@ -7,7 +7,7 @@
 import { PVIOMMU_COUNT, PVIOMMU_ROUTES_MAX } from '#hyp/layout';
 import { VM_HANDLE_BASE } from '#hypercall-abi';
 import { PAGE } from '../facts.ts';
-import { DeviceUse } from '../ghost.ts';
+import { DeviceUse } from '../ghost-pages.ts';
 import type { Call } from './call.ts';
 import { accept, type CallRules, lack, refuse } from './row.ts';
 import { entryIsUnanswered } from './stream.ts';
@@ -170,7 +170,7 @@ const context = (c: Call): number => c.ghost.deviceContext(c.facts.resources[c.s
 /** Whether a page of the range was mapped for DMA once. */
 function isTainted(c: Call): boolean {
   const { base, size } = c.facts.resources[c.slot]!;
-  for (let pa = base; pa < base + size; pa += PAGE) if (c.ghost.deviceUse(pa) === DeviceUse.mapped) return true;
+  for (let pa = base; pa < base + size; pa += PAGE) if (c.ghost.pages.deviceUse(pa) === DeviceUse.mapped) return true;
   return false;
 }
 

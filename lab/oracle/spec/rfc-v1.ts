@@ -10,7 +10,7 @@
 import { DOMAINS_PER_LEAF } from '#hyp/layout';
 import { Errno } from '#hypercall-abi';
 import { PAGE } from '../facts.ts';
-import { Owner } from '../ghost.ts';
+import { Owner } from '../ghost-pages.ts';
 import type { Call } from './call.ts';
 import { mapPagesRfcV1 } from './map.ts';
 import { isExhausted, wasTaken, withCache } from './memcache.ts';
@@ -83,7 +83,7 @@ function isRootFit(c: Call): boolean {
   const first = rootPage(c);
   if (first < 0) return false;
   for (let i = 0; i < rootPages(c); i++) {
-    if (!c.ghost.isHostAlone(first + i) || c.ghost.references(first + i) !== 0) return false;
+    if (!c.ghost.pages.isHostAlone(first + i) || c.ghost.pages.references(first + i) !== 0) return false;
   }
   return true;
 }

@@ -5,20 +5,21 @@
 
 import { VM_COUNT, VM_HANDLE_BASE, VmDescription } from '#hypercall-abi';
 import { PAGE } from '../facts.ts';
-import { Owner, VmLife } from '../ghost.ts';
+import { Owner } from '../ghost-pages.ts';
+import { VmLife } from '../ghost-vms.ts';
 import type { Call } from './call.ts';
 import { fixPviommus, isStuck, takeBack } from './pviommu.ts';
 import { accept, type CallRules, lack, refuse } from './row.ts';
 
 /** Slot of the handle in x1, -1 when it can be none. */
 function prepareSlot(c: Call): void {
-  c.slot = c.ghost.vmSlot(c.u32(1));
+  c.slot = c.ghost.vms.slot(c.u32(1));
 }
 
-const life = (c: Call): number => (c.slot < 0 ? VmLife.free : c.ghost.vmLife(c.slot));
+const life = (c: Call): number => (c.slot < 0 ? VmLife.free : c.ghost.vms.life(c.slot));
 
 function noSlotIsFree(c: Call): boolean {
-  for (let slot = 0; slot < VM_COUNT; slot++) if (c.ghost.vmLife(slot) === VmLife.free) return false;
+  for (let slot = 0; slot < VM_COUNT; slot++) if (c.ghost.vms.life(slot) === VmLife.free) return false;
   return true;
 }
 
@@ -28,14 +29,14 @@ export const reserveVm: CallRules = {
     refuse('reserve_vm', 'ENOMEM', noSlotIsFree),
     accept('reserve_vm', 'ok', {
       accept: (c) => {
-        const slot = c.ghost.vmSlot(c.value);
+        const slot = c.ghost.vms.slot(c.value);
         if (slot < 0) return `gave 0x${c.value.toString(16)}, which is no handle`;
-        return c.ghost.vmLife(slot) === VmLife.free ? null : 'gave a handle that is in use';
+        return c.ghost.vms.life(slot) === VmLife.free ? null : 'gave a handle that is in use';
       },
       apply: (c) => {
-        const slot = c.ghost.vmSlot(c.value);
+        const slot = c.ghost.vms.slot(c.value);
         if (slot < 0) return;
-        c.ghost.setVmLife(slot, VmLife.reserved);
+        c.ghost.vms.setLife(slot, VmLife.reserved);
         c.monitor.touched.vms.add(slot);
       },
     }),
@@ -48,7 +49,7 @@ export const unreserveVm: CallRules = {
     accept('unreserve_vm', 'nothing', { when: (c) => life(c) !== VmLife.reserved }),
     accept('unreserve_vm', 'ok', {
       apply: (c) => {
-        c.ghost.setVmLife(c.slot, VmLife.free);
+        c.ghost.vms.setLife(c.slot, VmLife.free);
         c.monitor.touched.vms.add(c.slot);
       },
     }),
@@ -67,13 +68,13 @@ export const initVm: CallRules = {
     c.slot = -1;
     const kvm = c.hi(1) >>> 20 === 0 ? c.number(1) : -1;
     const page = kvm < 0 ? -1 : c.facts.pageOf(kvm);
-    description.readable = page >= 0 && c.ghost.isSharedWithHyp(page) && inPage(c) + VmDescription.size <= PAGE;
+    description.readable = page >= 0 && c.ghost.pages.isSharedWithHyp(page) && inPage(c) + VmDescription.size <= PAGE;
     c.page = c.facts.pageOf(c.number(2));
     if (!description.readable || inPage(c) % 4 !== 0) return;
     description.handle = c.hostWord(kvm + VmDescription.handle);
     description.isProtected = c.hostWord(kvm + VmDescription.protected) !== 0;
     description.vcpus = c.hostWord(kvm + VmDescription.vcpus);
-    c.slot = c.ghost.vmSlot(description.handle);
+    c.slot = c.ghost.vms.slot(description.handle);
   },
   rows: [
     refuse(init, 'EINVAL', (c) => inPage(c) % 4 !== 0 || inPage(c) + VmDescription.size > PAGE, 'address'),
@@ -85,7 +86,7 @@ export const initVm: CallRules = {
     refuse(
       init,
       'EINVAL',
-      (c) => c.page < 0 || !c.ghost.isHostAlone(c.page) || c.ghost.references(c.page) !== 0,
+      (c) => c.page < 0 || !c.ghost.pages.isHostAlone(c.page) || c.ghost.pages.references(c.page) !== 0,
       'donation',
     ),
     { ...refuse(init, 'ETIMEDOUT', (c) => c.identityIsUnanswered()), shortages: tables },
@@ -94,7 +95,7 @@ export const initVm: CallRules = {
         if (c.page < 0 || c.slot < 0) return;
         c.setOwner(c.page, Owner.hyp);
         fixPviommus(c);
-        c.ghost.initVm(c.slot, description.isProtected, description.vcpus, c.page);
+        c.ghost.vms.init(c.slot, description.isProtected, description.vcpus, c.page);
         c.monitor.touched.vms.add(c.slot);
       },
       shortages: tables,
@@ -109,7 +110,7 @@ export const startTeardownVm: CallRules = {
   rows: [
     refuse(start, 'ENOENT', (c) => life(c) < VmLife.live),
     refuse(start, 'EINVAL', (c) => life(c) === VmLife.dying),
-    refuse(start, 'EBUSY', (c) => c.ghost.vmLoads(c.slot) !== 0),
+    refuse(start, 'EBUSY', (c) => c.ghost.vms.loads(c.slot) !== 0),
     {
       ...refuse(start, 'ETIMEDOUT', (c) => isStuck(c, VM_HANDLE_BASE + c.slot)),
       apply: (c) => takeBack(c, VM_HANDLE_BASE + c.slot),
@@ -118,7 +119,7 @@ export const startTeardownVm: CallRules = {
       apply: (c) => {
         if (c.slot < 0) return;
         takeBack(c, VM_HANDLE_BASE + c.slot);
-        c.ghost.setVmLife(c.slot, VmLife.dying);
+        c.ghost.vms.setLife(c.slot, VmLife.dying);
         c.monitor.touched.vms.add(c.slot);
       },
     }),
@@ -138,13 +139,14 @@ export const finalizeTeardownVm: CallRules = {
   rows: [
     refuse(finalize, 'ENOENT', (c) => life(c) < VmLife.live),
     refuse(finalize, 'EBUSY', (c) => life(c) === VmLife.live, 'live'),
-    refuse(finalize, 'EBUSY', (c) => c.ghost.vmPages(c.slot) !== 0, 'pages'),
+    refuse(finalize, 'EBUSY', (c) => c.ghost.vms.pages(c.slot) !== 0, 'pages'),
     accept(finalize, 'ok', {
-      accept: (c) => (c.isZero(c.ghost.vmPgd(c.slot)) ? null : 'gave the top-level table page back with entries in it'),
+      accept: (c) =>
+        c.isZero(c.ghost.vms.pgd(c.slot)) ? null : 'gave the top-level table page back with entries in it',
       apply: (c) => {
         if (c.slot < 0) return;
-        c.setOwner(c.ghost.vmPgd(c.slot), Owner.host);
-        c.ghost.clearVm(c.slot);
+        c.setOwner(c.ghost.vms.pgd(c.slot), Owner.host);
+        c.ghost.vms.clear(c.slot);
         c.monitor.touched.vms.add(c.slot);
       },
     }),
@@ -155,11 +157,11 @@ export const vcpuLoad: CallRules = {
   prepare: prepareSlot,
   rows: [
     accept('vcpu_load', 'nothing', {
-      when: (c) => life(c) !== VmLife.live || c.ghost.loadedVm(c.cpu) >= 0 || c.u32(2) >= c.ghost.vmVcpus(c.slot),
+      when: (c) => life(c) !== VmLife.live || c.ghost.vms.loadedOn(c.cpu) >= 0 || c.u32(2) >= c.ghost.vms.vcpus(c.slot),
     }),
     accept('vcpu_load', 'ok', {
       apply: (c) => {
-        c.ghost.load(c.cpu, c.slot);
+        c.ghost.vms.load(c.cpu, c.slot);
         c.monitor.touched.vms.add(c.slot);
         c.monitor.touched.cpus.add(c.cpu);
       },
@@ -170,12 +172,12 @@ export const vcpuLoad: CallRules = {
 export const vcpuPut: CallRules = {
   prepare: () => {},
   rows: [
-    accept('vcpu_put', 'nothing', { when: (c) => c.ghost.loadedVm(c.cpu) < 0 }),
+    accept('vcpu_put', 'nothing', { when: (c) => c.ghost.vms.loadedOn(c.cpu) < 0 }),
     accept('vcpu_put', 'ok', {
       apply: (c) => {
-        c.monitor.touched.vms.add(c.ghost.loadedVm(c.cpu));
+        c.monitor.touched.vms.add(c.ghost.vms.loadedOn(c.cpu));
         c.monitor.touched.cpus.add(c.cpu);
-        c.ghost.unload(c.cpu);
+        c.ghost.vms.unload(c.cpu);
       },
     }),
   ],
@@ -190,15 +192,15 @@ export const createVm: CallRules = {
     ...initVm.rows.filter(({ id }) => id.endsWith('-donation')),
     accept(init, 'ok', {
       accept: (c) => {
-        const slot = c.ghost.vmSlot(c.value);
+        const slot = c.ghost.vms.slot(c.value);
         if (slot < 0) return `gave 0x${c.value.toString(16)}, which is no handle`;
-        return c.ghost.vmLife(slot) === VmLife.free ? null : 'gave a handle that is in use';
+        return c.ghost.vms.life(slot) === VmLife.free ? null : 'gave a handle that is in use';
       },
       apply: (c) => {
-        const slot = c.ghost.vmSlot(c.value);
+        const slot = c.ghost.vms.slot(c.value);
         if (c.page < 0 || slot < 0) return;
         c.setOwner(c.page, Owner.hyp);
-        c.ghost.initVm(slot, description.isProtected, description.vcpus, c.page);
+        c.ghost.vms.init(slot, description.isProtected, description.vcpus, c.page);
         c.monitor.touched.vms.add(slot);
       },
       shortages: [lack(init, 'heap')],

@@ -21,7 +21,7 @@ export type Ways = Readonly<Record<string, Way | ((rig: Rig) => unknown)>>;
 
 /** Words of the oracle's ghost that ways to a far state set by hand. */
 interface Ghost {
-  addShare(page: number, delta: number): void;
+  readonly pages: { addShare(page: number, delta: number): void };
   setDeviceContext(device: number, vm: number): void;
 }
 
@@ -45,7 +45,7 @@ export function withSharesAtEnd(rig: Rig, pa: number, work: () => void): void {
   const at = open(rig.oracle).reader.layout.vmemmap + page * HypPage.size + offsetOf(HypPage, 'shareCount');
   const set = (count: number, delta: number): void => {
     memory.write32(at, count);
-    open(rig.oracle).ghost.addShare(page, delta);
+    open(rig.oracle).ghost.pages.addShare(page, delta);
   };
   set(-1, -2);
   work();
