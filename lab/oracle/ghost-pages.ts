@@ -100,14 +100,19 @@ export class GhostPages {
     this.add(this.pools + pool, 1);
   }
 
+  /** The pool that a page of the hypervisor's was given to, or -1. */
+  poolOf(page: number): number {
+    return this.owner(page) === Owner.hyp ? this.ownerVm(page) - 1 : -1;
+  }
+
   private leavePool(page: number): void {
-    const pool = this.owner(page) === Owner.hyp ? this.ownerVm(page) - 1 : -1;
+    const pool = this.poolOf(page);
     if (pool >= 0) this.add(this.pools + pool, -1);
   }
 
   /** Whether a page of the hypervisor's was given to a pool. */
   isInPool(page: number): boolean {
-    return this.owner(page) === Owner.hyp && this.ownerVm(page) !== 0;
+    return this.poolOf(page) >= 0;
   }
 
   /** Pages that were given to a pool and not given back. */

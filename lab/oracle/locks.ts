@@ -51,8 +51,8 @@ export class Locks {
   private readonly records: readonly LockedRecords[];
   private readonly held: readonly Held[];
   private readonly report: LockReport;
-  /** Told of each lock that was released by who held it; null while nobody asks. */
-  onReleased: ((name: LockClass) => void) | null = null;
+  /** Told of each lock that was released by who held it, and where it is; null while nobody asks. */
+  onReleased: ((name: LockClass, pa: number) => void) | null = null;
 
   constructor(layout: HypLayout, cpus: number, counts: LockCounts, report: LockReport) {
     const lockOf = (record: { readonly fields: readonly { name: string; offset: number }[] }): number =>
@@ -134,7 +134,7 @@ export class Locks {
     const at = held === undefined ? -1 : held.at.lastIndexOf(pa);
     if (at >= 0) {
       drop(held!, at);
-      this.onReleased?.(LOCK_ORDER[rank]!);
+      this.onReleased?.(LOCK_ORDER[rank]!, pa);
     } else this.report('not-holder', `the ${LOCK_ORDER[rank]} lock is released, which CPU ${cpu} did not hold`, cpu);
   }
 

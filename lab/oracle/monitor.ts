@@ -473,9 +473,7 @@ export class Monitor {
   /** From now on stores of a CPU may wait: what depends on them is looked at when they are visible. */
   deferStores(): void {
     this.queues.defer();
-    this.locks.onReleased = (name) => {
-      if (name === 'host') this.releases.judgeSuspects();
-    };
+    this.locks.onReleased = (_, at) => this.releases.judgeSuspects(at);
   }
 
   /** Stores are visible at once again. @param forget whether commands that wait are never looked at */

@@ -3,7 +3,8 @@
  * walks it as a structure of its own.
  */
 
-import { PageState } from '#hyp/layout';
+import { PageState, PoolRecord } from '#hyp/layout';
+import { PoolId } from '#hypercall-abi';
 import type { Facts } from './facts.ts';
 import { type Findings, hex } from './findings.ts';
 import type { Ghost } from './ghost.ts';
@@ -13,6 +14,8 @@ import { N, NodeKind, type NodeStore, Reached } from './node-store.ts';
 import type { QueueWatch } from './queue-watch.ts';
 import type { Reach } from './reach.ts';
 import { describeWay } from './ways.ts';
+
+const POOL_LOCK = PoolRecord.fields.find(({ name }) => name === 'lock')!.offset;
 
 export class Releases {
   /** Told at once of a page that the hypervisor has got, or given up, where the call itself decides which; else null. */
@@ -24,8 +27,11 @@ export class Releases {
   private readonly store: NodeStore;
   private readonly reach: Reach;
   private readonly queues: QueueWatch;
-  /** Pages that lost a reference while a leaf still stood for it in memory, where stores may wait. */
-  private readonly suspects = new Set<number>();
+  /**
+   * Where stores may wait: pages that lost a reference while a leaf still stood for it in memory, or the last one while
+   * hardware used them, and the lock under which that was.
+   */
+  private readonly suspects = new Map<number, number>();
 
   constructor(
     facts: Facts,
@@ -65,27 +71,34 @@ export class Releases {
 
   /**
    * References that a page needs: one for each mapping, and one for each way there that hardware may still have. While an
-   * SMMU leaves a SYNC unanswered, those ways are not over when the call is, and more of them than one can lead through
-   * one mapping: then any reference will do. A pin stands for the ways whose invalidation was given up.
+   * SMMU leaves a SYNC unanswered, or another call is on its way to one, those ways are not over when the call is, and more
+   * of them than one can lead through one mapping: then any reference will do. A pin stands for the ways whose invalidation
+   * was given up.
    */
   private neededReferences(page: number, mapped: number): number {
     const others = this.reach.otherCount(page);
-    if (this.ghost.pages.pins(page) === 0 && !this.queues.isWaiting) return mapped + others;
+    const { isWaiting, isDeferring } = this.queues;
+    if (this.ghost.pages.pins(page) === 0 && !isWaiting && !isDeferring) return mapped + others;
     return Math.max(mapped, Math.min(1, others));
   }
 
   /**
-   * The reference count of a page went down to `refs`. While stores may wait, a leaf that its CPU has cleared may still
-   * stand in memory. Nobody else can use the page before the lock of the page records is released, and what that CPU has
-   * stored is visible then: so it is judged there.
+   * The reference count of a page went down to `refs`. While stores may wait, a leaf or a link that its CPU has cleared may
+   * still stand in memory. Nobody else can use the page before the lock of the page records, or of the pool that it is in,
+   * is released, and what that CPU has stored is visible then: so it is judged there.
    */
   private dropped(page: number, refs: number, isAtRelease = false): void {
-    if (refs === 0 && this.store.firstIn(page) !== 0) this.structureLost(page, 'freed');
-    if (this.ghost.pages.owner(page) === Owner.hyp) return;
+    const mayWait = this.queues.isDeferring && !isAtRelease;
+    const isHyps = this.ghost.pages.owner(page) === Owner.hyp;
+    if (refs === 0 && this.store.firstIn(page) !== 0) {
+      if (mayWait) this.suspects.set(page, isHyps ? this.poolLock(page) : this.reader.layout.hostLock);
+      else this.structureLost(page, 'freed');
+    }
+    if (isHyps) return;
     const mapped = this.reach.mappedCount(page) + this.ghost.pages.pins(page);
     const pa = this.facts.paOf(page);
-    if (refs < mapped && this.queues.isDeferring && !isAtRelease) {
-      this.suspects.add(page);
+    if (refs < mapped && mayWait) {
+      this.suspects.set(page, this.reader.layout.hostLock);
     } else if (refs < mapped) {
       const text = `the reference count of ${hex(pa)} drops to ${refs} while ${mapped} mappings stand`;
       this.findings.add('refcount', 'dropped-while-mapped', text, { pa, refs, mapped });
@@ -98,10 +111,19 @@ export class Releases {
     }
   }
 
-  /** The lock of the page records was released: stores before that are visible. */
-  judgeSuspects(): void {
-    for (const page of this.suspects) this.dropped(page, PageWord.references(this.reader.page(page)), true);
-    this.suspects.clear();
+  /** Lock of the pool that a page of the hypervisor was given to; tables are in that of the IOMMU. */
+  private poolLock(page: number): number {
+    const { heapPool, iommuPool } = this.reader.layout;
+    return (this.ghost.pages.poolOf(page) === PoolId.heap ? heapPool : iommuPool) + POOL_LOCK;
+  }
+
+  /** The lock at `at` was released: stores before that are visible. */
+  judgeSuspects(at: number): void {
+    for (const [page, lock] of this.suspects) {
+      if (lock !== at) continue;
+      this.suspects.delete(page);
+      this.dropped(page, PageWord.references(this.reader.page(page)), true);
+    }
   }
 
   /** No store waits any more. */

@@ -125,6 +125,39 @@ hypervisor postern
 @cpu0 map_pages domain=d1 iova=0 paddr=page:a pgsize=0x1000 pgcount=1 prot=write -> 0 bytes
 `,
   ],
+  [
+    'a page is mapped and released again while another call replaces the table in which its leaf was',
+    `profile android17
+machine tiny
+hypervisor postern
+
+@cpu0 topup iommu 6 -> 0
+@cpu0 alloc_domain domain=d1 type=s1 -> 0
+@cpu0 map_pages domain=d1 iova=0 paddr=page:a pgsize=0x1000 pgcount=1 prot=write -> 0, 0x1000 bytes
+@cpu0 attach_dev domain=d1 endpoint=net -> 0
+@cpu0 alloc_domain domain=d2 type=s1 -> 0
+@cpu0:1 set_identity endpoint=net on=off -> -EINVAL
+@cpu1 map_pages domain=d1 iova=0 paddr=page:b[512] pgsize=0x200000 pgcount=1 prot=write
+@cpu0:end
+@cpu1:4
+@cpu0 map_pages domain=d2 iova=0 paddr=page:a pgsize=0x1000 pgcount=1 prot=0 -> -EINVAL
+@cpu1:end
+`,
+  ],
+  [
+    'an STE is still in the store buffer when its context descriptor is freed, and its SMMU is off',
+    `profile android17
+machine switched
+hypervisor postern
+
+@cpu0 topup iommu 2 -> 0
+@cpu0 alloc_domain domain=d1 type=s1 -> 0
+@cpu0 attach_dev domain=d1 endpoint=gpu -> 0
+@cpu0 hvc_pd device=1 on=off -> 0
+@cpu0:0 detach_dev domain=d1 endpoint=gpu -> 0
+@cpu0:end
+`,
+  ],
 ])('%s', (_, text) => {
   const report = runScenario(parseScenario(`postern scenario v1\n${text}`), { hypervisors: hypervisorByIdentity });
   expect(report).toMatchObject({ violations: [], ok: true, lostTrack: null });
