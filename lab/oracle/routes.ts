@@ -229,17 +229,18 @@ export class Routes {
     if (config === SteConfig.stage1) {
       const log2 = steS1CdMax(words[i + 1]!);
       const isFollowed = log2 === 0 || (log2 <= CD_TABLE_LOG2_MAX && steS1Fmt(lo0) === 0);
-      if (!isFollowed) this.notModelled(sid, 'has a table of context descriptors of two levels, or too large a one');
+      if (!isFollowed)
+        this.notModelled(smmu, sid, 'has a table of context descriptors of two levels, or too large a one');
       this.span = isFollowed ? 2 ** log2 : 1;
       this.target = steS1ContextPtr(words[i + 1]!, lo0);
       return RouteKind.stage1;
     }
-    if (config === SteConfig.nested) this.notModelled(sid, 'is nested');
+    if (config === SteConfig.nested) this.notModelled(smmu, sid, 'is nested');
     const hi2 = words[i + 5]!;
     const t0sz = steS2T0sz(hi2);
     const level = stage2StartLevel(steS2Sl0(hi2, words[i + 6]!), t0sz, GRANULE_BITS, false);
     if (steS2GranuleBits(hi2) !== GRANULE_BITS || level === null) {
-      this.notModelled(sid, 'has a stage 2 of another granule or of no legal shape');
+      this.notModelled(smmu, sid, 'has a stage 2 of another granule or of no legal shape');
       return RouteKind.none;
     }
     this.shape(64 - t0sz, level);
@@ -248,7 +249,9 @@ export class Routes {
     return RouteKind.stage2;
   }
 
-  private notModelled(sid: number, what: string): void {
+  /** While the SMMU is off nobody looks, and words may become visible in any order: the call's end is soon enough. */
+  private notModelled(smmu: number, sid: number, what: string): void {
+    if (this.stale.isOff(smmu)) return;
     this.findings.add('streams', 'not-modelled', `stream ${hex(sid)} ${what}, which no call asks for`, { sid });
   }
 
@@ -261,22 +264,23 @@ export class Routes {
   private setRoute(smmu: number, sid: number, kind: number): void {
     const { store, stale, reach, facts } = this;
     // Following a context descriptor decodes into the same fields.
-    const { target, tag, span } = this;
+    const { target, span } = this;
     const known = this.table.find(sid | 0, smmu);
     const { words } = facts.memory;
     const oldKind = known < 0 ? RouteKind.none : words[known + R.kind]!;
     if (oldKind === kind) {
       if (kind === RouteKind.none) return;
       const before = words[known + R.hi]! * TWO32 + (words[known + R.lo]! >>> 0);
-      if (before === target && words[known + R.tag] === tag && words[known + R.span] === span) return;
+      if (before === target && words[known + R.tag] === this.tag && words[known + R.span] === span) return;
     }
     const oldNode = known < 0 ? 0 : words[known + R.node]!;
     const oldTag = known < 0 ? 0 : words[known + R.tag]!;
+    const { tag: decoded } = this;
     const node = this.nodeOf(smmu, sid, kind);
-    if (node !== 0) {
-      reach.refer(node, N.liveRefs, 1);
-      if (tag !== 0) this.warm(tag, T.attached);
-    }
+    // What leads nowhere has no translations, and no tag of any.
+    const tag = node === 0 ? 0 : decoded;
+    if (node !== 0) reach.refer(node, N.liveRefs, 1);
+    if (tag !== 0) this.warm(tag, T.attached);
     if (oldKind !== RouteKind.none) {
       if (!stale.isOff(smmu)) this.keepRoute(smmu, sid, oldNode, oldTag);
       if (oldTag !== 0) store.addTag(oldTag, T.attached, -1);
@@ -338,9 +342,8 @@ export class Routes {
   private cdNode(smmu: number, sid: number, pasid: number, pa: number): number {
     const page = this.facts.pageOf(pa);
     if (page < 0) {
-      this.findings.add('structure', 'no-ram', `the context descriptor of stream ${hex(sid)} lies at ${hex(pa)}`, {
-        pa,
-      });
+      const text = `the context descriptor of stream ${hex(sid)} lies at ${hex(pa)}`;
+      if (!this.stale.isOff(smmu)) this.findings.add('structure', 'no-ram', text, { pa });
       return 0;
     }
     const offset = pa % PAGE;
@@ -361,17 +364,18 @@ export class Routes {
     const lo0 = words[i]!;
     const hi0 = words[i + 1]!;
     const sid = this.store.node(id, N.sid) >>> 0;
+    const smmu = this.store.smmu(id);
     if (!cdValid(lo0)) return false;
-    if (!cdFlag(hi0, lo0, 30)) this.notModelled(sid, 'uses TTB1');
+    if (!cdFlag(hi0, lo0, 30)) this.notModelled(smmu, sid, 'uses TTB1');
     if (cdFlag(hi0, lo0, 14)) return false;
     const inputBits = 64 - cdT0sz(lo0);
     if (cdGranuleBits0(lo0) !== GRANULE_BITS || inputBits > 48 || inputBits <= 12) {
-      this.notModelled(sid, 'has a stage 1 of another granule or of no legal shape');
+      this.notModelled(smmu, sid, 'has a stage 1 of another granule or of no legal shape');
       return false;
     }
     this.shape(inputBits, 4 - Math.ceil((inputBits - GRANULE_BITS) / 9));
     this.target = cdTtb(words[i + 3]!, words[i + 2]!);
-    this.tag = this.store.tagFor(this.store.smmu(id), 1, 0, cdAsid(hi0));
+    this.tag = this.store.tagFor(smmu, 1, 0, cdAsid(hi0));
     return true;
   }
 

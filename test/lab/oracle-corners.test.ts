@@ -163,6 +163,35 @@ hypervisor postern
   expect(report).toMatchObject({ violations: [], ok: true, lostTrack: null });
 });
 
+test.each([
+  ['', 'set_identity endpoint=disk on=on'],
+  ['set_identity endpoint=disk on=on', 'set_identity endpoint=disk on=off'],
+  ['attach_dev domain=d1 endpoint=gpu', 'detach_dev domain=d1 endpoint=gpu'],
+  ['attach_dev domain=d2 endpoint=gpu', 'detach_dev domain=d2 endpoint=gpu'],
+  ['', 'attach_dev domain=d1 endpoint=gpu'],
+  ['', 'attach_dev domain=d2 endpoint=gpu'],
+])('while an SMMU is off, words of an STE become visible in any order: after %j, %s', (before, call) => {
+  const first = `@cpu0 topup iommu 8
+@cpu0 alloc_domain domain=d1 type=s1
+@cpu0 alloc_domain domain=d2 type=s2
+${before === '' ? '' : `@cpu0 ${before}\n`}@cpu0 hvc_pd device=1 on=off
+`;
+  for (const yields of [5, 6, 7, 8, 9]) {
+    for (const drains of [
+      [0, 1],
+      [0, 2],
+      [1, 1],
+      [1, 2],
+      [2, 0],
+    ]) {
+      const schedule = `@cpu0:${yields} ${call}\n${drains.map((n) => `@cpu0 drain ${n}\n`).join('')}@cpu0:end\n`;
+      const text = `${header('switched')}${first}${schedule}@cpu0 hvc_pd device=1 on=on\n`;
+      const report = runScenario(parseScenario(text), { hypervisors: hypervisorByIdentity });
+      expect(report, text).toMatchObject({ violations: [], lostTrack: null });
+    }
+  }
+});
+
 test('rows that decide overlapping calls are counted', () => {
   const text = `${header('tiny')}@cpu0:6 alloc_domain domain=d1 type=s1
 @cpu1 host_share_hyp pfn=page:a -> 0
