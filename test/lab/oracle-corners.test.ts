@@ -158,6 +158,22 @@ hypervisor postern
 @cpu0:end
 `,
   ],
+  [
+    'a table that held nothing is unmapped, and then replaced by a call that had waited',
+    `profile android17
+machine tiny
+hypervisor postern
+
+@cpu0 topup iommu 4 -> 0
+@cpu0 alloc_domain domain=d1 type=s1 -> 0
+@cpu0 map_pages domain=d1 iova=0 paddr=page:a pgsize=0x1000 pgcount=1 prot=read -> 0, 0x1000 bytes
+@cpu0:3 unmap_pages domain=d1 iova=0 pgsize=0x1000 pgcount=1 -> 0x1000 bytes
+@cpu1 map_pages domain=d1 iova=0 paddr=page:b[512] pgsize=0x200000 pgcount=1 prot=write
+@cpu0:end
+@cpu0 unmap_pages domain=d1 iova=0 pgsize=0x200000 pgcount=1 -> 0x200000 bytes
+@cpu1:end
+`,
+  ],
 ])('%s', (_, text) => {
   const report = runScenario(parseScenario(`postern scenario v1\n${text}`), { hypervisors: hypervisorByIdentity });
   expect(report).toMatchObject({ violations: [], ok: true, lostTrack: null });
