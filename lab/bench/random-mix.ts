@@ -149,6 +149,8 @@ function recordedHost() {
     acts = [];
     return taken;
   };
+  // What the host did before boot is none of a run's.
+  takeActs();
   return { session, executor, takeActs };
 }
 

@@ -12,24 +12,33 @@ import { accept, type CallRules, type Row } from './row.ts';
 
 const iova = (c: Call): number => c.number(2);
 let level = 0;
-/** Whether the arguments are such that what is mapped decides. */
-let isPlanned = false;
+
+/** What the domain has in one slot of that level. */
+const Slot = { empty: 0, leaves: 1, partOfBlock: 2 } as const;
+
+/** The slot `done` bytes behind the IOVA. */
+function slotAt(c: Call, done: number): number {
+  const { maplets } = c.ghost;
+  const entry = maplets.find(c.ghost.domainMaplets(usedDomain(c)), iova(c) + done, level);
+  const isLeaf = maplets.isLeaf(entry);
+  if (maplets.level === level && (isLeaf || maplets.hasLeaves(entry, level))) return Slot.leaves;
+  return isLeaf ? Slot.partOfBlock : Slot.empty;
+}
+
+/** How many bytes of the range the domain's table can have. */
+function reach(c: Call): number {
+  const id = usedDomain(c);
+  const { inputEnd } = c.facts.geometry(c.ghost.domainSmmu(id), c.ghost.domainStage(id));
+  return Math.min(c.size, inputEnd - iova(c));
+}
 
 /** How many bytes can be unmapped before something stops it. */
 function planUnmap(c: Call): void {
   const id = usedDomain(c);
-  const { ghost } = c;
-  const { maplets } = ghost;
-  const root = ghost.domainMaplets(id);
-  const { inputEnd } = c.facts.geometry(ghost.domainSmmu(id), ghost.domainStage(id));
-  const span = LEAF_BYTES[level]!;
-  while (c.planned < c.size && iova(c) + c.planned < inputEnd) {
-    const at = iova(c) + c.planned;
-    const entry = maplets.find(root, at, level);
-    const isLeaf = maplets.isLeaf(entry);
-    const here = maplets.level === level && (isLeaf || maplets.hasLeaves(entry, level));
-    if (!here && (isLeaf || level === 3 || !c.hasTable(id, at, level))) return;
-    c.planned += span;
+  for (const end = reach(c); c.planned < end; c.planned += LEAF_BYTES[level]!) {
+    const slot = slotAt(c, c.planned);
+    const isTable = slot === Slot.empty && level !== 3 && c.hasTable(id, iova(c) + c.planned, level);
+    if (slot !== Slot.leaves && !isTable) return;
   }
 }
 
@@ -38,18 +47,11 @@ function planUnmap(c: Call): void {
  * nobody knows where tables stood that held nothing.
  */
 function mayStopAfter(c: Call, bytes: number): boolean {
-  const id = usedDomain(c);
-  const { ghost } = c;
-  const { maplets } = ghost;
-  const root = ghost.domainMaplets(id);
-  const { inputEnd } = c.facts.geometry(ghost.domainSmmu(id), ghost.domainStage(id));
   let done = 0;
-  for (; done < c.size && iova(c) + done < inputEnd; done += LEAF_BYTES[level]!) {
-    const entry = maplets.find(root, iova(c) + done, level);
-    const isLeaf = maplets.isLeaf(entry);
-    const here = maplets.level === level && (isLeaf || maplets.hasLeaves(entry, level));
-    if (done === bytes) return !here;
-    if (!here && (isLeaf || level === 3)) return false;
+  for (const end = reach(c); done < end; done += LEAF_BYTES[level]!) {
+    const slot = slotAt(c, done);
+    if (done === bytes) return slot !== Slot.leaves;
+    if (slot === Slot.partOfBlock || (slot === Slot.empty && level === 3)) return false;
   }
   return done === bytes;
 }
@@ -57,13 +59,16 @@ function mayStopAfter(c: Call, bytes: number): boolean {
 const isWrong = (c: Call): boolean => c.size <= 0 || !c.isMultiple(2, 3) || ((c.lo(2) | c.lo(3)) & (PAGE - 1)) !== 0;
 
 function judgeBytes(c: Call): string | null {
-  const isRight = c.value === c.planned || (isPlanned && c.isAfterwards && mayStopAfter(c, c.value));
+  const isRight = c.value === c.planned || (c.isAfterwards && isByMappings(c) && mayStopAfter(c, c.value));
   return isRight ? null : `unmapped 0x${c.value.toString(16)} bytes; it must be 0x${c.planned.toString(16)}`;
 }
 
 /** Whether the domain in x1 is in use and has a table. */
 const hasTable = (c: Call): boolean => usedDomain(c) >= 0 && c.ghost.domainStage(usedDomain(c)) !== 0;
 const isIdentity = (c: Call): boolean => c.u32(1) === c.facts.profile.domains.identity;
+
+/** Whether the arguments are such that what is mapped decides. */
+const isByMappings = (c: Call): boolean => !isWrong(c) && !isIdentity(c) && hasTable(c) && level >= 1 && level <= 3;
 
 const call = 'unmap_pages';
 
@@ -72,8 +77,7 @@ export const unmapPages: CallRules = {
     c.size = c.fittingProduct(3, 4, 2, 2);
     c.planned = 0;
     level = levelOfSize(c, 3);
-    isPlanned = !isWrong(c) && !isIdentity(c) && hasTable(c) && level >= 1 && level <= 3;
-    if (isPlanned) planUnmap(c);
+    if (isByMappings(c)) planUnmap(c);
   },
   rows: [
     accept(call, 'arguments', { when: isWrong, accept: judgeBytes }),
